@@ -1,0 +1,15 @@
+"""debias: corpus + features -> effects.
+
+Run it here, on a private local Ray:
+
+    python jobs/debias.py --config configs/demo.yaml
+
+or on a cluster:
+
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/debias.py --config configs/demo.yaml --home $PWD
+"""
+
+from llm4rec.cluster.command import main
+
+if __name__ == "__main__":
+    main("debias", __doc__)

@@ -1,0 +1,15 @@
+"""encode: corpus -> features.
+
+Run it here, on a private local Ray:
+
+    python jobs/encode.py --config configs/demo.yaml
+
+or on a cluster:
+
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/encode.py --config configs/demo.yaml --home $PWD
+"""
+
+from llm4rec.cluster.command import main
+
+if __name__ == "__main__":
+    main("encode", __doc__)

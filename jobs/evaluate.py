@@ -1,0 +1,15 @@
+"""evaluate: all artifacts -> report (metrics.json, index.html).
+
+Run it here, on a private local Ray:
+
+    python jobs/evaluate.py --config configs/demo.yaml
+
+or on a cluster:
+
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/evaluate.py --config configs/demo.yaml --home $PWD
+"""
+
+from llm4rec.cluster.command import main
+
+if __name__ == "__main__":
+    main("evaluate", __doc__)

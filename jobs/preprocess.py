@@ -1,0 +1,15 @@
+"""preprocess: raw files -> corpus.
+
+Run it here, on a private local Ray:
+
+    python jobs/preprocess.py --config configs/demo.yaml
+
+or on a cluster:
+
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/preprocess.py --config configs/demo.yaml --home $PWD
+"""
+
+from llm4rec.cluster.command import main
+
+if __name__ == "__main__":
+    main("preprocess", __doc__)

@@ -1,0 +1,15 @@
+"""recommend: users -> slates (Parquet).
+
+Run it here, on a private local Ray:
+
+    python jobs/recommend.py --config configs/demo.yaml --set recommend.output=slates.parquet
+
+or on a cluster:
+
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/recommend.py --config configs/demo.yaml --home $PWD
+"""
+
+from llm4rec.cluster.command import main
+
+if __name__ == "__main__":
+    main("recommend", __doc__)

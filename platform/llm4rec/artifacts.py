@@ -1,0 +1,249 @@
+"""Artifacts: the folders that stages hand to each other.
+
+An artifact is a folder with a `manifest.json` that is written last: no manifest, no artifact. The manifest holds
+the sha256 of every file, and opening an artifact checks them all, so a damaged file is named instead of read.
+Locations are anything `pyarrow.fs` understands: a local path, `s3://`, `gs://`.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from llm4rec.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+RECORDED_LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "ray", "deepspeed", "econml", "faiss-cpu")
+
+
+class Artifact:
+    """A finished, verified artifact. Read-only."""
+
+    def __init__(self, fs: pafs.FileSystem, path: str, manifest: dict[str, Any]) -> None:
+        self._fs = fs
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def hash(self) -> str:
+        """The hash of the artifact's contents: equal contents, equal hash, wherever and whenever written."""
+        return str(self.manifest["hash"])
+
+    def read_bytes(self, name: str) -> bytes:
+        """One file, whole.
+
+        Raises:
+            ArtifactError: the artifact has no such file.
+        """
+        self._require(name)
+        with self._fs.open_input_file(f"{self.path}/{name}") as stream:
+            return bytes(stream.read())
+
+    def read_json(self, name: str) -> Any:
+        """One JSON file."""
+        return json.loads(self.read_bytes(name))
+
+    def read_table(self, name: str) -> pa.Table:
+        """One Parquet table; `name` without the ending."""
+        self._require(f"{name}.parquet")
+        return pq.read_table(f"{self.path}/{name}.parquet", filesystem=self._fs)
+
+    @contextmanager
+    def local_file(self, name: str) -> Iterator[Path]:
+        """A local path for libraries that open files themselves; a remote file is copied for the while."""
+        if isinstance(self._fs, pafs.LocalFileSystem):
+            self._require(name)
+            yield Path(self.path, name)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, Path(name).name)
+            copy.write_bytes(self.read_bytes(name))
+            yield copy
+
+    def _require(self, name: str) -> None:
+        if name not in self.manifest["files"]:
+            raise ArtifactError(f"artifact {self.path} has no file {name!r}; it holds {sorted(self.manifest['files'])}")
+
+
+class ArtifactWriter:
+    """Collects an artifact's files; `RunStore.write` seals it with the manifest."""
+
+    def __init__(self, fs: pafs.FileSystem, path: str) -> None:
+        self._fs = fs
+        self.path = path
+        self.rows: dict[str, int] = {}
+        self.files: dict[str, dict[str, Any]] = {}
+        self.seconds: float | None = None
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write one file."""
+        parent = f"{self.path}/{name}".rsplit("/", 1)[0]
+        self._fs.create_dir(parent, recursive=True)
+        with self._fs.open_output_stream(f"{self.path}/{name}") as stream:
+            stream.write(data)
+        self.files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one JSON file, keys in the order given."""
+        self.write_bytes(name, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write one Parquet table (zstd); `name` without the ending."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.write_bytes(f"{name}.parquet", sink.getvalue().to_pybytes())
+        self.rows[name] = table.num_rows
+
+    def write_file(self, name: str, local: Path) -> None:
+        """Copy a local file in."""
+        self.write_bytes(name, local.read_bytes())
+
+
+class RunStore:
+    """The folder of one run, holding one artifact a stage."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location if "://" in location else str(Path(location).absolute())
+        if "://" in location:
+            self._fs, self.path = pafs.FileSystem.from_uri(location)
+        else:
+            self._fs, self.path = pafs.LocalFileSystem(), str(Path(location).absolute())
+
+    def open(self, stage: str) -> Artifact:
+        """The artifact of a stage, with every file checked against the manifest.
+
+        Raises:
+            ArtifactError: it does not exist, its manifest cannot be read, or a file is missing or altered.
+        """
+        path = f"{self.path}/{stage}"
+        manifest = self._manifest(path)
+        if manifest is None:
+            raise ArtifactError(f"no {stage} artifact at {path}; run its job first: python jobs/{_job(stage)}.py")
+        artifact = Artifact(self._fs, path, manifest)
+        for name, expected in manifest["files"].items():
+            self._check(artifact, stage, name, expected)
+        return artifact
+
+    def find(self, stage: str, key: Mapping[str, Any]) -> Artifact | None:
+        """The verified artifact of a stage if it was made with this key (config hash, inputs, seed), else None.
+
+        Raises:
+            ArtifactError: it was made with this key but is damaged.
+        """
+        manifest = self._manifest(f"{self.path}/{stage}")
+        if manifest is None or any(manifest.get(name) != value for name, value in key.items()):
+            return None
+        return self.open(stage)
+
+    @contextmanager
+    def write(self, stage: str, key: Mapping[str, Any]) -> Iterator[ArtifactWriter]:
+        """Write a stage's artifact; what stood there before is removed first, the manifest comes last."""
+        path = f"{self.path}/{stage}"
+        if self._fs.get_file_info(f"{path}/{MANIFEST}").type == pafs.FileType.File:
+            self._fs.delete_file(f"{path}/{MANIFEST}")
+        self._fs.create_dir(path, recursive=True)
+        self._fs.delete_dir_contents(path)
+        writer = ArtifactWriter(self._fs, path)
+        yield writer
+        digests = {name: entry["sha256"] for name, entry in sorted(writer.files.items())}
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "stage": stage,
+            **key,
+            "hash": hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
+            "rows": writer.rows,
+            "files": writer.files,
+            "seconds": writer.seconds,
+            "git_revision": git_revision(),
+            "versions": library_versions(),
+        }
+        data = (json.dumps(manifest, indent=1) + "\n").encode()
+        with self._fs.open_output_stream(f"{path}/{MANIFEST}") as stream:
+            stream.write(data)
+
+    def delete(self, folder: str) -> None:
+        """Remove a folder of the run, if it is there."""
+        path = f"{self.path}/{folder}"
+        if self._fs.get_file_info(path).type == pafs.FileType.Directory:
+            self._fs.delete_dir(path)
+
+    def _manifest(self, path: str) -> dict[str, Any] | None:
+        name = f"{path}/{MANIFEST}"
+        if self._fs.get_file_info(name).type != pafs.FileType.File:
+            return None
+        with self._fs.open_input_file(name) as stream:
+            data = stream.read()
+        try:
+            manifest = json.loads(data)
+            if manifest["schema_version"] != SCHEMA_VERSION:
+                raise ArtifactError(
+                    f"{name}: schema version {manifest['schema_version']}, this release reads {SCHEMA_VERSION}; "
+                    "delete the folder and run its job again"
+                )
+            str(manifest["hash"]), [(entry["sha256"], entry["bytes"]) for entry in manifest["files"].values()]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+            raise ArtifactError(
+                f"damaged artifact: {name} is not a manifest; delete the folder and run its job again"
+            ) from None
+        return dict(manifest)
+
+    def _check(self, artifact: Artifact, stage: str, name: str, expected: Mapping[str, Any]) -> None:
+        advice = f"delete {artifact.path} and run python jobs/{_job(stage)}.py again"
+        try:
+            data = artifact.read_bytes(name)
+        except FileNotFoundError:
+            raise ArtifactError(f"damaged artifact {stage}: {name} is missing; {advice}") from None
+        if len(data) != expected["bytes"]:
+            raise ArtifactError(
+                f"damaged artifact {stage}: {name} has {len(data)} bytes, "
+                f"its manifest says {expected['bytes']}; {advice}"
+            )
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != expected["sha256"]:
+            raise ArtifactError(
+                f"damaged artifact {stage}: {name} has sha256 {digest[:12]}..., its manifest says "
+                f"{expected['sha256'][:12]}...; {advice}"
+            )
+
+
+def git_revision() -> str:
+    """The revision of the code: LLM4REC_REVISION where a submitter set it, else what git says, else 'unknown'."""
+    if revision := os.environ.get("LLM4REC_REVISION"):
+        return revision
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+        )
+    except OSError:  # no git on this machine
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that shape an artifact, as far as installed."""
+    found = {}
+    for name in RECORDED_LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+_JOBS = {"corpus": "preprocess", "features": "encode", "effects": "debias", "model": "train", "report": "evaluate"}
+
+
+def _job(stage: str) -> str:
+    """The job that writes an artifact of this name."""
+    return _JOBS.get(stage, stage)

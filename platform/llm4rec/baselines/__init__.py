@@ -1,0 +1,1 @@
+"""Recommenders to beat: Popular, ItemKNN, EASE and SASRec, all with the same `fit` and `score`."""

@@ -1,0 +1,195 @@
+"""The catalogue as the service sees it: the corpus's items, those put since, without those withdrawn.
+
+Shapes: I items, D width of item vectors, T width of text vectors.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.nn import functional as F
+
+from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.encode.categories import encode_categories
+from llm4rec.encode.numbers import encode_numbers
+from llm4rec.encode.text import TextEncoder, item_text
+from llm4rec.index.facts import display_titles, item_categories, item_years
+from llm4rec.recommend.slate import Catalogue
+from llm4rec.schema import (
+    CATEGORIES,
+    ITEM_ID,
+    NUMBERS,
+    TEXT,
+    TITLE,
+    BoolVector,
+    FloatMatrix,
+    FloatVector,
+    Modality,
+)
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LiveCatalogue:
+    """All items by code; a change makes a new catalogue, so that a request sees one or the other.
+
+    Attributes:
+        item_ids: external ids by code; those of the corpus first, codes never change their meaning.
+        codes: codes by external id.
+        records: title, text, categories and numbers of each item.
+        titles: display titles.
+        ranking: what slates are drawn with: vectors (I, D), popularity, years, categories.
+        text_vectors: shape (I, T).
+        withdrawn: items that no slate shows, shape (I,).
+    """
+
+    item_ids: list[str]
+    codes: dict[str, int]
+    records: list[Record]
+    titles: list[str]
+    ranking: Catalogue
+    text_vectors: FloatMatrix
+    withdrawn: BoolVector
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "LiveCatalogue":
+        """The catalogue of the corpus."""
+        items = snapshot.corpus.items
+        ranking = Catalogue(
+            vectors=snapshot.index.vectors,
+            popularity=snapshot.effects.popularity,
+            years=item_years(items),
+            categories=item_categories(items),
+        )
+        return cls(
+            item_ids=list(snapshot.corpus.item_ids),
+            codes=dict(snapshot.corpus.item_codes),
+            records=[_record(row) for row in items.select([TITLE, TEXT, CATEGORIES, NUMBERS]).to_pylist()],
+            titles=display_titles(items),
+            ranking=ranking,
+            text_vectors=snapshot.features["text"].vectors,
+            withdrawn=np.zeros(items.num_rows, np.bool_),
+        )
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def put(self, item_id: str, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
+        """With one item added or replaced; a new item starts as the least popular one."""
+        if item_id in self.codes:
+            return self._replaced(self.codes[item_id], record, vector, text_vector)
+        facts, r = _facts(item_id, record), self.ranking
+        return LiveCatalogue(
+            item_ids=[*self.item_ids, item_id],
+            codes={**self.codes, item_id: len(self)},
+            records=[*self.records, record],
+            titles=[*self.titles, display_titles(facts)[0]],
+            ranking=Catalogue(
+                vectors=np.vstack([r.vectors, vector]),
+                popularity=np.append(r.popularity, r.popularity.min(initial=0)),
+                years=np.append(r.years, item_years(facts)),
+                categories=[*r.categories, *item_categories(facts)],
+            ),
+            text_vectors=np.vstack([self.text_vectors, text_vector]),
+            withdrawn=np.append(self.withdrawn, False),
+        )
+
+    def withdraw(self, item_id: str) -> "LiveCatalogue":
+        """With one item hidden from every slate."""
+        withdrawn = self.withdrawn.copy()
+        withdrawn[self.codes[item_id]] = True
+        return replace(self, withdrawn=withdrawn)
+
+    def has(self, item_id: str) -> bool:
+        """Whether the item exists and is not withdrawn."""
+        return item_id in self.codes and not self.withdrawn[self.codes[item_id]]
+
+    def _replaced(self, code: int, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
+        facts, r = _facts(self.item_ids[code], record), self.ranking
+        return replace(
+            self,
+            records=_with(self.records, code, record),
+            titles=_with(self.titles, code, display_titles(facts)[0]),
+            ranking=Catalogue(
+                vectors=_with_row(r.vectors, code, vector),
+                popularity=r.popularity,
+                years=_with_row(r.years, code, item_years(facts)[0]),
+                categories=_with(r.categories, code, item_categories(facts)[0]),
+            ),
+            text_vectors=_with_row(self.text_vectors, code, text_vector),
+            withdrawn=_with_row(self.withdrawn, code, False),
+        )
+
+
+class ContentEncoder:
+    """Vectors of items put since training: from their content, and the id vector where training knew the item."""
+
+    def __init__(self, snapshot: Snapshot, text: TextEncoder) -> None:
+        self._snapshot = snapshot
+        self._text = text
+        self._known = sorted({c for own in item_categories(snapshot.corpus.items) for c in own})
+
+    def encode(self, item_id: str, record: Record) -> tuple[FloatVector, FloatVector]:
+        """The item vector, shape (D,), and the text vector, shape (T,).
+
+        Categories and numbers that the corpus does not know have no weight in the model and are left out.
+        """
+        shown = item_text(item_id, record["title"], record["categories"], record["numbers"], record["text"])
+        text = self._text.encode([shown])[0]
+        features = {"text": Modality(text[None], np.ones(1, np.bool_)), **self._rest(item_id, record)}
+        model = self._snapshot.scorer.model
+        vectors = {name: torch.from_numpy(features[name].vectors) for name in model.shape.widths}
+        present = {name: torch.from_numpy(features[name].present) for name in model.shape.widths}
+        code = self._snapshot.corpus.item_codes.get(item_id, model.shape.num_warm_items)
+        with torch.no_grad():
+            vector = model.items.from_content(vectors, present)
+            if code < model.shape.num_warm_items:  # what training learned of the item itself stays
+                vector = vector + model.items.id_emb.weight[code]
+            vector = F.normalize(vector, dim=-1)
+        return vector[0].numpy(), text
+
+    def _rest(self, item_id: str, record: Record) -> dict[str, Modality]:
+        """Categories and numbers, encoded beside the corpus's own so that places and scales are the same."""
+        corpus = self._snapshot.corpus.items.select([ITEM_ID, CATEGORIES, NUMBERS])
+        row = {
+            ITEM_ID: item_id,
+            CATEGORIES: [c for c in record["categories"] if c in self._known],
+            NUMBERS: _known_numbers(record["numbers"], corpus.schema.field(NUMBERS).type),
+        }
+        both = pa.concat_tables([corpus, pa.Table.from_pylist([row], schema=corpus.schema)])
+        encoded = {"categories": encode_categories(both), "numbers": encode_numbers(both)}
+        return {name: Modality(m.vectors[-1:], m.present[-1:]) for name, m in encoded.items() if m is not None}
+
+
+def _known_numbers(numbers: Mapping[str, float], kind: pa.DataType) -> dict[str, float | None] | None:
+    names = [field.name for field in kind] if pa.types.is_struct(kind) else []
+    return {name: numbers.get(name) for name in names} or None
+
+
+def _record(row: Mapping[str, Any]) -> Record:
+    numbers = {name: value for name, value in (row[NUMBERS] or {}).items() if value is not None}
+    return {"title": row[TITLE], "text": row[TEXT] or "", "categories": row[CATEGORIES] or [], "numbers": numbers}
+
+
+def _facts(item_id: str, record: Record) -> pa.Table:
+    row = {
+        ITEM_ID: item_id,
+        TITLE: record["title"],
+        CATEGORIES: record["categories"],
+        NUMBERS: record["numbers"] or None,
+    }
+    return pa.Table.from_pylist([row])
+
+
+def _with(values: Sequence[Any], place: int, value: Any) -> list[Any]:
+    return [*values[:place], value, *values[place + 1 :]]
+
+
+def _with_row(array: np.ndarray, row: int, value: Any) -> np.ndarray:
+    changed = array.copy()
+    changed[row] = value
+    return changed

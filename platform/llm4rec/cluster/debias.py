@@ -1,0 +1,29 @@
+"""The debias stage: effects, propensities and weights, estimated in a Ray task."""
+
+import ray
+
+from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.stage import run_stage
+from llm4rec.debias.estimate import estimate, write_effects
+from llm4rec.schema import Corpus, read_features
+
+
+def run(store: RunStore, config: RunConfig) -> Artifact:
+    """Corpus + features -> effects."""
+    corpus_artifact, features_artifact = store.open("corpus"), store.open("features")
+
+    def build(writer: ArtifactWriter) -> None:
+        corpus = Corpus.read(corpus_artifact, config.run.split)
+        features = read_features(features_artifact, corpus.item_ids)
+        remote = ray.remote(estimate).options(num_cpus=1)
+        write_effects(writer, corpus, ray.get(remote.remote(corpus, features, config.debias, config.run.seed)))
+
+    return run_stage(
+        store,
+        "effects",
+        config={"debias": config.debias, "split": config.run.split},
+        inputs={"corpus": corpus_artifact.hash, "features": features_artifact.hash},
+        seed=config.run.seed,
+        build=build,
+    )

@@ -1,0 +1,183 @@
+"""The evaluate stage: llm4rec and its baselines under one evaluator; baselines are fitted as Ray tasks."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+import numpy as np
+import ray
+import torch
+
+from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.baselines.ease import EASE
+from llm4rec.baselines.item_knn import ItemKNN
+from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.baselines.sasrec import SASRec
+from llm4rec.cluster.catalogue import LiveCatalogue
+from llm4rec.cluster.grounding import Grounding
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.snapshot import REQUIRED, Snapshot
+from llm4rec.cluster.stage import run_stage
+from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
+from llm4rec.evaluate.groups import target_popularity, user_groups
+from llm4rec.evaluate.metrics import popular_items
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
+from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
+from llm4rec.evaluate.result import ModelResult, measure, train_popularity
+from llm4rec.explain.template import template_reason
+from llm4rec.model.fusion import mean_weights
+from llm4rec.schema import TEST, USER_ID, Corpus
+
+log = logging.getLogger("llm4rec")
+
+NUM_EXAMPLES = 3
+NUM_SHOWN = 5
+MAX_GROUPS = 25
+
+
+class Baseline(Scorer, Protocol):
+    """A model that is fitted here."""
+
+    def fit(self, corpus: Corpus) -> Self:
+        """Learn from the training split."""
+
+
+def run(store: RunStore, config: RunConfig) -> Artifact:
+    """All artifacts -> report: metrics.json and index.html."""
+    inputs = {name: store.open(name) for name in REQUIRED}
+
+    def build(writer: ArtifactWriter) -> None:
+        _report(writer, Snapshot.open(store, config), config, inputs["model"].manifest["seconds"])
+
+    return run_stage(
+        store,
+        "report",
+        config={
+            "evaluate": config.evaluate,
+            "baselines": config.baselines,
+            "explain": config.explain,
+            "split": config.run.split,
+        },
+        inputs={name: artifact.hash for name, artifact in inputs.items()},
+        seed=config.run.seed,
+        build=build,
+    )
+
+
+def baselines(config: RunConfig) -> list[Baseline]:
+    """The baselines that the configuration asks for, not yet fitted."""
+    chosen = config.baselines
+    found: list[Any] = [
+        Popular(PopularConfig()),
+        chosen.item_knn and ItemKNN(chosen.item_knn),
+        chosen.item_knn_last and ItemKNN(chosen.item_knn_last),
+        chosen.ease and EASE(chosen.ease),
+        chosen.sasrec and SASRec(chosen.sasrec.model_copy(update={"seed": config.run.seed})),
+    ]
+    return [baseline for baseline in found if baseline is not None]
+
+
+def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train_seconds: float) -> None:
+    corpus = snapshot.corpus
+    evaluation_set = EvaluationSet.build(corpus, TEST)
+    fits = [ray.remote(_fit_and_rank).options(num_cpus=1).remote(b, corpus, config) for b in baselines(config)]
+    ranked = {OURS: (rank(snapshot.scorer, evaluation_set, config.evaluate), train_seconds)}
+    log.info("evaluate: llm4rec ranked")
+    for done, reference in enumerate(fits, start=1):
+        name, lists, seconds = ray.get(reference)
+        log.info("evaluate: %s fitted and ranked in %.1f s (%d/%d)", name, seconds, done, len(fits))
+        ranked[name] = (lists, seconds)
+    groups = _groups(corpus, evaluation_set)
+    results = [
+        measure(
+            name,
+            lists,
+            corpus,
+            config.evaluate,
+            seconds=seconds,
+            text_vectors=snapshot.features["text"].vectors,
+            groups=groups,
+        )
+        for name, (lists, seconds) in ranked.items()
+    ]
+    metrics = build_metrics(results, evaluation_set, config.evaluate, split=config.run.split)
+    extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups)
+    writer.write_json("metrics.json", metrics)
+    writer.write_bytes("index.html", render_html(metrics, extras).encode())
+
+
+def _fit_and_rank(baseline: Baseline, corpus: Corpus, config: RunConfig) -> tuple[str, RankedLists, float]:
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    if isinstance(baseline, SASRec):
+        baseline.fit(corpus, progress=lambda line: print(f"evaluate: {line}", flush=True))
+    else:
+        baseline.fit(corpus)
+    seconds = time.monotonic() - started
+    return baseline.name, rank(baseline, EvaluationSet.build(corpus, TEST), config.evaluate), seconds
+
+
+def _groups(corpus: Corpus, evaluation_set: EvaluationSet) -> dict[str, np.ndarray]:
+    names = [name for name in corpus.users.column_names if name != USER_ID]
+    labels = {name: user_groups(corpus, name, evaluation_set.users) for name in names}
+    return {name: values for name, values in labels.items() if 2 <= len(set(values)) <= MAX_GROUPS}
+
+
+def _extras(
+    snapshot: Snapshot,
+    config: RunConfig,
+    evaluation_set: EvaluationSet,
+    ranked: RankedLists,
+    results: Sequence[ModelResult],
+    groups: dict[str, np.ndarray],
+) -> ReportExtras:
+    popularity, metric = train_popularity(snapshot.corpus), f"ndcg@{config.evaluate.top_n}"
+    popular = popular_items(popularity, config.evaluate.popular_share)
+    slices = target_popularity(popular, popularity, evaluation_set.targets)
+    return ReportExtras(
+        learning_curve=[{k: v for k, v in point.items() if k != "seconds"} for point in snapshot.curve],
+        popularity_slices=slice_results(results, slices, metric),
+        group_slices={name: slice_results(results, labels, metric) for name, labels in groups.items()},
+        effects=_effects(snapshot.effects.summary),
+        fusion_weights=_fusion_weights(snapshot),
+        slates=_examples(snapshot, config, evaluation_set, ranked),
+    )
+
+
+def _effects(summary: dict[str, Any]) -> dict[str, Any]:
+    """The estimates that exist, adjusted and naive, as the report shows them."""
+    shown: dict[str, Any] = {}
+    for key, label in (("popularity_effect", "popularity"), ("exposure_effect", "high exposure")):
+        if summary[key] is not None:
+            shown[f"{label}, adjusted"] = summary[key]
+            shown[f"{label}, naive"] = summary[key]["naive"]
+    return {name: {k: v for k, v in row.items() if k in {"effect", "ci95"}} for name, row in shown.items()}
+
+
+def _fusion_weights(snapshot: Snapshot) -> dict[str, float]:
+    fusion = snapshot.scorer.model.items.fusion
+    vectors = {name: torch.from_numpy(snapshot.features[name].vectors) for name in fusion.names}
+    present = {name: torch.from_numpy(snapshot.features[name].present) for name in fusion.names}
+    with torch.no_grad():
+        _, alpha = fusion(vectors, present)
+    return mean_weights(alpha, torch.stack([present[name] for name in fusion.names], dim=1), fusion.names)
+
+
+def _examples(
+    snapshot: Snapshot, config: RunConfig, evaluation_set: EvaluationSet, ranked: RankedLists
+) -> list[ExampleSlate]:
+    """Slates of the first users, with template reasons: the language model writes them when the app is asked."""
+    catalogue, grounding = LiveCatalogue.of(snapshot), Grounding(snapshot, config.explain)
+    examples = []
+    for row in range(min(NUM_EXAMPLES, len(evaluation_set))):
+        history = evaluation_set.histories[row]
+        slate = [
+            (catalogue.titles[item], template_reason(grounding.of(catalogue, int(item), history)))
+            for item in ranked.items[row][:NUM_SHOWN]
+            if item >= 0
+        ]
+        titles = [catalogue.titles[item] for item in history.last(NUM_SHOWN).item]
+        examples.append(ExampleSlate(snapshot.corpus.user_ids[evaluation_set.users[row]], titles, slate))
+    return examples

@@ -1,0 +1,34 @@
+"""The index stage: item vectors of the trained model, and the evidence store, in FAISS."""
+
+from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.cluster.encode import embed
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.stage import run_stage
+from llm4rec.index.evidence import EvidenceStore
+from llm4rec.index.passages import build_passages
+from llm4rec.index.vectors import ItemIndex
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.schema import Corpus, read_features
+from llm4rec.train.state import read_model
+
+
+def run(store: RunStore, config: RunConfig) -> Artifact:
+    """Model + corpus -> index."""
+    inputs = {name: store.open(name) for name in ("corpus", "features", "model")}
+
+    def build(writer: ArtifactWriter) -> None:
+        corpus = Corpus.read(inputs["corpus"], config.run.split)
+        model = read_model(inputs["model"], read_features(inputs["features"], corpus.item_ids))
+        scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
+        ItemIndex.build(scorer.item_vectors.float().numpy()).write(writer)
+        passages = build_passages(corpus, config.index)
+        EvidenceStore.build(passages, embed([passage.text for passage in passages], config.encode)).write(writer)
+
+    return run_stage(
+        store,
+        "index",
+        config={"index": config.index, "encode": config.encode, "split": config.run.split},
+        inputs={name: artifact.hash for name, artifact in inputs.items()},
+        seed=config.run.seed,
+        build=build,
+    )

@@ -1,0 +1,156 @@
+"""Users as the service sees them: the corpus's users with their feedback since, users put since, and strangers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llm4rec.cluster.catalogue import LiveCatalogue
+from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.online.feedback import Feedback
+from llm4rec.online.log import EventLog
+from llm4rec.online.user_state import CorpusCodes, history_with_feedback
+from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, USER_ID, VALID, History, IntVector
+from llm4rec.serve import contract
+from llm4rec.serve.errors import NotFoundError
+
+RECENT = 50
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who a slate is for.
+
+    Attributes:
+        history: interactions, oldest first; may hold items put since training.
+        seen: codes of items not to show again.
+        attributes: attribute codes, shape (A,).
+        popularity_effect: estimated effect of popularity on this user's outcome.
+    """
+
+    history: History
+    seen: IntVector
+    attributes: npt.NDArray[np.int64]
+    popularity_effect: float
+
+    def readable(self, num_items: int) -> History:
+        """The history as the model can read it: items it was not trained on have no place in its tables."""
+        known = self.history.item < num_items
+        h = self.history
+        return History(h.item[known], h.timestamp[known], h.value[known], h.event[known])
+
+
+class People:
+    """Looks users up in the corpus and in the log, which is read at every request: a slate knows the last event."""
+
+    def __init__(self, snapshot: Snapshot, log: EventLog) -> None:
+        self._corpus = snapshot.corpus
+        self._shape = snapshot.scorer.model.shape
+        self._log = log
+        self._effects = snapshot.effects.user_effect
+        self._mean_effect = float(self._effects.mean()) if len(self._effects) else 0.0
+        self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
+        self._codes = CorpusCodes.of(snapshot.corpus)
+
+    def asking(self, request: contract.RecommendRequest, catalogue: LiveCatalogue) -> Person:
+        """Who a request is for; a history sent along takes the place of the logged one.
+
+        Raises:
+            NotFoundError: the user, or an item of the history, is unknown.
+        """
+        person = self._stranger() if request.user_id is None else self.find(request.user_id, catalogue)
+        if request.history is None:
+            return person
+        events = [self._sent(place, entry, catalogue) for place, entry in enumerate(request.entries)]
+        state = history_with_feedback(EMPTY_HISTORY, events, self._coding(catalogue))
+        return replace(person, history=state.history, seen=state.seen)
+
+    def find(self, user_id: str, catalogue: LiveCatalogue) -> Person:
+        """A user of the corpus, or one who was put or gave feedback since.
+
+        Raises:
+            NotFoundError: nothing is known of this user.
+        """
+        attributes, code, events = self._known(user_id)
+        logged = EMPTY_HISTORY if code is None else self._histories[code]
+        state = history_with_feedback(logged, events, self._coding(catalogue))
+        effect = self._mean_effect if code is None else float(self._effects[code])
+        return Person(state.history, state.seen, self._encoded(attributes), effect)
+
+    def describe(self, user_id: str, catalogue: LiveCatalogue) -> contract.User:
+        """A user's attributes and recent history, newest first; negative feedback is shown too."""
+        attributes, code, events = self._known(user_id)
+        logged = EMPTY_HISTORY if code is None else self._histories[code].last(RECENT)
+        columns = zip(logged.item, logged.event, logged.value, logged.timestamp, strict=True)
+        entries: list[tuple[str, str, float | None, int]] = [
+            (catalogue.item_ids[item], self._corpus.events[event], float(value), int(timestamp))
+            for item, event, value, timestamp in columns
+        ]
+        entries += [
+            (e.item_id, e.event, e.value, int(e.timestamp or 0)) for e in events if e.item_id in catalogue.codes
+        ]
+        entries.sort(key=lambda entry: entry[3])
+        history = [
+            contract.HistoryItem(
+                item_id=item_id, title=catalogue.titles[catalogue.codes[item_id]], event=event, value=value, timestamp=t
+            )
+            for item_id, event, value, t in reversed(entries[-RECENT:])
+        ]
+        return contract.User(user_id=user_id, attributes=attributes, history=history)
+
+    def search(self, search: str, limit: int) -> list[contract.UserSummary]:
+        """Users whose id begins with the search or who have it as an attribute."""
+        wanted, found = search.casefold(), []
+        overlays = self._log.user_overlays()
+        added = [user_id for user_id in overlays if user_id not in self._corpus.user_codes]
+        for user_id in [*self._corpus.user_ids, *added]:
+            attributes = overlays[user_id] if user_id in overlays else self._corpus_attributes(user_id)
+            values = {str(value).casefold() for value in attributes.values()}
+            if (user_id.casefold().startswith(wanted) or wanted in values) and not self._log.is_forgotten(user_id):
+                found.append(self._summary(user_id, attributes))
+            if len(found) == limit:
+                break
+        return found
+
+    def _known(self, user_id: str) -> tuple[dict[str, Any], int | None, list[Feedback]]:
+        """Attributes, corpus code and feedback of a user."""
+        overlay, events = self._log.user_overlay(user_id), self._log.feedback_of(user_id)
+        code = self._corpus.user_codes.get(user_id)
+        if code is not None and self._log.is_forgotten(user_id):
+            code = None
+        if code is None and overlay is None and not events:
+            raise NotFoundError(
+                f"unknown user {user_id!r}; GET /v1/users lists users, PUT /v1/users/{{id}} adds one, "
+                "and POST /v1/recommendations takes a history without any user"
+            )
+        attributes = overlay if overlay is not None else self._corpus_attributes(user_id) if code is not None else {}
+        return dict(attributes), code, events
+
+    def _corpus_attributes(self, user_id: str) -> dict[str, Any]:
+        code = self._corpus.user_codes.get(user_id)
+        row = {} if code is None else self._corpus.users.slice(code, 1).to_pylist()[0]
+        return {name: value for name, value in row.items() if name != USER_ID and value is not None}
+
+    def _summary(self, user_id: str, attributes: Mapping[str, Any]) -> contract.UserSummary:
+        code = self._corpus.user_codes.get(user_id)
+        count = 0 if code is None else len(self._histories[code])
+        return contract.UserSummary(user_id=user_id, attributes=dict(attributes), num_interactions=count)
+
+    def _stranger(self) -> Person:
+        return Person(EMPTY_HISTORY, EMPTY_HISTORY.item, self._encoded({}), self._mean_effect)
+
+    def _encoded(self, attributes: Mapping[str, object]) -> npt.NDArray[np.int64]:
+        return np.asarray(self._shape.attributes.encode(attributes), np.int64)
+
+    def _coding(self, catalogue: LiveCatalogue) -> CorpusCodes:
+        return replace(self._codes, items=catalogue.codes)
+
+    def _sent(self, place: int, entry: contract.HistoryEntry, catalogue: LiveCatalogue) -> Feedback:
+        if entry.item_id not in catalogue.codes:
+            raise NotFoundError(f"history: unknown item {entry.item_id!r}; GET /v1/items?search= finds items by title")
+        # without timestamps the order given is the order in time
+        timestamp = place if entry.timestamp is None else entry.timestamp
+        event = entry.event or self._corpus.events[0]
+        return Feedback(f"sent-{place}", "", entry.item_id, event, entry.value, None, timestamp)

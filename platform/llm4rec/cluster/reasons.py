@@ -1,0 +1,112 @@
+"""Who writes reasons for the service: a deployment with a language model, watched by a deadline."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Protocol
+
+from llm4rec.explain.config import ExplainConfig
+from llm4rec.explain.generate import Generator
+from llm4rec.explain.grounds import Grounds
+from llm4rec.explain.prompt import build_prompt
+from llm4rec.explain.reason import Reason, explain
+
+log = logging.getLogger("llm4rec")
+
+MARGIN_S = 0.15
+"""What the way back to the service may take: a writer is given this much less than the deadline."""
+
+
+WARM_UP = Grounds(item_id="", title="Glass Orchard", categories=("western",))
+WARM_UP_S = 30.0
+
+
+class ReasonWriter(Protocol):
+    """Writes reasons, perhaps in another process."""
+
+    async def write(self, items: Sequence[Grounds], seconds: float) -> list[Reason]:
+        """A checked reason for each item."""
+
+    def stream(self, grounds: Grounds, seconds: float) -> AsyncIterator[str]:
+        """Unchecked pieces of one reason."""
+
+
+class LanguageModelWriter:
+    """The writer itself: one generator, loaded once."""
+
+    def __init__(self, config: ExplainConfig, vocabulary: Sequence[str]) -> None:
+        self._generator = Generator(config)
+        self._vocabulary = list(vocabulary)
+        self.write([WARM_UP], WARM_UP_S)  # the first pass is several times slower than the next
+
+    def write(self, items: Sequence[Grounds], seconds: float) -> list[Reason]:
+        """A checked reason for each item, the template's where the model was late or wrong."""
+        return explain(items, self._generator, time.monotonic() + seconds, self._vocabulary)
+
+    def pieces(self, grounds: Grounds, seconds: float) -> Iterator[str]:
+        """Unchecked pieces of one reason, as they are written."""
+        return self._generator.stream(build_prompt(grounds), time.monotonic() + seconds)
+
+
+class DeadlineReasons:
+    """Asks a writer and, when it is late or fails, answers with templates: an answer never waits longer."""
+
+    def __init__(self, writer: ReasonWriter | None, seconds: float, vocabulary: Sequence[str]) -> None:
+        self._writer = writer
+        self._seconds = seconds
+        self._vocabulary = list(vocabulary)
+
+    async def write(self, items: Sequence[Grounds]) -> list[Reason]:
+        """A reason for each item within the deadline."""
+        if self._writer is not None and items:
+            try:
+                request = self._writer.write(items, self._seconds - MARGIN_S)
+                reasons = await asyncio.wait_for(request, self._seconds)
+                if _answers(reasons, len(items)):
+                    return reasons
+                log.warning(
+                    "reasons come from the template: the writer answered %.80r for %d items", reasons, len(items)
+                )
+            except Exception as error:  # whatever is wrong with the writer must not break the slate
+                log.warning("reasons come from the template: %s: %s", type(error).__name__, error)
+        return self.templates(items)
+
+    async def stream(self, grounds: Grounds) -> AsyncIterator[str | Reason]:
+        """Pieces as they are written, then the checked reason that replaces them."""
+        deadline = time.monotonic() + self._seconds
+        pieces: list[str] = []
+        if self._writer is not None:
+            try:
+                stream = self._writer.stream(grounds, self._seconds - MARGIN_S)
+                while True:
+                    piece = await asyncio.wait_for(anext(stream), max(0.0, deadline - time.monotonic()))
+                    if not isinstance(piece, str):
+                        raise TypeError(f"the writer streamed {type(piece).__name__}, not text")
+                    pieces.append(piece)
+                    yield piece
+            except StopAsyncIteration:
+                pass
+            except Exception as error:  # as above
+                log.warning("the explanation comes from the template: %s: %s", type(error).__name__, error)
+                pieces = []
+        yield explain([grounds], _Written("".join(pieces)), time.monotonic() + 1, self._vocabulary)[0]
+
+    def templates(self, items: Sequence[Grounds]) -> list[Reason]:
+        """The template's reason for each item."""
+        return explain(items, None, time.monotonic(), self._vocabulary)
+
+
+def _answers(reasons: object, count: int) -> bool:
+    """Whether a writer's answer is one reason for each item."""
+    return isinstance(reasons, list) and len(reasons) == count and all(isinstance(r, Reason) for r in reasons)
+
+
+class _Written:
+    """A generator that has written already: puts streamed text through the same check as all other reasons."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def write(self, prompts: Sequence[object], deadline: float) -> list[str | None]:
+        return [self._text or None] * len(prompts)

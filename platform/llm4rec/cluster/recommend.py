@@ -1,0 +1,105 @@
+"""The recommend stage: slates of all or listed users as one Parquet file, scored batch by batch in Ray tasks."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import ray
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.session import free_cpus
+from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.errors import ConfigError
+from llm4rec.index.facts import item_categories, item_years
+from llm4rec.recommend.batch import known_users, read_user_ids, slates_table
+from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
+from llm4rec.schema import SLATE_SCHEMA, TEST, TRAIN, VALID
+
+log = logging.getLogger("llm4rec")
+
+
+def run(store: RunStore, config: RunConfig) -> None:
+    """Index + corpus -> slates, at `recommend.output`; unknown users are reported and left out."""
+    snapshot = Snapshot.open(store, config)
+    corpus = snapshot.corpus
+    wanted = read_user_ids(config.recommend.users) if config.recommend.users else corpus.user_ids
+    codes, messages = known_users(wanted, corpus.user_codes)
+    for message in messages:
+        log.warning("recommend: %s", message)
+    size = config.recommend.batch_size
+    batches = [codes[start : start + size] for start in range(0, len(codes), size)]
+    _require_writable(config.recommend.output)
+    tables = _tables(config, batches)
+    table = pa.concat_tables([SLATE_SCHEMA.empty_table(), *tables])
+    _write(table, config.recommend.output)
+    log.info("recommend: %d slates, %d rows -> %s", len(codes), table.num_rows, config.recommend.output)
+
+
+def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
+    """The slates of each batch of users, in order; every worker opens the run once."""
+    actor = ray.remote(num_cpus=1)(SlateWorker)
+    workers: list[Any] = [actor.remote(config) for _ in range(min(free_cpus(), len(batches)))]
+    pending = [workers[n % len(workers)].slates.remote(batch) for n, batch in enumerate(batches)]
+    tables = []
+    for done, reference in enumerate(pending, start=1):
+        tables.append(ray.get(reference))
+        log.info("recommend: batch %d/%d", done, len(pending))
+    return tables
+
+
+class SlateWorker:
+    """Draws slates for batches of users; a user's slate depends on seed and user alone."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._snapshot = snapshot = Snapshot.open(RunStore(config.run.path), config)
+        items = snapshot.corpus.items
+        self._catalogue = Catalogue(
+            snapshot.index.vectors, snapshot.effects.popularity, item_years(items), item_categories(items)
+        )
+        self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
+
+    def slates(self, users: list[int]) -> pa.Table:
+        """The slates of these users (codes), as rows of `SLATE_SCHEMA`."""
+        snapshot, settings = self._snapshot, self._config.recommend
+        histories = [self._histories[user] for user in users]
+        states = snapshot.scorer.user_states(np.asarray(users, np.int32), histories)
+        scores = states @ self._catalogue.vectors.T
+        drawn = [
+            draw_slate(
+                row,
+                history.item,
+                settings,
+                self._catalogue,
+                np.random.default_rng((self._config.run.seed, user)),
+                Wish(user_effect=float(snapshot.effects.user_effect[user])),
+            )
+            for user, row, history in zip(users, scores, histories, strict=True)
+        ]
+        corpus = snapshot.corpus
+        return slates_table([corpus.user_ids[user] for user in users], drawn, corpus.item_ids)
+
+
+def _require_writable(output: str) -> None:
+    """Refuse an output that cannot be written before any slate is drawn."""
+    folder = Path(output).absolute().parent
+    if "://" not in output and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise ConfigError(f"recommend.output: the folder {folder} does not exist or cannot be written; create it first")
+
+
+def _write(table: pa.Table, output: str) -> None:
+    """Write the table, on a local disk under another name first, so that a half-written file never has its name."""
+    if "://" in output:
+        fs, path = pafs.FileSystem.from_uri(output)
+        pq.write_table(table, path, filesystem=fs)
+        return
+    part = Path(f"{output}.part")
+    pq.write_table(table, part)
+    part.replace(output)

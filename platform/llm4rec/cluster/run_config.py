@@ -1,0 +1,109 @@
+"""The configuration of a whole run: one section a stage."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from llm4rec.baselines.ease import EASEConfig
+from llm4rec.baselines.item_knn import ItemKNNConfig
+from llm4rec.baselines.sasrec import SASRecConfig
+from llm4rec.config import StrictModel, load
+from llm4rec.debias.config import DebiasConfig
+from llm4rec.encode.config import EncodeConfig
+from llm4rec.errors import ConfigError
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.explain.config import ExplainConfig
+from llm4rec.index.config import IndexConfig
+from llm4rec.online.config import OnlineConfig
+from llm4rec.preprocess.config import PreprocessConfig, SourceConfig
+from llm4rec.recommend.config import RecommendConfig
+from llm4rec.schema import SplitName
+from llm4rec.serve.config import ServeConfig
+from llm4rec.train.config import TrainConfig
+
+
+class RunSection(StrictModel):
+    """What concerns every stage."""
+
+    path: str = ""
+    """Where the run's artifacts go: a folder or any pyarrow.fs URI. Default: runs/<config name>."""
+    seed: NonNegativeInt = 0
+    """Seed of everything random."""
+    split: SplitName = "leave_one_out"
+    """Which split to train and evaluate on."""
+
+
+class BaselinesSection(StrictModel):
+    """The models that llm4rec is compared with; null leaves one out."""
+
+    item_knn: ItemKNNConfig | None = ItemKNNConfig(last=None)
+    """ItemKNN on the whole history."""
+    item_knn_last: ItemKNNConfig | None = ItemKNNConfig()
+    """ItemKNN on the newest items."""
+    ease: EASEConfig | None = EASEConfig()
+    """EASE."""
+    sasrec: SASRecConfig | None = SASRecConfig()
+    """SASRec with full softmax."""
+
+
+class ClusterSection(StrictModel):
+    """What the parts of the served app reserve on the cluster; fractions let them share a core."""
+
+    recommender_cpus: NonNegativeFloat = 0.5
+    """CPUs that a replica of the ingress reserves."""
+    explainer_cpus: NonNegativeFloat = 0.5
+    """CPUs that a replica of the explainer reserves."""
+    explainer_threads: PositiveInt = 2
+    """Threads the language model computes with."""
+
+
+class RunConfig(StrictModel):
+    """One run: from raw files to a served recommender."""
+
+    run: RunSection = RunSection()
+    cluster: ClusterSection = ClusterSection()
+    source: SourceConfig
+    preprocess: PreprocessConfig = PreprocessConfig()
+    encode: EncodeConfig = EncodeConfig()
+    debias: DebiasConfig = DebiasConfig()
+    train: TrainConfig = TrainConfig()
+    index: IndexConfig = IndexConfig()
+    baselines: BaselinesSection = BaselinesSection()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    recommend: RecommendConfig = RecommendConfig()
+    explain: ExplainConfig = ExplainConfig()
+    online: OnlineConfig = OnlineConfig()
+    serve: ServeConfig = ServeConfig()
+
+
+def load_run(path: str | Path, overrides: Sequence[str] = (), home: str | Path | None = None) -> RunConfig:
+    """Load a run's configuration, with relative locations resolved against `home`.
+
+    Without `home` they start from the environment's LLM4REC_HOME, else from the working directory.
+
+    Raises:
+        ConfigError: the configuration is invalid, or a location is relative inside a submitted Ray job, whose working
+            directory is a temporary copy.
+    """
+    config = load(RunConfig, path, overrides)
+    location = config.run.path or f"runs/{Path(path).stem}"
+    source = config.source.model_copy(update={"path": _resolve("source.path", config.source.path, home)})
+    run = config.run.model_copy(update={"path": _resolve("run.path", location, home)})
+    paths = {key: getattr(config.recommend, key) for key in ("output", "users")}
+    found = {key: _resolve(f"recommend.{key}", path, home) for key, path in paths.items() if path}
+    recommend = config.recommend.model_copy(update=found)
+    return config.model_copy(update={"source": source, "run": run, "recommend": recommend})
+
+
+def _resolve(key: str, location: str, home: str | Path | None) -> str:
+    if "://" in location or Path(location).is_absolute():
+        return location
+    home = home or os.environ.get("LLM4REC_HOME")
+    if home is None and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise ConfigError(
+            f"{key} is {location!r}, relative to a Ray job's temporary working directory; "
+            f"add --home $PWD, set LLM4REC_HOME, or --set {key}=<absolute path or URI>"
+        )
+    return str(Path(home or Path.cwd(), location).absolute())

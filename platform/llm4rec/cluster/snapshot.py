@@ -1,0 +1,62 @@
+"""Everything of a finished run that scoring needs, opened and verified together."""
+
+from dataclasses import dataclass
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.debias.estimate import Effects, read_effects
+from llm4rec.index.evidence import EvidenceStore
+from llm4rec.index.vectors import ItemIndex
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.schema import Corpus, Features, read_features
+from llm4rec.train.state import DESCRIPTION, read_model
+
+REQUIRED = ("corpus", "features", "effects", "model", "index")
+"""The artifacts a snapshot is made of."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One consistent version of the recommender.
+
+    Attributes:
+        corpus: interactions, users and items.
+        features: content vectors by modality.
+        effects: what debiasing learned.
+        scorer: the trained model.
+        index: item vectors.
+        evidence: passages that reasons may rest on.
+        curve: the learning curve of training.
+        version: names the model in every answer.
+    """
+
+    corpus: Corpus
+    features: Features
+    effects: Effects
+    scorer: ModelScorer
+    index: ItemIndex
+    evidence: EvidenceStore
+    curve: list[dict[str, float]]
+    version: str
+
+    @classmethod
+    def open(cls, store: RunStore, config: RunConfig) -> "Snapshot":
+        """Open all artifacts of a run.
+
+        Raises:
+            ArtifactError: one is missing, damaged, or does not fit the others.
+        """
+        artifacts = {name: store.open(name) for name in REQUIRED}
+        corpus = Corpus.read(artifacts["corpus"], config.run.split)
+        features = read_features(artifacts["features"], corpus.item_ids)
+        model = read_model(artifacts["model"], features)
+        return cls(
+            corpus=corpus,
+            features=features,
+            effects=read_effects(artifacts["effects"]),
+            scorer=ModelScorer(model, model.shape.attributes.encode_table(corpus.users)),
+            index=ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size),
+            evidence=EvidenceStore.read(artifacts["index"]),
+            curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
+            version=artifacts["index"].hash[:12],
+        )

@@ -1,0 +1,185 @@
+"""The debias stage: corpus and features in, propensities, weights and effects out; and their artifact."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llm4rec.artifacts import Artifact, ArtifactWriter
+from llm4rec.debias.attributes import Attribute
+from llm4rec.debias.config import DebiasConfig
+from llm4rec.debias.covariates import Covariates, build_covariates
+from llm4rec.debias.effects import (
+    MAX_TREATMENT_R2,
+    EffectSample,
+    PopularityModel,
+    effect_sample,
+    exposure_effect,
+    fit_popularity,
+    naive_slope,
+    placebo,
+)
+from llm4rec.debias.propensity import Propensities, fit_propensities
+from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, snips
+from llm4rec.schema import ITEM_ID, TRAIN, USER_ID, Corpus, Features, FloatVector
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What training and scoring take from the debias stage.
+
+    Attributes:
+        propensity: shape (N,), P(observed) of every corpus interaction before clipping; NaN outside train.
+        weight: shape (N,), clipped, self-normalised inverse propensity; mean 1 over train, 0 outside.
+        user_effect: shape (U,), change of the outcome by one unit of `popularity` for each user; all 0, which
+            corrects nothing, where no effect could be estimated (`summary["popularity_effect"]` is then None).
+        popularity: shape (I,), standardised log train popularity, in the unit of the effects.
+        summary: estimates with intervals, diagnostics and warnings, ready for JSON.
+    """
+
+    propensity: FloatVector
+    weight: FloatVector
+    user_effect: FloatVector
+    popularity: FloatVector
+    summary: dict[str, Any]
+
+
+def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int) -> Effects:
+    """Estimate propensities, weights and causal effects on the train split. Equal inputs give equal results.
+
+    A log that cannot answer a question (constant outcome, no overlap, one group, too few rows) gives null for
+    that answer and a sentence in `summary["warnings"]`.
+
+    Raises:
+        DataError: the corpus has no train interactions, values are not finite, the features belong to another
+            corpus, or `config.groups` names a column that cannot be used.
+    """
+    covariates = build_covariates(corpus, features, config)
+    propensities = fit_propensities(covariates, config, seed)
+    threshold = clip_threshold(propensities.train, config)
+    train_weight = snips(clip(propensities.train, threshold))
+    sample = effect_sample(covariates, config.max_rows, np.random.default_rng(seed))
+    popularity, exposure, user_effect, warnings = _effects(covariates, sample, config, seed)
+    summary = {
+        "outcome": "value",
+        "rows": len(sample.outcome),
+        "popularity_unit": {"log_mean": covariates.scale.mean, "log_deviation": covariates.scale.deviation},
+        "propensity": _propensity_summary(propensities, train_weight, threshold),
+        "popularity_effect": popularity,
+        "exposure_effect": exposure,
+        "warnings": [*propensities.warnings, *_group_warnings(covariates.attributes), *warnings],
+    }
+    in_train = corpus.interactions.split == TRAIN
+    propensity, weight = np.full(len(in_train), np.nan, np.float32), np.zeros(len(in_train), np.float32)
+    propensity[in_train], weight[in_train] = propensities.train, train_weight
+    return Effects(propensity, weight, user_effect, covariates.popularity, summary)
+
+
+def write_effects(writer: ArtifactWriter, corpus: Corpus, effects: Effects) -> None:
+    """Write tables `weights` (a row for each corpus interaction, in order), `users`, `items`, and effects.json."""
+    user_ids, item_ids = pa.array(corpus.user_ids, pa.string()), pa.array(corpus.item_ids, pa.string())
+    weights = {
+        USER_ID: user_ids.take(pa.array(corpus.interactions.user)),
+        ITEM_ID: item_ids.take(pa.array(corpus.interactions.item)),
+        "propensity": pa.array(effects.propensity, from_pandas=True),
+        "weight": effects.weight,
+    }
+    writer.write_table("weights", pa.table(weights))
+    writer.write_table("users", pa.table({USER_ID: user_ids, "popularity_effect": effects.user_effect}))
+    writer.write_table("items", pa.table({ITEM_ID: item_ids, "popularity": effects.popularity}))
+    writer.write_json("effects.json", effects.summary)
+
+
+def read_effects(artifact: Artifact) -> Effects:
+    """Read what `write_effects` wrote, rows in corpus order."""
+    weights = artifact.read_table("weights")
+    return Effects(
+        propensity=_floats(weights, "propensity"),
+        weight=_floats(weights, "weight"),
+        user_effect=_floats(artifact.read_table("users"), "popularity_effect"),
+        popularity=_floats(artifact.read_table("items"), "popularity"),
+        summary=artifact.read_json("effects.json"),
+    )
+
+
+def _effects(
+    covariates: Covariates, sample: EffectSample, config: DebiasConfig, seed: int
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, FloatVector, list[str]]:
+    nothing = np.zeros(len(covariates.activity), np.float32)
+    problem = sample.problem()
+    if problem:
+        return None, None, nothing, [problem]
+    exposure, warnings = exposure_effect(sample, config.folds, seed)
+    model = fit_popularity(sample, config.folds, seed)
+    if model.scores["treatment_r2"] > MAX_TREATMENT_R2:
+        warnings.append(
+            f"no overlap: the covariates determine popularity (R2 {model.scores['treatment_r2']:.3f}): "
+            "the popularity effect is null"
+        )
+        return None, exposure, nothing, warnings
+    refutation = placebo(sample, config.folds, seed)
+    if not refutation["covers_zero"]:
+        low, high = refutation["ci95"]
+        warnings.append(
+            f"placebo refutation: the interval of a permuted treatment, {low:.4f} to {high:.4f}, leaves out 0; "
+            "chance alone does this in about one run of twenty, another seed tells"
+        )
+    if model.clusters < 20:
+        warnings.append(f"only {model.clusters} items have train interactions: intervals are rough")
+    popularity = {
+        "estimator": "LinearDML",
+        "treatment": "log popularity of the item at the time of the interaction, standardised",
+        **model.average(sample.modifiers),
+        "naive": naive_slope(sample),
+        "by_group": _by_group(model, sample, covariates.attributes),
+        "placebo": refutation,
+        "nuisance": model.scores,
+    }
+    user_effect = model.effect(covariates.modifiers)
+    return popularity, exposure, user_effect, warnings
+
+
+def _by_group(
+    model: PopularityModel, sample: EffectSample, attributes: list[Attribute]
+) -> dict[str, list[dict[str, Any]]]:
+    """For each attribute, the effect averaged over the interactions of each level's users."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for attribute in attributes:
+        row_codes = attribute.codes[sample.user]
+        groups[attribute.name] = [
+            {
+                "group": level,
+                "num_users": int((attribute.codes == code).sum()),
+                **model.average(sample.modifiers[row_codes == code]),
+            }
+            for code, level in enumerate(attribute.levels)
+            if (row_codes == code).any()
+        ]
+    return groups
+
+
+def _group_warnings(attributes: list[Attribute]) -> list[str]:
+    if not attributes:
+        return ["no user column makes groups: effects are reported for all users together"]
+    return [
+        f"user column {attribute.name!r} has one group only ({attribute.levels[0]}): no comparison is possible"
+        for attribute in attributes
+        if len(attribute.levels) == 1
+    ]
+
+
+def _propensity_summary(propensities: Propensities, weight: FloatVector, threshold: float) -> dict[str, Any]:
+    size = effective_sample_size(weight)
+    return {
+        **propensities.diagnostics,
+        "clip_threshold": threshold,
+        "clipped_share": float((propensities.train < threshold).mean()),
+        "max_weight": float(weight.max()),
+        "effective_sample_size": size,
+        "effective_share": size / len(weight),
+    }
+
+
+def _floats(table: pa.Table, name: str) -> FloatVector:
+    return np.asarray(table[name].to_numpy(zero_copy_only=False), np.float32)

@@ -1,0 +1,1 @@
+"""Items in, one frozen vector an item and modality out."""

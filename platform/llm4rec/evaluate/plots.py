@@ -1,0 +1,138 @@
+"""Plots as inline SVG that follows the page's colours, light or dark."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from llm4rec.evaluate.extras import ReportExtras, SliceMeans
+
+INK = "#010203"  # stands for the text colour of the page until the SVG is written
+ACCENT, MUTED = "#3b7ddd", "#8a94a6"
+SERIES = (ACCENT, "#e08a3c", "#3fa37c", "#b565c4", "#8a94a6", "#c7504a", "#6b7fd7", "#a8963a")
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # real text: sharp, selectable, in the page's own font
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.parse_math": False,  # a group called "$50k" is no formula
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def draw_all(metrics: Mapping[str, Any], extras: ReportExtras, metric: str, ours: str) -> dict[str, Markup]:
+    """Every chart that there is data for, by name, as SVG."""
+    models = metrics["models"]
+    charts = {"accuracy": _draw(_accuracy, models, metric, ours), "cost": _draw(_cost, models, metric, ours)}
+    if extras.learning_curve:
+        charts["learning_curve"] = _draw(_learning_curve, extras.learning_curve)
+    if extras.popularity_slices:
+        charts["popularity"] = _draw(_slices, extras.popularity_slices, metric)
+    if extras.effects:
+        charts["effects"] = _draw(_effects, extras.effects)
+    return charts
+
+
+def _draw(plot: Any, *args: Any) -> Markup:
+    """Call `plot(figure, *args)` on an empty figure and return the SVG."""
+    # The salt makes the same data give the same bytes, and keeps element ids of two charts on a page apart.
+    with rc_context({**STYLE, "svg.hashsalt": plot.__name__}):
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        plot(figure, *args)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    return Markup(svg[svg.index("<svg") :].replace(INK, "currentColor"))  # noqa: S704 - matplotlib escapes its text
+
+
+def _accuracy(figure: Figure, models: Mapping[str, Any], metric: str, ours: str) -> None:
+    names = sorted(models, key=lambda name: models[name][metric])
+    values = np.array([models[name][metric] for name in names])
+    intervals = np.array([models[name]["ci95"][metric] for name in names])
+    axes = figure.subplots()
+    axes.barh(names, values, height=0.6, color=[ACCENT if name == ours else MUTED for name in names], alpha=0.85)
+    # A percentile interval may in theory leave the mean out; a whisker cannot have negative length.
+    whiskers = np.maximum([values - intervals[:, 0], intervals[:, 1] - values], 0)
+    axes.errorbar(values, names, xerr=whiskers, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+    axes.set_xlabel(f"{metric}, with 95 % interval")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(left=0)
+
+
+def _cost(figure: Figure, models: Mapping[str, Any], metric: str, ours: str) -> None:
+    axes = figure.subplots()
+    for name, figures in models.items():
+        seconds = max(figures["seconds"], 0.01)
+        axes.scatter(seconds, figures[metric], s=56, color=ACCENT if name == ours else MUTED, zorder=3)
+        axes.annotate(name, (seconds, figures[metric]), textcoords="offset points", xytext=(8, 4))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("seconds to fit")
+    axes.set_ylabel(metric)
+    axes.margins(0.18, 0.15)
+    _grid(axes)
+
+
+def _learning_curve(figure: Figure, curve: Sequence[Mapping[str, float]]) -> None:
+    step = "epoch" if "epoch" in curve[0] else "step"
+    names = list(dict.fromkeys(name for point in curve for name in point if name not in {"epoch", "step"}))
+    # Losses and accuracies live on different scales: one panel each.
+    panels = [group for group in ([n for n in names if "loss" in n], [n for n in names if "loss" not in n]) if group]
+    for axes, group in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name, color in zip(group, SERIES, strict=False):
+            points = [(point[step], point[name]) for point in curve if name in point]
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, color=color, label=name)
+        axes.set_xlabel(step)
+        axes.legend()
+        _grid(axes)
+
+
+def _slices(figure: Figure, slices: SliceMeans, metric: str) -> None:
+    labels = list(dict.fromkeys(label for by_label in slices.values() for label in by_label))
+    width = 0.8 / len(slices)
+    axes = figure.subplots()
+    for index, (name, by_label) in enumerate(slices.items()):
+        heights = [by_label[label]["mean"] if label in by_label else 0.0 for label in labels]
+        axes.bar(
+            np.arange(len(labels)) + (index + 0.5) * width - 0.4,
+            heights,
+            width * 0.9,
+            color=SERIES[index % len(SERIES)],
+            label=name,
+        )
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_ylabel(metric)
+    figure.legend(loc="outside upper center", ncols=min(4, len(slices)))
+    _grid(axes)
+
+
+def _effects(figure: Figure, effects: Mapping[str, Mapping[str, Any]]) -> None:
+    names = list(effects)[::-1]
+    values = np.array([effects[name]["effect"] for name in names])
+    intervals = np.array([effects[name]["ci95"] for name in names])
+    figure.set_figheight(1.2 + 0.32 * len(names))
+    axes = figure.subplots()
+    axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
+    axes.hlines(names, intervals[:, 0], intervals[:, 1], color=ACCENT, linewidth=2)
+    axes.plot(values, names, "o", color=ACCENT)
+    axes.set_xlabel("effect on the outcome, with 95 % interval")
+    axes.tick_params(axis="y", length=0)
+    axes.margins(y=0.2)
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.8)
+    axes.set_axisbelow(True)

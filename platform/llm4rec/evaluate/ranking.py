@@ -1,0 +1,92 @@
+"""Full ranking: every warm item competes, none is sampled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from llm4rec.errors import Llm4RecError
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.schema import FloatMatrix, FloatVector, History, IntVector
+
+NO_ITEM = -1
+
+
+class Scorer(Protocol):
+    """What can be evaluated."""
+
+    name: str
+
+    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """Finite scores of all warm items, shape (len(users), warm items); higher is better."""
+        ...
+
+
+@dataclass(frozen=True)
+class RankedLists:
+    """The ranking of E users.
+
+    Attributes:
+        target_rank: rank of each target from 0, shape (E,). Ties count against the model: an item with the target's
+            score stands before it, so that constant scores earn nothing.
+        items: the slate of each user, best first, shape (E, top_n); equal scores by item code; -1 where the
+            catalogue had no further unseen item.
+        scores: their scores, shape (E, top_n); -inf where there is no item.
+    """
+
+    target_rank: IntVector
+    items: IntVector
+    scores: FloatMatrix
+
+
+def rank(scorer: Scorer, evaluation_set: EvaluationSet, config: EvaluateConfig) -> RankedLists:
+    """Rank the whole catalogue for every user of the evaluation set, `config.chunk_size` users at a time.
+
+    Raises:
+        Llm4RecError: the scorer gave scores of the wrong shape, NaN or infinity.
+    """
+    size = len(evaluation_set)
+    target_rank = np.empty(size, np.int32)
+    items = np.full((size, config.top_n), NO_ITEM, np.int32)
+    top_scores = np.full((size, config.top_n), -np.inf, np.float32)
+    for start in range(0, size, config.chunk_size):
+        chunk = slice(start, start + config.chunk_size)
+        histories, targets = evaluation_set.histories[chunk], evaluation_set.targets[chunk]
+        scores = _checked_scores(scorer, evaluation_set.users[chunk], histories, evaluation_set.num_items)
+        if config.remove_seen:
+            _remove_seen(scores, histories, targets)
+        wanted = scores[np.arange(len(targets)), targets]
+        target_rank[chunk] = (scores >= wanted[:, None]).sum(axis=1) - 1
+        for row, row_scores in enumerate(scores, start):
+            best = best_items(row_scores, config.top_n)
+            items[row, : len(best)] = best
+            top_scores[row, : len(best)] = row_scores[best]
+    return RankedLists(target_rank, items, top_scores)
+
+
+def _checked_scores(scorer: Scorer, users: IntVector, histories: Sequence[History], num_items: int) -> FloatMatrix:
+    scores = np.array(scorer.score(users, histories), np.float32)
+    if scores.shape != (len(users), num_items):
+        raise Llm4RecError(f"{scorer.name} gave scores of shape {scores.shape}, expected {(len(users), num_items)}")
+    if not np.isfinite(scores).all():
+        raise Llm4RecError(
+            f"{scorer.name} gave {(~np.isfinite(scores)).sum()} scores that are NaN or infinite; "
+            "its training has diverged: lower its learning rate and train it again"
+        )
+    return scores
+
+
+def _remove_seen(scores: FloatMatrix, histories: Sequence[History], targets: IntVector) -> None:
+    for row, history, target in zip(scores, histories, targets, strict=True):
+        wanted = row[target]
+        row[history.item] = -np.inf
+        row[target] = wanted
+
+
+def best_items(scores: FloatVector, top_n: int) -> IntVector:
+    """Codes of the highest finite scores, best first."""
+    bar = np.partition(scores, -top_n)[-top_n] if top_n < len(scores) else -np.inf
+    contenders = np.flatnonzero((scores >= bar) & (scores > -np.inf))
+    return contenders[np.argsort(-scores[contenders], kind="stable")][:top_n].astype(np.int32)

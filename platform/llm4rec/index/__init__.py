@@ -1,0 +1,1 @@
+"""Searchable vectors: the items themselves, and the evidence that explains them."""

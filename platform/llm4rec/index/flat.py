@@ -1,0 +1,82 @@
+"""Exact inner-product FAISS indexes, and their way to and from an artifact."""
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from llm4rec.artifacts import Artifact, ArtifactWriter
+from llm4rec.errors import ArtifactError, DataError
+from llm4rec.schema import FloatMatrix
+
+# One thread a search: replicas and Ray workers bring their own parallelism, and FAISS would start a pool in each.
+faiss.omp_set_num_threads(1)
+
+
+def build_flat(vectors: FloatMatrix) -> faiss.IndexFlatIP:
+    """An exact inner-product index over the rows of a matrix of shape (N, D).
+
+    Raises:
+        DataError: the matrix is not two-dimensional, has no columns or holds NaN or infinity.
+    """
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise DataError(f"vectors to index must have shape (rows, width) with width >= 1, got {vectors.shape}")
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise DataError(f"{len(bad)} of {len(vectors)} vectors hold NaN or infinity, first at row {bad[0]}")
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors, np.float32))
+    return index
+
+
+def write_flat(writer: ArtifactWriter, name: str, index: faiss.IndexFlatIP) -> None:
+    """Write an index as one file of an artifact."""
+    writer.write_bytes(name, faiss.serialize_index(index).tobytes())
+
+
+def read_flat(artifact: Artifact, name: str, rows: int | None, width: int | None) -> faiss.IndexFlatIP:
+    """Read an index; `artifact` was opened, so the sha256 of the bytes that FAISS parses has been checked.
+
+    Raises:
+        ArtifactError: the file is no index, of another type, or without the `rows` and `width` expected (None: any).
+    """
+    try:
+        index = faiss.deserialize_index(np.frombuffer(artifact.read_bytes(name), np.uint8))
+    except RuntimeError:
+        raise ArtifactError(f"{artifact.path}/{name} is not a FAISS index; run jobs/index.py again") from None
+    if not isinstance(index, faiss.IndexFlatIP):
+        raise ArtifactError(
+            f"{artifact.path}/{name} is a {type(index).__name__}, expected IndexFlatIP; run jobs/index.py again"
+        )
+    for what, found, expected in (("vectors", index.ntotal, rows), ("numbers a vector", index.d, width)):
+        if expected is not None and found != expected:
+            raise ArtifactError(
+                f"{artifact.path}/{name} holds {found} {what}, expected {expected}: "
+                "it was made from another model or corpus; run jobs/index.py again"
+            )
+    return index
+
+
+def search_among(
+    index: faiss.IndexFlatIP, query: FloatMatrix, k: int, selector: faiss.IDSelector
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Scores and rows, each of shape (k,), of the best rows that a selector admits for one query of shape (1, D)."""
+    params = faiss.SearchParameters()
+    params.sel = selector
+    scores, rows = index.search(query, k, params=params)
+    return scores[0], rows[0]
+
+
+def stored_vectors(index: faiss.IndexFlatIP) -> FloatMatrix:
+    """All vectors of an index, shape (N, D), in the order they were added."""
+    return np.asarray(index.reconstruct_n(0, index.ntotal), np.float32).reshape(index.ntotal, index.d)
+
+
+def check_queries(queries: FloatMatrix, width: int) -> npt.NDArray[np.float32]:
+    """Queries of shape (B, `width`) as contiguous float32.
+
+    Raises:
+        DataError: they have another shape.
+    """
+    if queries.ndim != 2 or queries.shape[1] != width:
+        raise DataError(f"queries must have shape (rows, {width}), the width of the index, got {queries.shape}")
+    return np.ascontiguousarray(queries, np.float32)

@@ -1,0 +1,1 @@
+"""The recommender network: single-device torch code that knows nothing of clusters."""

@@ -1,0 +1,52 @@
+"""Scoring users with a trained recommender, in batches. Shapes: B users, I items, D width."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from llm4rec.model.inputs import IntMatrix
+from llm4rec.model.recommender import Recommender
+from llm4rec.schema import FloatMatrix, History, IntVector
+
+
+class ModelScorer:
+    """A recommender frozen for scoring: item vectors are computed once."""
+
+    name = "llm4rec"
+
+    def __init__(self, model: Recommender, attributes: IntMatrix, batch_size: int = 64) -> None:
+        """Freeze.
+
+        Args:
+            model: the trained network; it is put into evaluation mode.
+            attributes: attribute codes by user, shape (U, A).
+            batch_size: users scored at once.
+        """
+        self.model = model.eval()
+        self.attributes = attributes
+        self.batch_size = batch_size
+        with torch.no_grad():
+            self.item_vectors = model.item_vectors()
+
+    def user_states(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """h_u of each user after the whole history, shape (B, D), unit length."""
+        return self.states(histories, self.attributes[users])
+
+    def states(self, histories: Sequence[History], attributes: IntMatrix) -> FloatMatrix:
+        """h_u by histories and attribute codes (B, A), shape (B, D)."""
+        order = np.argsort([len(history) for history in histories], kind="stable")  # alike lengths waste no padding
+        result = np.zeros((len(histories), self.model.config.embedding_size), np.float32)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            batch = self.model.shape.history.encode([histories[row] for row in rows])
+            with torch.no_grad():
+                states = self.model.user_states(self.item_vectors, batch, attributes[rows])
+            last = torch.from_numpy((batch.item >= 0).sum(axis=1))
+            result[rows] = states[torch.arange(len(rows)), last].float().cpu().numpy()
+        return result
+
+    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """Scores of the warm items, shape (B, I_warm)."""
+        warm = self.item_vectors[: self.model.shape.num_warm_items].float().cpu().numpy()
+        return self.user_states(users, histories) @ warm.T / np.float32(self.model.config.temperature)

@@ -1,0 +1,37 @@
+"""Settings of the recommend stage, which a request to the service may override one by one."""
+
+from pydantic import Field
+
+from llm4rec.config import StrictModel
+
+
+class RecommendConfig(StrictModel):
+    """How scores become slates, and where batch slates go.
+
+    Scores are standardised for each user (mean 0, standard deviation 1 over his candidates) before anything else, so
+    `temperature`, `debias` and steering weights mean the same for every user and model.
+    """
+
+    k: int = Field(default=10, ge=1, le=1000)
+    """Items in a slate."""
+
+    candidates: int = Field(default=100, ge=1, le=10_000)
+    """Best items that diversity and the logging policy choose among; at least `k` are always kept."""
+
+    temperature: float = Field(default=0.05, ge=0, le=100)
+    """Of the logging policy, in standard deviations of the score: more explores more, 0 always shows the best."""
+
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    """Weight of being unlike the items above, against the weight of the score, which is one minus it."""
+
+    debias: float = Field(default=0.0, ge=0, le=10)
+    """Strength of the correction for the user's own popularity effect; 0 leaves the score alone."""
+
+    users: str | None = None
+    """File with one user id a line; without it slates are made for all users."""
+
+    output: str = Field(default="slates.parquet", min_length=1)
+    """Where batch slates are written."""
+
+    batch_size: int = Field(default=256, ge=1, le=65_536)
+    """Users scored at once."""

@@ -1,0 +1,132 @@
+"""One user's slate from one user's scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm4rec.errors import ConfigError, DataError
+from llm4rec.recommend.config import RecommendConfig
+from llm4rec.recommend.filters import Filters
+from llm4rec.recommend.policy import draw
+from llm4rec.recommend.rerank import diversify, shift_popularity, standardise, steer
+from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What re-ranking must know of the items.
+
+    Attributes:
+        vectors: item vectors, shape (I, D), for diversity.
+        popularity: standardised popularity, shape (I,), for debiasing.
+        years: shape (I,), NaN where unknown, for filters.
+        categories: the categories of each item, for filters.
+    """
+
+    vectors: FloatMatrix
+    popularity: FloatVector
+    years: FloatVector
+    categories: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one request asks for beyond the user's taste.
+
+    Attributes:
+        filters: constraints that every item must meet.
+        cosine: of the request's words with each item's text, shape (I,); None without words.
+        weight: how much the words count against the taste.
+        user_effect: estimated effect of popularity on this user's outcome.
+    """
+
+    filters: Filters = Filters()
+    cosine: FloatVector | None = None
+    weight: float = 1.0
+    user_effect: float = 0.0
+
+
+NO_WISH = Wish()
+
+
+@dataclass(frozen=True)
+class Slate:
+    """Items in the order shown.
+
+    Attributes:
+        codes: item codes, shape (S,).
+        scores: final scores, shape (S,), in standard deviations of the user's scores.
+        propensity: probability of each choice under the logging policy given the items above it, shape (S,).
+        notice: why there are fewer items than asked for; empty if there are not.
+    """
+
+    codes: IntVector
+    scores: FloatVector
+    propensity: FloatVector
+    notice: str = ""
+
+
+def draw_slate(
+    scores: FloatVector,
+    seen: IntVector,
+    config: RecommendConfig,
+    catalogue: Catalogue,
+    rng: np.random.Generator,
+    wish: Wish = NO_WISH,
+    *,
+    k: int | None = None,
+) -> Slate:
+    """Mask, standardise, steer, debias, cut to candidates, diversify, and draw.
+
+    Args:
+        scores: the model's score of every item, shape (I,); -inf for items that must not be shown.
+        seen: codes of items to leave out.
+        config: strengths, the number of candidates and the logging policy's temperature.
+        catalogue: the items.
+        rng: source of the policy's randomness.
+        wish: what this request adds.
+        k: items wanted, `config.k` by default.
+
+    Raises:
+        ConfigError: k below 1.
+        DataError: scores of another shape, or NaN among them.
+    """
+    k = config.k if k is None else k
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, got {k}")
+    if scores.shape != catalogue.years.shape:
+        raise DataError(f"scores have shape {scores.shape}, the catalogue has {len(catalogue.years)} items")
+    matching = wish.filters.mask(catalogue.categories, catalogue.years)
+    eligible = matching & (scores != -np.inf)
+    eligible[seen] = False
+    final = _final_scores(scores, eligible, config, catalogue, wish)
+    codes = np.flatnonzero(eligible)
+    codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]]
+    marginal = diversify(final[codes], catalogue.vectors[codes], config.diversity)
+    order, propensity = draw(marginal, k, config.temperature, rng)
+    return Slate(
+        codes=codes[order].astype(np.int32),
+        scores=marginal[order].astype(np.float32),
+        propensity=propensity.astype(np.float32),
+        notice=_notice(len(order), k, matching, wish.filters),
+    )
+
+
+def _final_scores(
+    scores: FloatVector, eligible: BoolVector, config: RecommendConfig, catalogue: Catalogue, wish: Wish
+) -> FloatVector:
+    final = standardise(scores, eligible)
+    if wish.cosine is not None:
+        final = steer(final, wish.cosine, wish.weight, eligible)
+    return shift_popularity(final, catalogue.popularity, wish.user_effect, config.debias)
+
+
+def _notice(found: int, wanted: int, matching: BoolVector, filters: Filters) -> str:
+    """Why a slate is short."""
+    if found >= wanted:
+        return ""
+    if not matching.any():
+        return f"no item of the catalogue matches the filters: {filters.describe()}"
+    if not found:
+        return f"all {matching.sum()} items that match ({filters.describe()}) are already in the history"
+    return f"only {found} of the {wanted} items asked for are left ({filters.describe()}, items seen before left out)"

@@ -1,0 +1,43 @@
+"""Configuration of the serve stage."""
+
+from pydantic import Field, model_validator
+
+from llm4rec.config import StrictModel
+from llm4rec.errors import Llm4RecError
+
+
+class ServeConfig(StrictModel):
+    """Where the service listens and what it accepts."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; the default is reachable from this machine only."""
+    port: int = Field(8000, ge=1, le=65535)
+    """TCP port."""
+    k: int = Field(10, ge=1)
+    """Slate size where a request does not say."""
+    max_k: int = Field(100, ge=1)
+    """Largest slate size a request may ask for."""
+    deadline_s: float = Field(2.0, gt=0)
+    """Seconds for writing reasons; when they are over, a template answers."""
+    request_timeout_s: float = Field(30.0, gt=0)
+    """Seconds after which a request is given up with 503."""
+    retry_after_s: int = Field(1, ge=1)
+    """What a client is told to wait after a 503."""
+    max_body_bytes: int = Field(1 << 20, ge=1)
+    """Largest request body; a larger one is refused with 413."""
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> "ServeConfig":
+        if self.k > self.max_k:
+            raise ValueError(f"k is {self.k}, more than max_k {self.max_k}")
+        return self
+
+    def slate_size(self, k: int | None) -> int:
+        """The size a request asks for, or the default.
+
+        Raises:
+            Llm4RecError: it asks for too many.
+        """
+        if k is not None and k > self.max_k:
+            raise Llm4RecError(f"k is too large: {min(k, 10**18)}; this service allows 1 to {self.max_k}")
+        return k or self.k

@@ -1,0 +1,280 @@
+"""The HTTP contract: requests, strict and bounded, and responses (DESIGN section 8 in types)."""
+
+import unicodedata
+from typing import Annotated, Literal
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+MAX_ID = 256
+MAX_EVENTS = 1000
+MAX_HISTORY = 1000
+YEAR_2100 = 4_102_444_800
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(char) == "Cc" for char in text):
+        raise ValueError("must not hold control characters")
+    return text
+
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_printable)]
+PathId = Annotated[Id, BeforeValidator(unquote)]  # paths keep their percent-encoding up to here: see paths.py
+Line = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
+Text = Annotated[str, Field(max_length=20_000)]
+Timestamp = Annotated[int, Field(ge=0, le=YEAR_2100, description="Seconds since 1970.")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Event = Literal["click", "like", "dislike", "view", "purchase", "rate", "skip"]
+ReasonSource = Literal["llm", "template"]
+
+
+class Request(BaseModel):
+    """Base of request bodies: JSON types as they are, nothing unknown, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Response(BaseModel):
+    """Base of responses."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class HistoryEntry(Request):
+    """One item of a history sent along, oldest first."""
+
+    item_id: Id
+    timestamp: Timestamp | None = None
+    value: float | None = None
+    event: Event | None = None
+
+
+class Filters(Request):
+    """What every item of the slate must satisfy."""
+
+    categories: list[Line] | None = Field(None, min_length=1, max_length=50, description="At least one of these.")
+    year_min: int | None = Field(None, ge=0, le=9999)
+    year_max: int | None = Field(None, ge=0, le=9999)
+
+    @model_validator(mode="after")
+    def _years_in_order(self) -> "Filters":
+        if self.year_min is not None and self.year_max is not None and self.year_min > self.year_max:
+            raise ValueError(f"year_min {self.year_min} is after year_max {self.year_max}")
+        return self
+
+
+class SlateOptions(BaseModel):
+    """How the slate is made; the query string of a GET, and part of a POST."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    k: int | None = Field(None, ge=1, description="Slate size; the service has a default and a largest one.")
+    explain: bool = Field(False, description="Whether each item comes with a reason.")
+    diversity: Fraction | None = Field(
+        None, description="0: relevance alone; 1: as varied as possible; not given: recommend.diversity."
+    )
+    debias: Fraction | None = Field(
+        None, description="0: popularity as learned; 1: its effect taken out; not given: recommend.debias."
+    )
+
+
+class SimilarOptions(BaseModel):
+    """The query string of a search for similar items."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: int | None = Field(None, ge=1, description="Number of items; the service has a default and a largest one.")
+
+
+class SearchOptions(BaseModel):
+    """The query string of a search among users or items."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    search: Annotated[str, Field(max_length=MAX_ID), AfterValidator(_printable)] = ""
+    limit: int = Field(20, ge=1, le=100)
+
+
+class RecommendRequest(SlateOptions):
+    """Who asks and for what: a known user, or a history, or a wish in plain words, or several of these."""
+
+    model_config = ConfigDict(strict=True)
+
+    user_id: Id | None = None
+    history: list[Id | HistoryEntry] | None = Field(
+        None, max_length=MAX_HISTORY, description="Oldest first; takes the place of the user's logged history."
+    )
+    query: Line | None = Field(None, description="What is wanted, in plain language.")
+    filters: Filters | None = None
+
+    @model_validator(mode="after")
+    def _someone_asks(self) -> "RecommendRequest":
+        if self.user_id is None and self.history is None and self.query is None:
+            raise ValueError("give at least one of user_id, history (may be empty) and query")
+        return self
+
+    @property
+    def entries(self) -> list[HistoryEntry]:
+        """The history sent along, every item as an entry."""
+        return [HistoryEntry(item_id=item) if isinstance(item, str) else item for item in self.history or []]
+
+
+class RecommendedItem(Response):
+    """One exposure of a slate."""
+
+    item_id: str
+    title: str
+    score: float
+    propensity: float = Field(
+        description="Probability that the logging policy chose it here, given the items above it."
+    )
+    reason: str | None = None
+    reason_source: ReasonSource | None = None
+
+
+class RecommendResponse(Response):
+    """A slate, as it was written to the exposure log."""
+
+    slate_id: str
+    model_version: str
+    source: Literal["llm", "template", "mixed", "none"] = Field(description="Who wrote the reasons.")
+    items: list[RecommendedItem]
+    notice: str = Field("", description="Why there are fewer items than asked for; empty if there are not.")
+
+
+class FeedbackEvent(Request):
+    """One feedback event; sending it again with the same event_id changes nothing."""
+
+    event_id: Id
+    user_id: Id
+    item_id: Id
+    event: Event
+    value: float | None = Field(None, description="Strength, such as the rating.")
+    slate_id: Id | None = None
+    timestamp: Timestamp | None = Field(None, description="Seconds since 1970; not given: the time of arrival.")
+
+    @model_validator(mode="after")
+    def _rating_has_value(self) -> "FeedbackEvent":
+        if self.event == "rate" and self.value is None:
+            raise ValueError("event 'rate' needs a value: the rating")
+        return self
+
+
+FeedbackBatch = Annotated[list[FeedbackEvent], Field(min_length=1, max_length=MAX_EVENTS)]
+
+
+class Accepted(Response):
+    """All events of the batch are durable; so many were new."""
+
+    accepted: int
+    duplicates: int
+
+
+class ExplanationEvent(Response):
+    """One step of a streamed explanation: some text, or the end with its source and evidence, or an error."""
+
+    kind: Literal["token", "done", "error"]
+    text: str = ""
+    source: ReasonSource | None = None
+    evidence: list[str] = []
+
+
+class ItemRecord(Request):
+    """An item as a catalogue owner writes it."""
+
+    title: Line
+    text: Text = ""
+    categories: list[Line] = Field([], max_length=100)
+    numbers: dict[Id, float] = Field({}, max_length=100)
+
+
+class Item(ItemRecord):
+    """An item of the catalogue."""
+
+    item_id: str
+
+
+class ItemSummary(Response):
+    """An item in a list; `score` is its similarity where the list has one."""
+
+    item_id: str
+    title: str
+    categories: list[str] = []
+    score: float | None = None
+
+
+class ItemList(Response):
+    """Items, best first."""
+
+    items: list[ItemSummary]
+
+
+class UserRecord(Request):
+    """A user's attributes as their owner writes them."""
+
+    attributes: dict[Id, Annotated[str, Field(max_length=1000)] | int | float] = Field({}, max_length=100)
+
+
+class HistoryItem(Response):
+    """One interaction of a user."""
+
+    item_id: str
+    title: str
+    event: str
+    value: float | None = None
+    timestamp: int
+
+
+class User(Response):
+    """A user: attributes and recent history, newest first."""
+
+    user_id: str
+    attributes: dict[str, str | int | float]
+    history: list[HistoryItem]
+
+
+class UserSummary(Response):
+    """A user in a list."""
+
+    user_id: str
+    attributes: dict[str, str | int | float]
+    num_interactions: int
+
+
+class UserList(Response):
+    """Users whose id or attributes match a search."""
+
+    users: list[UserSummary]
+
+
+class Status(Response):
+    """What the service runs on."""
+
+    model_version: str
+    users: int
+    items: int
+    feedback_events: int
+    exposures: int
+
+
+class Health(Response):
+    """Whether the process answers, or is ready for requests."""
+
+    status: Literal["ok", "ready"]
+
+
+class FieldProblem(Response):
+    """One field that was wrong."""
+
+    field: str
+    message: str
+
+
+class Problem(Response):
+    """RFC 9457 problem details."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []

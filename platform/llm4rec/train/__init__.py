@@ -1,0 +1,1 @@
+"""Training the recommender on one device, without a cluster."""

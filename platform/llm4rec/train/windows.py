@@ -1,0 +1,117 @@
+"""Training windows: histories cut to the length the backbone reads, with the next item as every position's target."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm4rec.model.inputs import PADDING, HistoryBatch, HistoryCodec, IntMatrix
+from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All windows of a corpus. Shapes: W windows, L history length, T = L + 1 positions, A attributes.
+
+    Attributes:
+        history: what is read, shape (W, L).
+        attributes: the users' attribute codes, shape (W, A).
+        target: the item after each position, shape (W, T); PADDING where there is none.
+        weight: the target's propensity weight, shape (W, T).
+    """
+
+    history: HistoryBatch
+    attributes: IntMatrix
+    target: IntMatrix
+    weight: FloatMatrix
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def batches(
+        self, batch_size: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1
+    ) -> Iterator["Windows"]:
+        """One rank's share of one epoch's shuffled batches; every rank gets equally many.
+
+        The order depends on seed and epoch alone, so that any number of workers sees the same global batches.
+        """
+        order = np.random.default_rng((seed, epoch)).permutation(len(self))
+        for start in range(0, self.num_steps(batch_size) * batch_size, batch_size):
+            rows = np.resize(order[start : start + batch_size], max(world_size, len(order[start : start + batch_size])))
+            yield self._trimmed(rows[rank::world_size])
+
+    def num_steps(self, batch_size: int) -> int:
+        """Steps in an epoch; the last batch may be short."""
+        return -(-len(self) // batch_size)
+
+    def _trimmed(self, rows: IntMatrix) -> "Windows":
+        longest = max(1, int((self.history.item[rows] != PADDING).sum(axis=1).max()))
+        h = self.history.rows(rows)
+        history = HistoryBatch(h.item[:, :longest], h.event[:, :longest], h.value[:, :longest], h.gap[:, :longest])
+        targets = slice(None, longest + 1)
+        return Windows(history, self.attributes[rows], self.target[rows, targets], self.weight[rows, targets])
+
+
+def build_windows(corpus: Corpus, codec: HistoryCodec, attributes: IntMatrix, weight: FloatVector) -> Windows:
+    """Cut every user's training history into windows, newest first, so that only the oldest one is short.
+
+    Args:
+        corpus: interactions and users.
+        codec: turns histories into arrays and fixes the window length.
+        attributes: attribute codes by user, shape (U, A).
+        weight: propensity weights aligned with `corpus.interactions`, shape (N,).
+    """
+    train = corpus.interactions.split == TRAIN
+    weights = weight[train]
+    histories = corpus.histories(TRAIN)
+    read: list[History] = []
+    owners: list[int] = []
+    targets, target_weights = [], []
+    begin = 0
+    for user, history in enumerate(histories):
+        own_weights = weights[begin : begin + len(history)]
+        begin += len(history)
+        for start, stop in _spans(len(history), codec.history_length):
+            # a window that opens the history also trains the state before the first item
+            first = start if start == 0 else start + 1
+            read.append(_slice(history, start, stop - 1))
+            owners.append(user)
+            pad = first - start
+            targets.append(np.concatenate([np.full(pad, PADDING), history.item[first:stop]]))
+            target_weights.append(np.concatenate([np.zeros(pad), own_weights[first:stop]]))
+    length = codec.history_length
+    return Windows(
+        _pad_history(codec.encode(read), length),
+        attributes[owners],
+        _pad(targets, length + 1, PADDING).astype(np.int64),
+        _pad(target_weights, length + 1, 0).astype(np.float32),
+    )
+
+
+def _spans(count: int, length: int) -> list[tuple[int, int]]:
+    """(start, stop) of windows that read up to `length` items and predict those after them."""
+    spans = []
+    stop = count
+    while stop > 0:
+        start = max(0, stop - 1 - length)
+        spans.append((start, stop))
+        stop = start + 1 if start > 0 else 0
+    return spans
+
+
+def _slice(history: History, start: int, stop: int) -> History:
+    part = slice(start, max(start, stop))
+    return History(history.item[part], history.timestamp[part], history.value[part], history.event[part])
+
+
+def _pad(rows: list[np.ndarray], length: int, filler: int) -> np.ndarray:
+    padded = np.full((len(rows), length), filler, np.float64)
+    for row, values in enumerate(rows):
+        padded[row, : len(values)] = values
+    return padded
+
+
+def _pad_history(batch: HistoryBatch, length: int) -> HistoryBatch:
+    extra = ((0, 0), (0, length - batch.item.shape[1]))
+    zeros = (np.pad(a, extra) for a in (batch.event, batch.value, batch.gap))
+    return HistoryBatch(np.pad(batch.item, extra, constant_values=PADDING), *zeros)

@@ -1,0 +1,68 @@
+"""Scores of the closed-form baselines on a log small enough to work out on paper."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llm4rec.baselines.ease import EASE, EASEConfig
+from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
+from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.schema import ITEM_ID, TITLE, TRAIN, USER_ID, Corpus, History, Interactions
+
+
+def history(*items: int) -> History:
+    size = len(items)
+    return History(np.array(items, np.int32), np.arange(size), np.ones(size, np.float32), np.zeros(size, np.int32))
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    """Users with items {0, 1}, {0, 1, 1}, {0, 2}, {3}."""
+    user = np.array([0, 0, 1, 1, 1, 2, 2, 3], np.int32)
+    item = np.array([0, 1, 0, 1, 1, 0, 2, 3], np.int32)
+    zeros = np.zeros(8, np.int32)
+    interactions = Interactions(user, item, np.arange(8), np.ones(8, np.float32), zeros, zeros + TRAIN)
+    names = ["a", "b", "c", "d"]
+    return Corpus(interactions, pa.table({ITEM_ID: names, TITLE: names}), pa.table({USER_ID: names}), ("view",), 4)
+
+
+def test_popular_counts_interactions(corpus):
+    scores = Popular(PopularConfig()).fit(corpus).score(np.array([2]), [history(3)])
+    np.testing.assert_array_equal(scores, [[3, 3, 1, 1]])
+
+
+def test_item_knn_is_a_shrunk_cosine(corpus):
+    model = ItemKNN(ItemKNNConfig(last=None, shrink=1)).fit(corpus)
+    # c_01 = 2, c_00 = 3, c_11 = 2; item 1 counts once for user 1, who had it twice.
+    expected = 2 / (np.sqrt(3 * 2) + 1)
+    scores = model.score(np.array([0]), [history(1)])
+    np.testing.assert_allclose(scores, [[expected, 0, 0, 0]], rtol=1e-6)
+
+
+def test_item_knn_weighs_the_newest_most(corpus):
+    model = ItemKNN(ItemKNNConfig(last=2, decay=0.5, shrink=0)).fit(corpus)
+    by_1, by_2 = 2 / np.sqrt(3 * 2), 1 / np.sqrt(3 * 1)
+    scores = model.score(np.array([0]), [history(0, 1, 2)])
+    assert scores[0, 0] == pytest.approx(0.5 * by_1 + by_2)
+    assert scores[0, 1] == 0  # item 0 is older than the last two
+
+
+def test_item_knn_keeps_the_nearest_only(corpus):
+    model = ItemKNN(ItemKNNConfig(last=None, num_neighbors=1, shrink=0)).fit(corpus)
+    # Item 0 is nearer to 1 (0.82) than to 2 (0.58): 2 says nothing about 0 any more.
+    assert model.score(np.array([0]), [history(2)])[0, 0] == 0
+    assert model.score(np.array([0]), [history(1)])[0, 0] > 0
+
+
+def test_ease_solves_its_equation(corpus):
+    """The minimum of ||X - XB||^2 + reg ||B||^2 with zero diagonal, item by item, by ridge regression."""
+    matrix = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]], float)
+    reg = 0.7
+    expected = np.zeros((4, 4))
+    for item in range(4):
+        others = [other for other in range(4) if other != item]
+        design = matrix[:, others]
+        expected[others, item] = np.linalg.solve(design.T @ design + reg * np.eye(3), design.T @ matrix[:, item])
+    model = EASE(EASEConfig(reg=reg)).fit(corpus)
+    scores = model.score(np.arange(2), [history(0), history(1, 2)])
+    np.testing.assert_allclose(scores, [expected[0], expected[1] + expected[2]], atol=1e-6)

@@ -1,0 +1,113 @@
+"""What every baseline owes its caller: one suite, inherited by a class for each."""
+
+import numpy as np
+import pytest
+from loops import LOOP, NUM_USERS, NUM_WARM, loops_corpus
+
+from llm4rec.baselines.ease import EASE, EASEConfig
+from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
+from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.baselines.sasrec import SASRec, SASRecConfig
+from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus
+
+
+@pytest.fixture(scope="class")
+def corpus() -> Corpus:
+    return loops_corpus()
+
+
+class BaselineContract:
+    """Subclasses say how to make the baseline."""
+
+    @staticmethod
+    def make():
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, corpus):
+        return cls.make().fit(corpus)
+
+    def test_scores_every_warm_item_with_a_finite_number(self, corpus, fitted):
+        users = np.arange(7, dtype=np.int32)
+        scores = fitted.score(users, corpus.histories(TRAIN)[:7])
+        assert scores.shape == (7, NUM_WARM)
+        assert scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+
+    def test_same_seed_same_scores(self, corpus, fitted):
+        users = np.arange(NUM_USERS, dtype=np.int32)
+        histories = corpus.histories(TRAIN)
+        np.testing.assert_array_equal(self.make().fit(corpus).score(users, histories), fitted.score(users, histories))
+
+    def test_interactions_outside_the_given_splits_change_nothing(self, corpus, fitted):
+        altered = loops_corpus(test_items="scrambled")
+        assert (altered.part(TEST).item != corpus.part(TEST).item).any()
+        users, histories = np.arange(NUM_USERS, dtype=np.int32), corpus.histories(TRAIN)
+        np.testing.assert_array_equal(self.make().fit(altered).score(users, histories), fitted.score(users, histories))
+
+    def test_more_splits_change_the_scores(self, corpus, fitted):
+        users, histories = np.arange(NUM_USERS, dtype=np.int32), corpus.histories(TRAIN)
+        more = self.make().fit(corpus, (TRAIN, VALID)).score(users, histories)
+        assert not np.array_equal(more, fitted.score(users, histories))
+
+    def test_empty_history_scores_too(self, corpus, fitted):
+        users = np.array([0, 1], np.int32)
+        scores = fitted.score(users, [EMPTY_HISTORY, corpus.histories(TRAIN)[1]])
+        assert np.isfinite(scores).all()
+        np.testing.assert_allclose(scores[1], fitted.score(users[1:], [corpus.histories(TRAIN)[1]])[0], rtol=1e-4)
+
+    def test_no_users_no_scores(self, fitted):
+        assert fitted.score(np.empty(0, np.int32), []).shape == (0, NUM_WARM)
+
+    def test_better_than_random(self, corpus, fitted):
+        target = corpus.part(TEST)
+        scores = fitted.score(target.user, corpus.histories(TRAIN, VALID))
+        hits = (scores > scores[np.arange(NUM_USERS), target.item][:, None]).sum(axis=1) < LOOP
+        assert hits.mean() > 2 * LOOP / NUM_WARM
+
+
+class TestPopular(BaselineContract):
+    @staticmethod
+    def make():
+        return Popular(PopularConfig())
+
+
+class TestItemKNN(BaselineContract):
+    @staticmethod
+    def make():
+        return ItemKNN(ItemKNNConfig(last=None))
+
+
+class TestItemKNNLast(BaselineContract):
+    @staticmethod
+    def make():
+        return ItemKNN(ItemKNNConfig(last=3, num_neighbors=4, shrink=0))
+
+
+class TestEASE(BaselineContract):
+    @staticmethod
+    def make():
+        return EASE(EASEConfig(reg=5))
+
+
+class TestSASRec(BaselineContract):
+    @staticmethod
+    def make():
+        config = SASRecConfig(
+            embedding_size=16,
+            num_blocks=1,
+            num_heads=2,
+            dropout=0.1,
+            history_length=5,
+            epochs=25,
+            batch_size=16,
+            learning_rate=0.01,
+        )
+        return SASRec(config)
+
+    def test_learns_the_order(self, corpus, fitted):
+        """Neighbour models cannot know which item of the loop comes next; a sequence model must."""
+        target = corpus.part(TEST)
+        best = fitted.score(target.user, corpus.histories(TRAIN, VALID)).argmax(axis=1)
+        assert (best == target.item).mean() > 0.9

@@ -1,0 +1,92 @@
+"""SASRec: causality, windows, early stopping."""
+
+import numpy as np
+import pytest
+import torch
+from loops import loops_corpus
+from pydantic import ValidationError
+
+from llm4rec.baselines.sasrec import SASRec, SASRecConfig, cut_windows
+from llm4rec.baselines.sasrec_network import SASRecNetwork
+from llm4rec.baselines.validation import Validation
+from llm4rec.schema import TRAIN, VALID
+
+TINY = {"embedding_size": 8, "num_blocks": 1, "num_heads": 2, "history_length": 5, "batch_size": 16}
+
+
+def test_later_items_do_not_reach_earlier_states():
+    torch.manual_seed(0)
+    network = SASRecNetwork(9, embedding_size=8, num_blocks=2, num_heads=2, dropout=0.0, max_length=6).eval()
+    tokens = torch.tensor([[9, 0, 1, 2, 3]])
+    changed = torch.tensor([[9, 0, 1, 7, 8]])
+    before, after = network(tokens), network(changed)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 6, 17])
+def test_windows_cover_a_history_once(size):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        windows = cut_windows(np.arange(size, dtype=np.int32), 5, rng)
+        np.testing.assert_array_equal(np.concatenate(windows), np.arange(size))
+        assert max(len(window) for window in windows) <= 5
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValidationError, match="num_heads 3 must divide embedding_size 64"):
+        SASRecConfig(num_heads=3)
+
+
+def test_progress_tells_epoch_loss_and_validation():
+    lines: list[str] = []
+    SASRec(SASRecConfig(**TINY, epochs=4, validate_every=2)).fit(loops_corpus(), progress=lines.append)
+    assert len(lines) == 2
+    assert lines[0].startswith("sasrec epoch 2/4 loss ")
+    assert "valid ndcg@10" in lines[1]
+
+
+def test_validation_rows_are_not_used_to_stop_when_trained_on():
+    lines: list[str] = []
+    SASRec(SASRecConfig(**TINY, epochs=2)).fit(loops_corpus(), (TRAIN, VALID), progress=lines.append)
+    assert lines
+    assert not any("valid" in line for line in lines)
+
+
+def test_fit_leaves_the_callers_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    SASRec(SASRecConfig(**TINY, epochs=1)).fit(loops_corpus())
+    torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_early_stopping_keeps_the_best_weights():
+    corpus = loops_corpus()
+    validation = Validation.of(corpus, patience=2)
+    assert validation is not None
+    network = torch.nn.Linear(1, 1)
+    perfect = np.zeros((corpus.num_users, corpus.num_warm_items), np.float32)
+    perfect[np.arange(corpus.num_users), corpus.part(VALID).item] = 1
+    nothing = np.zeros_like(perfect)
+
+    torch.nn.init.constant_(network.weight, 1.0)
+    assert validation.measure(lambda users, histories: perfect.copy(), network) == 1.0
+    torch.nn.init.constant_(network.weight, 2.0)
+    assert validation.measure(lambda users, histories: nothing.copy(), network) == 0.0
+    assert not validation.should_stop
+    assert validation.measure(lambda users, histories: perfect * np.nan, network) == 0.0  # diverged
+    assert validation.should_stop
+    validation.restore(network)
+    assert network.weight.item() == 1.0
+
+
+def test_every_position_that_scoring_uses_is_trained():
+    """A full history scores at position `history_length`, so windows must reach it."""
+    model = SASRec(SASRecConfig(**TINY, dropout=0.0, epochs=1, learning_rate=0.1, patience=None))
+    corpus = loops_corpus()
+    model.fit(corpus, (TRAIN, VALID))
+    positions = model._network.position_emb.weight.detach()
+    assert len(positions) == TINY["history_length"] + 1
+    # One step of Adam moves every trained weight by about the learning rate, far beyond the 0.02 it started within.
+    assert (positions.abs().amax(dim=1) > 0.05).all()

@@ -1,0 +1,45 @@
+"""A snapshot of a small run: a real corpus, network, index and evidence store, held in memory."""
+
+import numpy as np
+import pytest
+import torch
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.debias.estimate import Effects
+from llm4rec.index.evidence import EvidenceStore
+from llm4rec.index.passages import Passage
+from llm4rec.index.vectors import ItemIndex
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.schema import Corpus
+from tests.corpora import random_features, tiny_recommender, write_small_corpus
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    folder = tmp_path_factory.mktemp("snapshot")
+    store = RunStore(str(folder))
+    with store.write("corpus", {}) as writer:
+        write_small_corpus(writer)
+    corpus, features = Corpus.read(store.open("corpus")), random_features(5)
+    torch.manual_seed(0)
+    model = tiny_recommender(corpus, features, folder / "llama")
+    scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
+    effects = Effects(
+        propensity=np.full(6, 0.5, np.float32),
+        weight=np.ones(6, np.float32),
+        user_effect=np.array([0.5, -0.25, 0.05], np.float32),
+        popularity=np.array([1.5, -0.5, -0.5, 0.5, -1.0], np.float32),
+        summary={},
+    )
+    passage = Passage(passage_id="p0", item=0, source="facts", text="A film.", subjects=())
+    return Snapshot(
+        corpus=corpus,
+        features=features,
+        effects=effects,
+        scorer=scorer,
+        index=ItemIndex.build(scorer.item_vectors.numpy()),
+        evidence=EvidenceStore.build([passage], np.ones((1, 6), np.float32)),
+        curve=[],
+        version="test",
+    )

@@ -1,0 +1,96 @@
+"""The live catalogue: changes make a new one, codes never change their meaning."""
+
+import math
+
+import numpy as np
+import pytest
+
+from llm4rec.cluster.catalogue import LiveCatalogue
+from llm4rec.cluster.snapshot import Snapshot
+from tests.cluster.new_item import RECORD, TEXT_VECTOR, VECTOR
+
+
+@pytest.fixture
+def catalogue(snapshot: Snapshot) -> LiveCatalogue:
+    return LiveCatalogue.of(snapshot)
+
+
+def check_aligned(catalogue: LiveCatalogue) -> None:
+    ranking = catalogue.ranking
+    parts = (catalogue.item_ids, catalogue.records, catalogue.titles, ranking.vectors, ranking.popularity)
+    parts += (ranking.years, ranking.categories, catalogue.text_vectors, catalogue.withdrawn)
+    assert {len(part) for part in parts} == {len(catalogue)}
+    assert catalogue.codes == {item_id: code for code, item_id in enumerate(catalogue.item_ids)}
+    assert {a.dtype for a in (ranking.vectors, ranking.popularity, ranking.years, catalogue.text_vectors)} == {
+        np.dtype(np.float32)
+    }
+
+
+def test_the_catalogue_of_the_corpus(catalogue: LiveCatalogue) -> None:
+    check_aligned(catalogue)
+    assert catalogue.item_ids == ["a", "b", "c", "d", "cold"]
+    assert catalogue.titles == ["Alien (1979)", "Babe (1995)", "Casablanca (1942)", "Dune", "Eraserhead"]
+    assert catalogue.ranking.categories == [("Horror",), ("Comedy", "Drama"), ("Drama",), (), ()]
+    assert catalogue.ranking.years[:3].tolist() == [1979, 1995, 1942] and math.isnan(catalogue.ranking.years[3])
+    assert catalogue.records[0] == {
+        "title": "Alien (1979)",
+        "text": "",
+        "categories": ["Horror"],
+        "numbers": {"year": 1979.0},
+    }
+    assert catalogue.records[4] == {"title": "Eraserhead", "text": "", "categories": [], "numbers": {}}
+    assert all(catalogue.has(item_id) for item_id in catalogue.item_ids) and not catalogue.has("new")
+
+
+def test_a_new_item_takes_the_next_code_and_is_the_least_popular(catalogue: LiveCatalogue) -> None:
+    changed = catalogue.put("new", RECORD, VECTOR, TEXT_VECTOR)
+    check_aligned(changed)
+    assert changed.codes["new"] == 5 and changed.has("new")
+    assert changed.titles[5] == "Solaris (1972)" and changed.records[5] == RECORD
+    assert (changed.ranking.years[5], changed.ranking.categories[5]) == (1972, ("Drama", "Sci-Fi"))
+    assert changed.ranking.popularity[5] == -1.0
+    np.testing.assert_array_equal(changed.ranking.vectors[5], VECTOR)
+    np.testing.assert_array_equal(changed.text_vectors[5], TEXT_VECTOR)
+    assert changed.item_ids[:5] == catalogue.item_ids
+
+
+def test_a_replaced_item_keeps_its_code_and_popularity(catalogue: LiveCatalogue) -> None:
+    changed = catalogue.put("b", RECORD, VECTOR, TEXT_VECTOR)
+    check_aligned(changed)
+    assert len(changed) == 5 and changed.codes["b"] == 1
+    assert changed.titles[1] == "Solaris (1972)" and changed.records[1] == RECORD
+    assert (changed.ranking.years[1], changed.ranking.categories[1]) == (1972, ("Drama", "Sci-Fi"))
+    np.testing.assert_array_equal(changed.ranking.vectors[1], VECTOR)
+    np.testing.assert_array_equal(changed.ranking.popularity, catalogue.ranking.popularity)
+    np.testing.assert_array_equal(changed.ranking.vectors[[0, 2, 3, 4]], catalogue.ranking.vectors[[0, 2, 3, 4]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.put("b", RECORD, VECTOR, TEXT_VECTOR),
+        lambda c: c.put("new", RECORD, VECTOR, TEXT_VECTOR),
+        lambda c: c.withdraw("b"),
+    ],
+)
+def test_a_change_leaves_the_catalogue_that_a_request_holds_alone(catalogue: LiveCatalogue, change) -> None:
+    titles, vectors = list(catalogue.titles), catalogue.ranking.vectors.copy()
+    change(catalogue)
+    assert catalogue.titles == titles and len(catalogue) == 5 and catalogue.has("b")
+    np.testing.assert_array_equal(catalogue.ranking.vectors, vectors)
+
+
+def test_a_withdrawn_item_keeps_its_code_and_comes_back_when_put(catalogue: LiveCatalogue) -> None:
+    gone = catalogue.withdraw("b")
+    check_aligned(gone)
+    assert not gone.has("b") and gone.withdrawn.tolist() == [False, True, False, False, False]
+    back = gone.put("b", RECORD, VECTOR, TEXT_VECTOR)
+    assert back.has("b") and back.codes["b"] == 1 and not gone.has("b")
+
+
+def test_an_item_with_a_title_alone(catalogue: LiveCatalogue) -> None:
+    bare = {"title": "Bare", "text": "", "categories": [], "numbers": {}}
+    changed = catalogue.put("bare", bare, VECTOR, TEXT_VECTOR).put("bare2", bare, VECTOR, TEXT_VECTOR)
+    check_aligned(changed)
+    assert changed.titles[5:] == ["Bare", "Bare"] and changed.ranking.categories[5:] == [(), ()]
+    assert np.isnan(changed.ranking.years[5:]).all()

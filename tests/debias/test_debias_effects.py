@@ -1,0 +1,132 @@
+import re
+
+import numpy as np
+import pytest
+
+from llm4rec.debias.config import DebiasConfig
+from llm4rec.debias.covariates import build_covariates
+from llm4rec.debias.effects import (
+    EffectSample,
+    clustered_covariance,
+    effect_sample,
+    exposure_effect,
+    fit_popularity,
+    naive_slope,
+    placebo,
+)
+from tests.debias.synthetic_log import World, build_world
+
+
+def sample_of(world: World, max_rows: int = 100_000) -> EffectSample:
+    covariates = build_covariates(world.corpus, world.features, DebiasConfig())
+    return effect_sample(covariates, max_rows, np.random.default_rng(0))
+
+
+def sample_with(**changes: np.ndarray) -> EffectSample:
+    """1,500 rows of 150 items; the confounder drives treatment and outcome, the effect is 0.5."""
+    rng = np.random.default_rng(5)
+    confounder = rng.normal(size=1500).astype(np.float32)
+    treatment = (confounder + rng.normal(size=1500)).astype(np.float32)
+    values = {
+        "outcome": (0.5 * treatment + 2 * confounder + rng.normal(size=1500)).astype(np.float32),
+        "treatment": treatment,
+        "modifiers": np.empty((1500, 0), np.float32),
+        "confounders": confounder[:, None],
+        "user": np.zeros(1500, np.int32),
+        "item": np.repeat(np.arange(150), 10).astype(np.int32),
+    }
+    return EffectSample(**{**values, **changes})
+
+
+def test_interval_covers_the_known_effect_where_the_naive_one_misses():
+    covered, naive_covered, errors, naive_errors = 0, 0, [], []
+    for seed in range(8):
+        world = build_world(seed)
+        sample = sample_of(world)
+        adjusted = fit_popularity(sample, folds=3, seed=seed).average(sample.modifiers)
+        naive = naive_slope(sample)
+        covered += adjusted["ci95"][0] <= world.average_effect <= adjusted["ci95"][1]
+        naive_covered += naive["ci95"][0] <= world.average_effect <= naive["ci95"][1]
+        errors.append(adjusted["effect"] - world.average_effect)
+        naive_errors.append(naive["effect"] - world.average_effect)
+    assert covered >= 7
+    assert naive_covered == 0
+    assert abs(np.mean(errors)) < 0.015
+    assert np.mean(naive_errors) > 0.1
+
+
+def test_effect_differs_by_group_as_in_the_model():
+    world = build_world(1)
+    sample = sample_of(world)
+    model = fit_popularity(sample, folds=3, seed=0)
+    female = (
+        sample.modifiers[:, 0] == 0
+    )  # all users are equally active, so gender alone is left; F is the reference level
+    for rows, truth in ((female, world.group_effect["F"]), (~female, world.group_effect["M"])):
+        estimate = model.average(sample.modifiers[rows])
+        assert estimate["ci95"][0] <= truth <= estimate["ci95"][1]
+        assert model.effect(sample.modifiers[rows]).mean() == pytest.approx(estimate["effect"], abs=1e-5)
+
+
+def test_no_modifiers_give_one_effect():
+    model = fit_popularity(sample_with(), folds=3, seed=0)
+    estimate = model.average(np.empty((1500, 0), np.float32))
+    assert estimate["ci95"][0] <= 0.5 <= estimate["ci95"][1]
+    assert naive_slope(sample_with())["ci95"][0] > 1
+
+
+def test_placebo_finds_nothing():
+    assert placebo(sample_with(), folds=3, seed=0)["covers_zero"]
+
+
+def test_exposure_effect_matches_a_known_one_with_overlap():
+    rng = np.random.default_rng(6)
+    confounder = rng.normal(size=6000).astype(np.float32)
+    treatment = (0.7 * confounder + rng.normal(size=6000)).astype(np.float32)
+    high = treatment > np.median(treatment)
+    outcome = (0.4 * high + confounder + 0.5 * rng.normal(size=6000)).astype(np.float32)
+    nobody, rows = np.empty((6000, 0), np.float32), np.arange(6000, dtype=np.int32)
+    sample = EffectSample(outcome, treatment, nobody, confounder[:, None], rows, rows)
+    summary, warnings = exposure_effect(sample, folds=3, seed=0)
+    assert warnings == []
+    assert summary["ci95"][0] <= 0.4 <= summary["ci95"][1]
+    assert summary["naive"]["ci95"][0] > 0.8
+    assert 0.8 < summary["overlap"]["share"] <= 1
+
+
+def test_exposure_effect_is_null_without_overlap():
+    sample = sample_with()
+    determined = sample_with(confounders=sample.treatment[:, None])
+    summary, warnings = exposure_effect(determined, folds=3, seed=0)
+    assert summary is None
+    assert "no overlap" in warnings[0]
+
+
+def test_one_cluster_a_row_is_the_usual_robust_covariance():
+    rng = np.random.default_rng(3)
+    design = np.column_stack([np.ones(40), rng.normal(size=40)])
+    residual = rng.normal(size=40)
+    bread = np.linalg.inv(design.T @ design)
+    robust = bread @ (design.T * residual**2) @ design @ bread * 40 / 38
+    np.testing.assert_allclose(clustered_covariance(design, residual, np.arange(40)), robust, rtol=1e-10)
+
+
+def test_repeating_rows_inside_clusters_adds_no_certainty():
+    rng = np.random.default_rng(4)
+    design, residual = rng.normal(size=(50, 1)), rng.normal(size=50)
+    once = clustered_covariance(design, residual, np.arange(50))
+    five_times = clustered_covariance(np.repeat(design, 5, 0), np.repeat(residual, 5), np.repeat(np.arange(50), 5))
+    np.testing.assert_allclose(five_times, once, rtol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"outcome": np.full(1500, 4, np.float32)}, "the outcome is constant \\(4\\)"),
+        ({"treatment": np.zeros(1500, np.float32)}, "popularity never differs"),
+        ({"confounders": np.zeros((1500, 600), np.float32)}, "1500 rows are too few to adjust for 600 covariates"),
+    ],
+)
+def test_problems_are_named(changes, problem):
+    assert re.search(problem, sample_with(**changes).problem())
+    assert sample_with().problem() is None

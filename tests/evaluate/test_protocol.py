@@ -1,0 +1,48 @@
+"""Who is evaluated, on what history, against which target; and the hash that names it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from llm4rec.errors import DataError
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.schema import TEST, TRAIN, VALID
+
+
+def test_test_set_has_train_and_valid_as_history(corpus):
+    chosen = EvaluationSet.build(corpus, TEST)
+    assert chosen.users.tolist() == [0, 1]
+    assert [history.item.tolist() for history in chosen.histories] == [[0, 1, 2], [1, 0]]
+    assert chosen.targets.tolist() == [3, 1]  # user 0's first test item, not the second
+    assert chosen.num_items == 5
+
+
+def test_valid_set_has_train_as_history(corpus):
+    chosen = EvaluationSet.build(corpus, VALID)
+    assert [history.item.tolist() for history in chosen.histories] == [[0, 1], [1]]
+    assert chosen.targets.tolist() == [2, 0]
+
+
+def test_cold_targets_are_left_out(corpus):
+    chosen = EvaluationSet.build(dataclasses.replace(corpus, num_warm_items=3), TEST)
+    assert chosen.users.tolist() == [1]
+
+
+def test_hash_names_users_histories_and_targets(corpus):
+    original = EvaluationSet.build(corpus)
+    assert original.split_hash == EvaluationSet.build(corpus).split_hash
+    hashes = {original.split_hash, EvaluationSet.build(corpus, VALID).split_hash}
+    for position in (0, 3):  # the oldest history item, the target
+        item = corpus.interactions.item.copy()
+        item[position] = 4
+        changed = dataclasses.replace(corpus, interactions=dataclasses.replace(corpus.interactions, item=item))
+        hashes.add(EvaluationSet.build(changed).split_hash)
+    assert len(hashes) == 4
+
+
+def test_nobody_to_evaluate_is_an_error(corpus):
+    split = np.full(len(corpus.interactions), TRAIN, np.int32)
+    only_train = dataclasses.replace(corpus, interactions=dataclasses.replace(corpus.interactions, split=split))
+    with pytest.raises(DataError, match="no user has both a history and a warm item in the test split"):
+        EvaluationSet.build(only_train)

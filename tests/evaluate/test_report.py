@@ -1,0 +1,167 @@
+"""metrics.json keeps its contract; the page shows what it was given, escaped, and nothing else."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from llm4rec.errors import Llm4RecError
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import RankedLists
+from llm4rec.evaluate.report import build_metrics, render_html, slice_results
+from llm4rec.evaluate.result import measure
+
+CONFIG = EvaluateConfig(top_n=3, bootstrap_samples=100, min_group_size=1, popular_share=0.4)
+VECTORS = np.eye(6, dtype=np.float32)
+GROUPS = {"gender": np.array(["F", "M"])}
+VOID = {"meta", "path", "use", "br", "img", "link", "rect", "circle", "line"}
+
+
+def result(corpus, name, ranks, slates=((4, 3, 2), (0, 1, 2)), **options):
+    slates = np.array(slates, np.int32)
+    ranked = RankedLists(np.array(ranks, np.int32), slates, np.zeros(slates.shape, np.float32))
+    return measure(name, ranked, corpus, CONFIG, seconds=1.234, **options)
+
+
+@pytest.fixture(scope="module")
+def results(corpus):
+    rich = {"text_vectors": VECTORS, "groups": GROUPS}
+    return [result(corpus, "popular", [2, 3], **rich), result(corpus, "llm4rec", [0, 1], **rich)]
+
+
+@pytest.fixture(scope="module")
+def metrics(corpus, results):
+    return build_metrics(results, EvaluationSet.build(corpus), CONFIG, split="leave_one_out")
+
+
+def test_metrics_by_hand(metrics):
+    ours = metrics["models"]["llm4rec"]
+    assert ours["ndcg@3"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert ours["hr@3"] == 1
+    assert ours["mrr"] == pytest.approx(0.75)
+    # Training interactions: item 0 two, item 1 two, the rest none.
+    assert ours["arp@3"] == pytest.approx((0 + 4 / 3) / 2)
+    assert ours["coverage@3"] == 1
+    assert ours["ild@3"] == pytest.approx(1)
+    discount = 1 / np.log2(3)
+    exposure = (1 + discount) / (1.5 + discount)  # of items 0 and 1 in the second slate, of nobody in the first
+    assert ours["dp_gap@3"] == pytest.approx(exposure / 2)
+    assert ours["dp_gap@3/gender"] == ours["dp_gap@3"]
+    assert ours["seconds"] == 1.23
+
+
+def test_metrics_json_has_the_published_keys(metrics, corpus):
+    assert list(metrics) == ["protocol", "split_hash", "models", "ablations", "significance"]
+    assert metrics["split_hash"] == EvaluationSet.build(corpus).split_hash
+    for figures in metrics["models"].values():
+        for name in ("ndcg@3", "hr@3", "mrr", "coverage@3", "gini@3", "arp@3", "ild@3", "dp_gap@3", "novelty@3"):
+            assert isinstance(figures[name], float)
+        low, high = figures["ci95"]["ndcg@3"]
+        assert low <= figures["ndcg@3"] <= high
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+def test_significance_compares_ours_with_the_rest(metrics):
+    row = metrics["significance"]["against"]["popular"]
+    assert row["difference"] == pytest.approx((1 + 1 / np.log2(3)) / 2 - 0.25)
+    assert 0 < row["p"] <= row["p_holm"] <= 1
+
+
+def test_without_our_model_nothing_is_compared(corpus):
+    built = build_metrics([result(corpus, "popular", [0, 1])], EvaluationSet.build(corpus), CONFIG, split="temporal")
+    assert built["significance"] == {}
+    assert not {"ild@3", "dp_gap@3"} & set(built["models"]["popular"])
+    assert "How far ahead" not in render_html(built, ReportExtras())
+
+
+def test_undefined_diversity_is_left_out(corpus):
+    nothing = result(corpus, "llm4rec", [0, 1], text_vectors=np.zeros((6, 2), np.float32))
+    built = build_metrics([nothing], EvaluationSet.build(corpus), CONFIG, split="temporal")
+    assert "ild@3" not in built["models"]["llm4rec"]
+    json.dumps(built, allow_nan=False)
+
+
+def test_two_models_of_one_name_are_refused(corpus, results):
+    with pytest.raises(Llm4RecError, match="own name"):
+        build_metrics([results[0], results[0]], EvaluationSet.build(corpus), CONFIG, split="temporal")
+
+
+SECTIONS = ["Learning curve", "By popularity", "By user group", "Causal effects", "fusion listens to", "Example slates"]
+
+
+def full_extras(results) -> ReportExtras:
+    sliced = slice_results(results, np.array(["popular", "tail"]), "ndcg@3")
+    return ReportExtras(
+        learning_curve=[{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "ndcg@3": 0.1}],
+        popularity_slices=sliced,
+        group_slices={"gender": sliced},
+        effects={"exposure of $5 <b>items</b>": {"effect": 0.25, "ci95": [0.125, 0.375]}},
+        fusion_weights={"text": 0.75, "numbers": 0.25},
+        slates=[
+            ExampleSlate("u<0>", ["Alpha"], [("Beta & <script>alert(1)</script>", "You had Alpha."), ("Gamma", "")])
+        ],
+    )
+
+
+class Balance(HTMLParser):
+    """Checks that every tag that opens also closes, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(metrics, results):
+    return render_html(metrics, full_extras(results))
+
+
+def test_page_shows_every_section(page, metrics):
+    for section in SECTIONS:
+        assert section in page
+    for text in ("llm4rec", "popular", metrics["split_hash"], "+0.2500", "+0.1250 to +0.3750", "You had Alpha."):
+        assert text in page
+    assert page.count("<svg") == 5
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+
+
+def test_page_escapes_what_it_was_given_and_loads_nothing(page):
+    balance = Balance()
+    balance.feed(page)
+    assert "script" not in balance.tags
+    assert "<b>items</b>" not in page
+    assert "Beta &amp; &lt;script&gt;" in page
+    assert not {"link", "img", "iframe"} & balance.tags
+    assert "src=" not in page
+
+
+def test_sections_without_data_are_left_out(metrics):
+    page = render_html(metrics, ReportExtras(title="Mine"))
+    assert "<h1>Mine</h1>" in page
+    assert not [section for section in SECTIONS if section in page]
+    assert page.count("<svg") == 2
+
+
+def test_same_input_same_page(page, metrics, results):
+    assert render_html(metrics, full_extras(results)) == page
+
+
+def test_ablations_are_shown(metrics):
+    page = render_html(metrics | {"ablations": {"without text": {"ndcg@3": 0.1234}}}, ReportExtras())
+    assert "without text" in page
+    assert "0.1234" in page

@@ -1,0 +1,162 @@
+"""Artifacts: whole or not there, and a damaged file is named instead of read."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from llm4rec.artifacts import MANIFEST, RunStore
+from llm4rec.errors import ArtifactError
+
+KEY = {"config_hash": "c", "inputs": {"corpus": "h"}, "seed": 3}
+TABLE = pa.table({"item_id": ["a", "b"], "rank": pa.array([1, 2], pa.int32())})
+
+
+def write(store: RunStore, note: str = "x", key: dict = KEY) -> None:
+    with store.write("model", key) as writer:
+        writer.write_table("slates", TABLE)
+        writer.write_json("sub/note.json", {"note": note, "a": 1})
+        writer.write_bytes("raw.bin", b"\x00\x01")
+        writer.seconds = 1.5
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    store = RunStore(str(tmp_path / "run"))
+    write(store)
+    return store
+
+
+def test_what_was_written_reads_back(store: RunStore, tmp_path: Path) -> None:
+    local = tmp_path / "weights"
+    local.write_bytes(b"weights")
+    with store.write("index", {}) as writer:
+        writer.write_file("w.bin", local)
+    artifact = store.open("model")
+    assert artifact.read_table("slates").equals(TABLE)
+    assert artifact.read_json("sub/note.json") == {"note": "x", "a": 1}
+    assert artifact.read_bytes("raw.bin") == b"\x00\x01"
+    assert artifact.manifest["rows"] == {"slates": 2}
+    assert (artifact.manifest["seed"], artifact.manifest["seconds"]) == (3, 1.5)
+    assert artifact.manifest["versions"]["pyarrow"] == pa.__version__
+    with store.open("index").local_file("w.bin") as path:
+        assert path.read_bytes() == b"weights"
+
+
+def test_a_uri_and_a_path_name_the_same_run(store: RunStore) -> None:
+    by_uri = RunStore(f"file://{store.path}")
+    assert by_uri.open("model").hash == store.open("model").hash
+
+
+def test_equal_contents_have_equal_hashes_wherever_and_whenever_written(store: RunStore, tmp_path: Path) -> None:
+    first = store.open("model").hash
+    other = RunStore(str(tmp_path / "other"))
+    write(other, key={**KEY, "seed": 9})
+    assert other.open("model").hash == first
+    write(other, note="y")
+    assert other.open("model").hash != first
+
+
+def test_a_file_name_is_part_of_the_contents(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    for stage, name in (("one", "a"), ("two", "b")):
+        with store.write(stage, {}) as writer:
+            writer.write_bytes(name, b"same")
+    assert store.open("one").hash != store.open("two").hash
+
+
+def test_a_crash_while_writing_leaves_no_artifact_and_none_of_the_old_one(store: RunStore) -> None:
+    with pytest.raises(KeyboardInterrupt), store.write("model", KEY) as writer:
+        assert not Path(store.path, "model", MANIFEST).exists()
+        writer.write_bytes("half", b"half")
+        raise KeyboardInterrupt
+    assert store.find("model", KEY) is None
+    with pytest.raises(ArtifactError, match="no model artifact at .*python jobs/train.py"):
+        store.open("model")
+    write(store)
+    assert sorted(p.name for p in Path(store.path, "model").iterdir()) == [MANIFEST, "raw.bin", "slates.parquet", "sub"]
+
+
+def test_find_wants_the_whole_key(store: RunStore) -> None:
+    found = store.find("model", KEY)
+    assert found is not None and found.hash == store.open("model").hash
+    assert store.find("model", {"seed": 3}) is not None
+    assert store.find("model", {**KEY, "seed": 4}) is None
+    assert store.find("model", {**KEY, "inputs": {"corpus": "other"}}) is None
+    assert store.find("model", {**KEY, "unknown": 1}) is None
+    assert store.find("corpus", KEY) is None
+
+
+DAMAGE = {
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-20]), "bytes, its manifest says"),
+    "emptied": (lambda path: path.write_bytes(b""), "has 0 bytes, its manifest says"),
+    "altered": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"), "sha256"),
+    "missing": (lambda path: path.unlink(), "is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["slates.parquet", "sub/note.json", "raw.bin"])
+def test_a_damaged_file_is_named_and_refused(store: RunStore, name: str, damage: str) -> None:
+    spoil, message = DAMAGE[damage]
+    path = Path(store.path, "model", name)
+    if damage == "truncated" and name != "slates.parquet":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        spoil(path)
+    for read in (lambda: store.open("model"), lambda: store.find("model", KEY)):
+        with pytest.raises(ArtifactError, match=f"damaged artifact model: {name} .*{message}.*delete .*jobs/train.py"):
+            read()
+    assert store.find("model", {"seed": 4}) is None  # made with another key: it is built anew, not complained of
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '"x"', "{}", '{"schema_version": 1}', '{"schema_version": 1, "files": {}}']
+)
+def test_a_garbage_manifest_is_named_and_refused(store: RunStore, text: str) -> None:
+    Path(store.path, "model", MANIFEST).write_text(text)
+    with pytest.raises(ArtifactError, match="damaged artifact: .*model/manifest.json is not a manifest"):
+        store.open("model")
+
+
+def test_a_binary_manifest_is_named_and_refused(store: RunStore) -> None:
+    Path(store.path, "model", MANIFEST).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ArtifactError, match="model/manifest.json is not a manifest"):
+        store.open("model")
+
+
+@pytest.mark.parametrize("files", [[], {"raw.bin": {}}, {"raw.bin": 3}])
+def test_a_manifest_with_a_garbage_list_of_files_is_refused(store: RunStore, files: object) -> None:
+    path = Path(store.path, "model", MANIFEST)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}))
+    with pytest.raises(ArtifactError, match="model/manifest.json is not a manifest"):
+        store.open("model")
+
+
+def test_another_schema_version_is_refused_by_name(store: RunStore) -> None:
+    path = Path(store.path, "model", MANIFEST)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    with pytest.raises(ArtifactError, match="schema version 2, this release reads 1; delete the folder"):
+        store.open("model")
+
+
+def test_a_file_outside_the_manifest_does_not_belong_to_the_artifact(store: RunStore) -> None:
+    Path(store.path, "model", "planted.parquet").write_bytes(b"x")
+    artifact = store.open("model")
+    for read in (artifact.read_table, artifact.read_bytes, lambda name: artifact.local_file(name).__enter__()):
+        with pytest.raises(ArtifactError, match=r"has no file 'planted.*it holds .*raw\.bin"):
+            read("planted")
+
+
+def test_json_with_nan_is_not_written(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    with pytest.raises(ValueError, match="not JSON compliant"), store.write("report", {}) as writer:
+        writer.write_json("metrics.json", {"ndcg@10": float("nan")})
+    assert store.find("report", {}) is None
+
+
+def test_delete_removes_one_folder_and_minds_none_missing(store: RunStore) -> None:
+    store.delete("no-such")
+    store.delete("model")
+    assert store.find("model", KEY) is None

@@ -1,0 +1,110 @@
+"""Fusion: what is missing takes part in nothing, what is present always does."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from llm4rec.model.fusion import Fusion, mean_weights
+
+WIDTHS = {"text": 6, "image": 4, "audio": 3}
+NAMES = sorted(WIDTHS)
+PRESENT = torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
+
+
+def fusion(modality_dropout: float = 0.0) -> Fusion:
+    torch.manual_seed(0)
+    return Fusion(WIDTHS, 8, modality_dropout)
+
+
+def inputs(seed: int = 1) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    vectors = {name: torch.randn(len(PRESENT), WIDTHS[name], generator=generator) for name in NAMES}
+    return vectors, {name: PRESENT[:, m] for m, name in enumerate(NAMES)}
+
+
+def test_what_stands_in_rows_of_missing_modalities_cannot_change_the_output() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    fused, alpha = network(vectors, present)
+    noisy = {n: torch.where(present[n][:, None], vectors[n], torch.full_like(vectors[n], 1e6)) for n in NAMES}
+    again, alpha_again = network(noisy, present)
+    torch.testing.assert_close(again, fused, rtol=0, atol=0)
+    torch.testing.assert_close(alpha_again, alpha, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_present_modality_does_change_the_output(name: str) -> None:
+    network, (vectors, present) = fusion(), inputs()
+    fused, _ = network(vectors, present)
+    changed, _ = network({**vectors, name: vectors[name] + 1}, present)
+    differs = (changed - fused).abs().amax(1) > 1e-4
+    assert differs.tolist() == present[name].tolist()
+
+
+def test_items_do_not_see_each_other() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    fused, _ = network(vectors, present)
+    rows = torch.tensor([4, 0])
+    alone, _ = network({n: v[rows] for n, v in vectors.items()}, {n: p[rows] for n, p in present.items()})
+    torch.testing.assert_close(alone, fused[rows])
+
+
+def test_the_order_in_which_modalities_are_given_does_not_matter() -> None:
+    vectors, present = inputs()
+    torch.manual_seed(0)
+    backwards = Fusion(dict(reversed(WIDTHS.items())), 8, 0.0)
+    fused, alpha = backwards(dict(reversed(vectors.items())), present)
+    expected, expected_alpha = fusion()(vectors, present)
+    torch.testing.assert_close(fused, expected)
+    torch.testing.assert_close(alpha, expected_alpha)
+
+
+def test_alpha_is_a_distribution_over_the_present_modalities() -> None:
+    vectors, present = inputs()
+    _, alpha = fusion()(vectors, present)
+    assert not alpha[~PRESENT].any() and (alpha[PRESENT] > 0).all()
+    torch.testing.assert_close(alpha.sum(1), PRESENT.any(1).float())
+    assert (alpha[2, :2] != alpha[4, :2]).any() and alpha[0, 0] != alpha[1, 0]  # learned per item
+
+
+def test_an_item_without_any_modality_is_zero_and_its_gradients_are_finite() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    fused, _ = network(vectors, present)
+    assert not fused[-1].any() and fused[:-1].abs().amax(1).min() > 0
+    fused.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_gradients_reach_every_part_of_every_present_modality() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    fused, _ = network(vectors, present)
+    fused.square().sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_no_gradient_reaches_an_absent_modality() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    present["image"] = torch.zeros_like(present["image"])
+    vectors["image"].requires_grad_()
+    fused, _ = network(vectors, present)
+    fused.square().sum().backward()
+    assert not vectors["image"].grad.any()
+    assert not network.project["image"].weight.grad.any()
+
+
+def test_modality_dropout_hides_some_but_never_the_last_and_only_in_training() -> None:
+    network, (vectors, present) = fusion(0.7), inputs()
+    torch.manual_seed(0)
+    shown = torch.stack([network._visible(PRESENT) for _ in range(300)])
+    assert not (shown & ~PRESENT).any()
+    assert (shown.any(2) == PRESENT.any(1)).all()
+    # both of two hidden (0.49) shows both again: 0.3 on its own + 0.49
+    assert shown[:, 1, 0].float().mean() == pytest.approx(0.79, abs=0.07)
+    assert network.eval()._visible(PRESENT) is PRESENT
+    torch.testing.assert_close(network(vectors, present)[0], fusion()(vectors, present)[0])
+
+
+def test_mean_weights_by_hand() -> None:
+    alpha = torch.tensor([[0.2, 0.8], [1.0, 0.0], [0.0, 0.0]])
+    present = torch.tensor([[True, True], [True, False], [False, False]])
+    assert mean_weights(alpha, present, ["a", "b"]) == pytest.approx({"a": 0.6, "b": 0.8})
+    assert mean_weights(alpha[2:], present[2:], ["a", "b"]) == {"a": 0.0, "b": 0.0}

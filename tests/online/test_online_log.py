@@ -1,0 +1,191 @@
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from llm4rec.errors import ConfigError
+from llm4rec.online.errors import ConflictError, UnavailableError
+from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, Slate
+from llm4rec.online.log import EventLog
+
+SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
+
+
+def like(event_id: str, user_id: str = "u1", item_id: str = "a", **more: object) -> Feedback:
+    return Feedback(event_id, user_id, item_id, "like", timestamp=10, **more)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EventLog]:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db")
+    yield log
+    log.close()
+
+
+def test_feedback_comes_back_in_order_and_survives_reopening(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    first, second = like("e1", value=4.5, slate_id="s1"), Feedback("e2", "u1", "b", "skip", timestamp=5)
+    log = EventLog(url)
+    assert log.append_feedback([first, like("e3", user_id="u2"), second]) == Appended(accepted=3, duplicates=0)
+    log.close()
+    again = EventLog(url)
+    assert again.feedback_of("u1") == [first, second]
+    assert [number for number, _ in again.feedback_after(0)] == [1, 2, 3]
+    assert [event.event_id for _, event in again.feedback_after(1, limit=1)] == ["e3"]
+    again.close()
+
+
+def test_the_same_event_again_is_a_duplicate_in_the_log_and_in_the_batch(log: EventLog) -> None:
+    assert log.append_feedback([like("e1"), like("e1")]) == Appended(accepted=1, duplicates=1)
+    assert log.append_feedback([like("e1"), like("e2")]) == Appended(accepted=1, duplicates=1)
+    assert log.counts()["feedback"] == 2
+
+
+def test_an_event_without_a_timestamp_gets_the_time_of_arrival_and_may_be_sent_again(log: EventLog) -> None:
+    event = Feedback("e1", "u1", "a", "click")
+    log.append_feedback([event])
+    assert log.append_feedback([event]) == Appended(accepted=0, duplicates=1)
+    (logged,) = log.feedback_of("u1")
+    assert logged.timestamp is not None and logged.timestamp > 1_700_000_000
+
+
+@pytest.mark.parametrize("where", ["log", "batch"])
+def test_an_event_id_with_other_contents_is_refused_and_nothing_written(log: EventLog, where: str) -> None:
+    batch = [like("new"), like("e1", item_id="b")]
+    if where == "log":
+        log.append_feedback([like("e1")])
+    else:
+        batch.append(like("e1"))
+    before = log.counts()
+    with pytest.raises(ConflictError, match=r"'e1' is in .*another item_id"):
+        log.append_feedback(batch)
+    assert log.counts() == before
+
+
+def test_a_batch_larger_than_one_query_is_checked_whole(log: EventLog) -> None:
+    events = [like(f"e{number}") for number in range(1200)]
+    assert log.append_feedback(events).accepted == 1200
+    assert log.append_feedback(events) == Appended(accepted=0, duplicates=1200)
+
+
+def test_parallel_writers_of_the_same_events_write_each_once(tmp_path: Path) -> None:
+    logs = [EventLog(f"sqlite:///{tmp_path}/log.db") for _ in range(2)]
+    batches = [[like(f"e{number}") for number in range(start, start + 20)] for start in range(0, 100, 10)]
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda pair: logs[pair[0] % 2].append_feedback(pair[1]), enumerate(batches * 2)))
+    assert sum(each.accepted for each in done) == 110 == logs[0].counts()["feedback"]
+    for log in logs:
+        log.close()
+
+
+def test_sequence_numbers_are_never_used_again(log: EventLog) -> None:
+    log.append_feedback([like("e1")])
+    log.delete_user("u1")
+    log.append_feedback([like("e2", user_id="u2")])
+    assert [number for number, _ in log.feedback_after(0)] == [2]
+
+
+def test_a_slate_is_recorded_once_with_positions_and_propensities(log: EventLog) -> None:
+    log.record_exposures(SLATE)
+    assert log.slate("s1") == SLATE
+    assert log.slate("s2") is None
+    with pytest.raises(ConflictError, match="'s1'"):
+        log.record_exposures(SLATE)
+
+
+def test_item_overlays_tell_put_from_withdrawn(log: EventLog) -> None:
+    log.put_item("a", {"title": "A"})
+    log.put_item("a", {"title": "A2"})
+    log.delete_item("b")
+    assert log.item_overlays() == [ItemOverlay("a", {"title": "A2"}), ItemOverlay("b", None)]
+    assert log.item_overlay("b") == ItemOverlay("b", None) and log.item_overlay("c") is None
+
+
+def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> None:
+    log.put_user("u1", {"age": 3})
+    log.append_feedback([like("e1"), like("e2", user_id="u2")])
+    log.record_exposures(SLATE)
+    log.delete_user("u1")
+    assert log.user_overlay("u1") is None and log.feedback_of("u1") == [] and log.slate("s1") is None
+    assert log.is_forgotten("u1") and not log.is_forgotten("u2")
+    assert log.counts() == {"exposures": 0, "feedback": 1, "forgotten_users": 1, "items": 0, "users": 0}
+    log.put_user("u1", {"age": 4})
+    assert log.user_overlay("u1") == {"age": 4} and log.is_forgotten("u1")
+
+
+def test_deleting_a_user_leaves_no_byte_of_the_id_on_the_disk(tmp_path: Path) -> None:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db")
+    secret = "ann@example.org"
+    for number in range(40):  # many small transactions in between: page splits leave old copies behind
+        others = [like(f"{hash((number, k))}", user_id=f"user-{k * 37 % 50}") for k in range(50)]
+        log.append_feedback([*others, like(f"{hash(number)}x", user_id=secret)])
+        log.record_exposures(Slate(f"s{number}", secret, "v1", 1, SLATE.exposures))
+    log.put_user(secret, {"name": secret})
+    assert secret.encode() in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    log.delete_user(secret)
+    assert {path.name for path in tmp_path.iterdir()} == {"log.db", "log.db-wal", "log.db-shm"}
+    for path in tmp_path.iterdir():
+        assert secret.encode() not in path.read_bytes(), path.name
+    assert log.counts()["feedback"] == 2000
+    log.close()
+
+
+def test_a_locked_database_is_unavailable_and_writes_nothing(tmp_path: Path) -> None:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db", busy_timeout_s=0.05)
+    other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnavailableError, match=r"log\.db could not be written: database is locked"):
+        log.append_feedback([like("e1")])
+    other.execute("ROLLBACK")
+    other.close()
+    assert log.append_feedback([like("e1")]).accepted == 1
+    log.close()
+
+
+def test_a_garbage_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    path.write_bytes(b"no database at all " * 500)
+    with pytest.raises(UnavailableError, match=r"log\.db.*not a database"):
+        EventLog(f"sqlite:///{path}")
+    assert path.read_bytes() == b"no database at all " * 500
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    log = EventLog(f"sqlite:///{path}")
+    log.append_feedback([like(f"e{number}") for number in range(2000)])
+    log.close()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UnavailableError, match=r"log\.db.*malformed"):
+        EventLog(f"sqlite:///{path}").append_feedback([like(f"f{number}") for number in range(2000)])
+
+
+def test_a_torn_last_transaction_loses_only_itself(tmp_path: Path) -> None:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db")
+    log.append_feedback([like("e1")])
+    whole = (tmp_path / "log.db-wal").stat().st_size
+    log.append_feedback([like("e2")])
+    copy = tmp_path / "copy.db"  # what a crash in the middle of the second commit leaves
+    copy.write_bytes((tmp_path / "log.db").read_bytes())
+    wal = (tmp_path / "log.db-wal").read_bytes()
+    assert len(wal) > whole
+    Path(f"{copy}-wal").write_bytes(wal[: whole + (len(wal) - whole) // 2])
+    torn = EventLog(f"sqlite:///{copy}")
+    assert [event.event_id for event in torn.feedback_of("u1")] == ["e1"]
+    assert torn.append_feedback([like("e2")]).accepted == 1
+    torn.close()
+    log.close()
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="nowhere/log.db.*unable to open"):
+        EventLog(f"sqlite:///{tmp_path}/nowhere/log.db")
+
+
+@pytest.mark.parametrize("url", ["", "log.db", "sqlite://", "sqlite:///:memory:", "postgresql://me:secret@host/db"])
+def test_a_url_that_is_no_sqlite_file_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="sqlite:////data") as caught:
+        EventLog(url)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,194 @@
+import gzip
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from llm4rec.errors import DataError
+from llm4rec.preprocess.chunks import Chunk, Log, ParsedChunk, gather, list_chunks, parse_chunk
+from llm4rec.preprocess.config import InteractionsFile, SourceConfig, TabularConfig
+
+ALL = InteractionsFile(file="log.csv", timestamp="timestamp", value="value", event="event")
+
+
+def tabular(folder, mapping=ALL):
+    return SourceConfig(format="tabular", path=str(folder), tabular=TabularConfig(interactions=mapping))
+
+
+def read(source, chunk_bytes=2**20) -> Log:
+    return gather(parse_chunk(chunk) for chunk in list_chunks(source, chunk_bytes))
+
+
+def write_csv(folder, *lines, file="log.csv", end="\n"):
+    header = b"user_id,item_id,timestamp,value,event"
+    rows = [line if isinstance(line, bytes) else line.encode() for line in lines]
+    (folder / file).write_bytes(b"".join(row + end.encode() for row in [header, *rows]))
+
+
+def test_every_kind_of_bad_row_is_refused_with_its_line_and_reason(tmp_path):
+    write_csv(
+        tmp_path,
+        "u1,i1,100,4.5,click",
+        "u1,i2,100,4.5",
+        "u1,i2,soon,4.5,click",
+        "u1,i2,100,many,click",
+        "u1,i2,100,nan,click",
+        ",i2,100,1,click",
+        "u1,,100,1,click",
+        b"u\xff,i2,100,1,click",
+        "",
+        "u1,i3,1e15,1,click",
+        '"u,2",i2,101,2,click',
+        '"u3,i2,101,2,click',
+        "u1,i2,100,1e39,click",
+        "u1,i2,100,1,",
+    )
+    log = read(tabular(tmp_path))
+    assert log.interactions.to_pylist() == [
+        {"user_id": "u1", "item_id": "i1", "timestamp": 100, "value": 4.5, "event": "click", "order": 2},
+        {"user_id": "u,2", "item_id": "i2", "timestamp": 101, "value": 2.0, "event": "click", "order": 12},
+    ]
+    assert {row["row"]: row["reason"] for row in log.quarantine.to_pylist()} == {
+        3: "expected 5 columns, found 4: 'u1,i2,100,4.5'",
+        4: "timestamp is neither seconds, milliseconds nor an ISO date: 'soon'",
+        5: "value is not a finite number: 'many'",
+        6: "value is not a finite number: 'nan'",
+        7: "empty user_id: ''",
+        8: "empty item_id: ''",
+        9: "not valid UTF-8: b'u\\xff,i2,100,1,click'",
+        11: "timestamp is out of range: '1e15'",
+        13: "not 5 columns, or quotes are not closed: '\"u3,i2,101,2,click'",
+        14: "value is not a finite number: '1e39'",
+        15: "empty event: ''",
+    }
+    assert set(log.quarantine["source"].to_pylist()) == {"log.csv"}
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 23, 64, 1000])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_chunk_size_changes_nothing(tmp_path, chunk_bytes, end):
+    lines = [f"user{n % 5},item{n},{1000 + n},{n % 3},click" if n % 7 else f"broken {n}" for n in range(20)]
+    write_csv(tmp_path, *lines, end=end)
+    whole, pieces = read(tabular(tmp_path)), read(tabular(tmp_path), chunk_bytes)
+    assert pieces.interactions.combine_chunks().equals(whole.interactions.combine_chunks())
+    assert pieces.quarantine.combine_chunks().equals(whole.quarantine.combine_chunks())
+    assert whole.interactions.num_rows == 17
+    assert whole.quarantine["row"].to_pylist() == [2, 9, 16]
+
+
+def test_a_file_without_a_last_line_end_loses_nothing(tmp_path):
+    (tmp_path / "log.csv").write_bytes(b"user_id,item_id,timestamp,value,event\nu,i,1,1,e\nu,j,2,1,e")
+    for chunk_bytes in (5, 1000):
+        assert read(tabular(tmp_path), chunk_bytes).interactions["item_id"].to_pylist() == ["i", "j"]
+
+
+def test_orders_increase_with_the_file_even_before_gathering(tmp_path):
+    write_csv(tmp_path, *(f"u,i{n},1,1,e" for n in range(20)))
+    orders = [parse_chunk(chunk).good["order"].to_numpy() for chunk in list_chunks(tabular(tmp_path), 50)]
+    assert (np.diff(np.concatenate(orders)) > 0).all()
+
+
+def test_chunks_and_parsed_chunks_survive_the_trip_as_rows(tmp_path):
+    write_csv(tmp_path, "u,i,1,1,e", "broken")
+    (chunk,) = list_chunks(tabular(tmp_path), 1000)
+    assert Chunk.from_row(chunk.to_row()) == chunk
+    parsed = parse_chunk(chunk)
+    again = ParsedChunk.from_row(parsed.to_row())
+    assert (again.index, again.source, again.num_rows) == (0, "log.csv", 3)
+    assert again.good.equals(parsed.good) and again.bad.equals(parsed.bad)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("1700000000", 1700000000),
+        ("1700000000123", 1700000000),
+        ("1700000000.9", 1700000000),
+        ("1970-01-02", 86400),
+        ("1970-01-02T00:00:05Z", 86405),
+        ("1970-01-02 01:00:00+01:00", 86400),
+    ],
+)
+def test_timestamps_become_seconds(tmp_path, written, seconds):
+    write_csv(tmp_path, f"u,i,{written},1,e", "u,j,5,1,e")
+    assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [seconds, 5]
+
+
+def test_optional_columns_have_defaults(tmp_path):
+    (tmp_path / "log.tsv").write_text("who\twhat\tother\nann\tb c\tx\n")
+    log = read(tabular(tmp_path, InteractionsFile(file="log.tsv", user_id="who", item_id="what")))
+    assert log.interactions.to_pylist() == [
+        {"user_id": "ann", "item_id": "b c", "timestamp": None, "value": 1.0, "event": "interaction", "order": 2}
+    ]
+
+
+def test_quoted_values_may_hold_commas_and_quotes(tmp_path):
+    write_csv(tmp_path, "plain,i,1,1,e", '"a ""b"", c",i,2,1,e', '"d","i","3","1","e"')
+    assert read(tabular(tmp_path)).interactions["user_id"].to_pylist() == ["plain", 'a "b", c', "d"]
+
+
+def test_compressed_files_are_one_chunk(tmp_path):
+    write_csv(tmp_path, "u,i,1,1,e", "broken", "u,j,2,1,e")
+    data = (tmp_path / "log.csv").read_bytes()
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(data))
+    source = tabular(tmp_path, ALL.model_copy(update={"file": "log.csv.gz"}))
+    assert len(list_chunks(source, 10)) == 1
+    log = read(source, 10)
+    assert log.interactions["order"].to_pylist() == [2, 4]
+    assert log.quarantine["row"].to_pylist() == [3]
+    chunks = list_chunks(source, 10)
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(data)[:-9])
+    with pytest.raises(DataError, match=r"log\.csv\.gz .* is not a whole gzip file"):
+        parse_chunk(chunks[0])
+
+
+def test_json_lines_clean_and_dirty_agree(tmp_path):
+    records = [
+        {"user_id": n % 3, "item_id": f"i{n}", "timestamp": 10 + n, "value": 1.5, "event": "e"} for n in range(9)
+    ]
+    clean = [json.dumps(record) for record in records]
+    source = tabular(tmp_path, ALL.model_copy(update={"file": "log.jsonl"}))
+    (tmp_path / "log.jsonl").write_text("\n".join(clean))
+    expected = read(source, 60).interactions
+    assert expected["user_id"].to_pylist() == ["0", "1", "2"] * 3
+    dirty = [*clean, "{not json", "[1]", '{"user_id": "u"}', '{"user_id": "\\ud800", "item_id": "i"}']
+    (tmp_path / "log.jsonl").write_text("\n".join(dirty))
+    log = read(source)
+    assert log.interactions.equals(expected.combine_chunks())
+    assert log.quarantine["row"].to_pylist() == [10, 11, 12, 13]
+    assert log.quarantine["reason"].to_pylist()[2] == "empty item_id: ''"
+
+
+def test_parquet_chunks_are_row_groups(tmp_path):
+    table = pa.table(
+        {
+            "user_id": pa.array([1, 1, None, 2]),
+            "item_id": pa.array(["a", "b", "c", "d"]).dictionary_encode(),
+            "timestamp": pa.array([1000, 2000, 3000, 4000], pa.timestamp("ms")),
+            "value": [1.0, float("nan"), 1.0, 2.0],
+            "event": ["e"] * 4,
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet", row_group_size=2)
+    source = tabular(tmp_path, ALL.model_copy(update={"file": "log.parquet"}))
+    assert len(list_chunks(source, 1)) == 2
+    log = read(source, 1)
+    assert log.interactions.select(["user_id", "item_id", "timestamp"]).to_pylist() == [
+        {"user_id": "1", "item_id": "a", "timestamp": 1},
+        {"user_id": "2", "item_id": "d", "timestamp": 4},
+    ]
+    assert log.quarantine["row"].to_pylist() == [2, 3]
+    pq.write_table(table.set_column(0, "user_id", pa.array([1.5] * 4)), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="user_id has type double"):
+        read(source)
+
+
+def test_a_log_without_one_good_row_is_an_error(tmp_path):
+    write_csv(tmp_path)
+    with pytest.raises(DataError, match="no interactions, only a header"):
+        read(tabular(tmp_path))
+    write_csv(tmp_path, "oops", "oops")
+    with pytest.raises(DataError, match="all 2 rows were refused; the first, row 2: expected 5 columns, found 1"):
+        read(tabular(tmp_path))

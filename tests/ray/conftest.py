@@ -1,0 +1,100 @@
+"""One real Ray for the session, the smoke pipeline run on it once, and the app deployed from it once."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from llm4rec.cluster.demo import Client, deploy
+from llm4rec.cluster.local import LocalCluster
+from llm4rec.cluster.run_config import load_run
+from llm4rec.cluster.session import LOOPBACK
+
+HOME = Path(__file__).parents[2]
+SMOKE = "configs/smoke.yaml"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Jobs:
+    """Runs jobs as a user would, joined to the session's Ray."""
+
+    cluster: LocalCluster
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.cluster.environment, "RAY_ADDRESS": f"{LOOPBACK}:{self.cluster.gcs_port}"}
+
+    def command(self, stage: str, run: Path, *settings: str, config: str = SMOKE) -> list[str]:
+        command = [sys.executable, f"jobs/{stage}.py", "--config", config, "--set", f"run.path={run}"]
+        return command + [part for setting in settings for part in ("--set", setting)]
+
+    def run(self, stage: str, run: Path, *settings: str, config: str = SMOKE) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(stage, run, *settings, config=config),
+            env=self.environment,
+            cwd=HOME,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def start(self, stage: str, run: Path, *settings: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(stage, run, *settings),
+            env={**self.environment, "PYTHONUNBUFFERED": "1"},
+            cwd=HOME,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with LocalCluster(HOME, folder, gcs_port=free_port(), dashboard_port=free_port()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def jobs(cluster: LocalCluster) -> Jobs:
+    return Jobs(cluster)
+
+
+@pytest.fixture(scope="session")
+def finished_run(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made by the whole pipeline through `ray job submit`. Read it, copy it, do not change it."""
+    run = tmp_path_factory.mktemp("runs") / "smoke"
+    pipeline = ["python", "jobs/pipeline.py", "--config", SMOKE, "--home", str(HOME), "--set", f"run.path={run}"]
+    cluster.submit(pipeline)
+    return run
+
+
+@pytest.fixture
+def run_copy(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, free to be damaged."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def app(cluster: LocalCluster, finished_run: Path) -> Client:
+    """The deployed app."""
+    port = free_port()
+    settings = [f"run.path={finished_run}", f"serve.port={port}", "serve.deadline_s=20"]
+    return deploy(cluster, load_run(HOME / SMOKE, settings, HOME), SMOKE, settings)
+
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

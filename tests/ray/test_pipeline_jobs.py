@@ -1,0 +1,266 @@
+"""The whole pipeline through `ray job submit`: artifacts, skipping, damage, kills, bad input."""
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.local import LocalCluster
+from llm4rec.schema import SLATE_SCHEMA
+from tests.ray.conftest import HOME, Jobs
+
+pytestmark = pytest.mark.ray
+
+ARTIFACTS = ("corpus", "features", "effects", "model", "index", "report")
+
+
+@pytest.mark.smoke
+def test_pipeline_writes_every_artifact(finished_run: Path) -> None:
+    store = RunStore(str(finished_run))
+    manifests = {name: store.open(name).manifest for name in ARTIFACTS}
+    assert manifests["model"]["inputs"]["corpus"] == manifests["corpus"]["hash"]
+    assert manifests["corpus"]["rows"]["quarantine"] == 0
+    assert manifests["corpus"]["rows"]["users"] == 150
+    metrics = store.open("report").read_json("metrics.json")
+    assert set(metrics["models"]) == {"llm4rec", "popular", "item_knn", "item_knn_last_5", "ease", "sasrec"}
+    for figures in metrics["models"].values():
+        low, high = figures["ci95"]["ndcg@10"]
+        assert 0 <= low <= figures["ndcg@10"] <= high <= 1
+    assert b"<html" in store.open("report").read_bytes("index.html")
+    assert not (finished_run / ".train").exists(), "checkpoints are removed once the model is sealed"
+
+
+def test_debias_weights_are_normalised_and_not_all_alike(finished_run: Path) -> None:
+    store = RunStore(str(finished_run))
+    weights = store.open("effects").read_table("weights")["weight"].to_numpy()
+    train = weights[weights > 0]
+    assert train.mean() == pytest.approx(1, abs=1e-3)
+    assert train.std() > 0.1
+    assert store.open("model").manifest["inputs"]["effects"] == store.open("effects").hash
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("train.num_workers=0",), ("train.num_workers=1", "train.zero_stage=0", "train.precision=fp32")],
+    ids=["plain torch in this process", "one worker, no ZeRO, float32"],
+)
+def test_other_ways_to_train(run_copy: Path, jobs: Jobs, settings: tuple[str, ...]) -> None:
+    done = jobs.run("train", run_copy, "train.epochs=1", *settings)
+    assert done.returncode == 0, done.stderr
+    (point,) = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
+    assert 0 < point["loss"] < 8
+
+
+def test_rerun_skips_every_stage(finished_run: Path, jobs: Jobs) -> None:
+    before = {name: (finished_run / name / "manifest.json").read_bytes() for name in ARTIFACTS}
+    done = jobs.run("pipeline", finished_run)
+    assert done.returncode == 0, done.stderr
+    for name in ARTIFACTS:
+        assert f"{name}: complete, skipped" in done.stdout
+        assert (finished_run / name / "manifest.json").read_bytes() == before[name]
+
+
+def test_probe_job_uses_the_shipped_runtime_env(cluster: LocalCluster) -> None:
+    submit = ["ray", "job", "submit", "--address", cluster.address, "--runtime-env", "runtime_env.yaml", "--"]
+    done = subprocess.run(
+        [*submit, "python", "tests/ray/probe.py"],
+        env={**cluster.environment, "PYTHONPATH": ""},
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for place in ("driver", "worker"):
+        (path,) = re.findall(rf"{place} (\S+)", done.stdout)
+        assert "runtime_resources" in path, f"{place} imported {path}, not the job's own copy"
+
+
+def test_relative_paths_are_refused_inside_a_job(cluster: LocalCluster) -> None:
+    submit = ["ray", "job", "submit", "--address", cluster.address, "--runtime-env", "runtime_env.yaml", "--"]
+    done = subprocess.run(
+        [*submit, "env", "-u", "LLM4REC_HOME", "python", "jobs/encode.py", "--config", "configs/smoke.yaml"],
+        env=cluster.environment,
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "add --home $PWD" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("truncate", "corpus: interactions.parquet has"),
+        ("flip", "corpus: interactions.parquet has sha256"),
+        ("remove", "corpus: interactions.parquet is missing"),
+    ],
+)
+def test_damaged_corpus_is_named_and_refused(run_copy: Path, jobs: Jobs, damage: str, told: str) -> None:
+    table = run_copy / "corpus" / "interactions.parquet"
+    data = bytearray(table.read_bytes())
+    if damage == "truncate":
+        table.write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        data[len(data) // 2] ^= 1
+        table.write_bytes(data)
+    else:
+        table.unlink()
+    done = jobs.run("pipeline", run_copy)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_damaged_weights_are_refused_by_recommend(run_copy: Path, jobs: Jobs, tmp_path: Path) -> None:
+    weights = run_copy / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    output = tmp_path / "slates.parquet"
+    done = jobs.run("recommend", run_copy, f"recommend.output={output}")
+    assert done.returncode == 2
+    assert "damaged artifact model: model.safetensors" in done.stderr
+    assert not output.exists()
+
+
+@pytest.mark.smoke
+def test_batch_slates_for_all_users(finished_run: Path, jobs: Jobs, tmp_path: Path) -> None:
+    output = tmp_path / "slates.parquet"
+    done = jobs.run("recommend", finished_run, f"recommend.output={output}")
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(output)
+    assert table.schema.equals(SLATE_SCHEMA)
+    assert len(set(table["user_id"].to_pylist())) == 150
+    assert set(table["rank"].to_pylist()) == set(range(1, 11))
+    propensity = table["propensity"].to_numpy()
+    assert ((propensity > 0) & (propensity <= 1)).all()
+
+
+def test_unknown_users_get_a_line_each_and_stop_nobody(finished_run: Path, jobs: Jobs, tmp_path: Path) -> None:
+    known = RunStore(str(finished_run)).open("corpus").read_table("users")["user_id"].to_pylist()[:5]
+    wanted = [f"nobody-{n}" for n in range(20)]
+    (tmp_path / "users.txt").write_text("\n".join([*wanted[:10], *known, *wanted[10:]]), encoding="utf-8")
+    output = tmp_path / "slates.parquet"
+    settings = (f"recommend.output={output}", f"recommend.users={tmp_path / 'users.txt'}")
+    done = jobs.run("recommend", finished_run, *settings)
+    assert done.returncode == 0, done.stderr
+    for user in wanted:
+        assert done.stdout.count(f"unknown user {user!r}") == 1
+    assert set(pq.read_table(output)["user_id"].to_pylist()) == set(known)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda folder: None, "source.path"),
+        (lambda folder: folder.mkdir(), "ratings.csv"),
+        (lambda folder: (folder.mkdir(), (folder / "ratings.csv").write_text("")), "ratings.csv"),
+    ],
+    ids=["no folder", "empty folder", "empty file"],
+)
+def test_unusable_source_is_one_clear_line(jobs: Jobs, tmp_path: Path, make, told: str) -> None:
+    source = tmp_path / "source"
+    make(source)
+    done = jobs.run("preprocess", tmp_path / "run", f"source.path={source}")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert str(source) in line or told in line
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "corpus" / "manifest.json").exists()
+
+
+def test_unparsable_rows_go_to_quarantine(jobs: Jobs, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    lines = ["userId,movieId,rating,timestamp"]
+    lines += [f"{user},{item},4.0,{1_000_000 + 10 * user + item}" for user in range(8) for item in range(8)]
+    lines.insert(3, "1,2,four stars,1000000")
+    (source / "ratings.csv").write_text("\n".join(lines), encoding="utf-8")
+    (source / "movies.csv").write_text(
+        "movieId,title,genres\n" + "".join(f"{n},Film {n} (1990),Drama\n" for n in range(8)), encoding="utf-8"
+    )
+    done = jobs.run("preprocess", tmp_path / "run", f"source.path={source}", "preprocess.max_users=null")
+    assert done.returncode == 0, done.stderr
+    (row,) = RunStore(str(tmp_path / "run")).open("corpus").read_table("quarantine").to_pylist()
+    assert row["row"] == 4
+    assert "four stars" in row["reason"]
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "encode", "debias", "index", "evaluate"])
+def test_driver_killed_then_run_again(
+    finished_run: Path, run_copy: Path, jobs: Jobs, stage: str, request: pytest.FixtureRequest
+) -> None:
+    artifact = {
+        "preprocess": "corpus",
+        "encode": "features",
+        "debias": "effects",
+        "index": "index",
+        "evaluate": "report",
+    }[stage]
+    expected = json.loads((finished_run / artifact / "manifest.json").read_text())["hash"]
+    (run_copy / artifact / "manifest.json").unlink()
+    process = jobs.start(stage, run_copy)
+    _wait_for(process, f"{artifact}: started")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run_copy / artifact / "manifest.json").exists()
+    done = jobs.run(stage, run_copy)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((run_copy / artifact / "manifest.json").read_text())["hash"]
+    if stage != "evaluate":  # the report holds seconds
+        assert written == expected
+
+
+def test_encoder_killed_at_work_is_replaced(
+    finished_run: Path, run_copy: Path, jobs: Jobs, cluster: LocalCluster
+) -> None:
+    expected = json.loads((finished_run / "features" / "manifest.json").read_text())["hash"]
+    (run_copy / "features" / "manifest.json").unlink()
+    process = jobs.start("encode", run_copy)
+    _wait_for(process, "encode: 256/")
+    _worker(cluster, "MapWorker").send_signal(signal.SIGKILL)
+    assert process.wait(timeout=120) == 0
+    assert json.loads((run_copy / "features" / "manifest.json").read_text())["hash"] == expected
+
+
+def test_training_survives_a_killed_worker_and_a_killed_driver(
+    run_copy: Path, jobs: Jobs, cluster: LocalCluster
+) -> None:
+    (run_copy / "model" / "manifest.json").unlink()
+    settings = ("train.epochs=4", "train.patience=4")
+    process = jobs.start("train", run_copy, *settings)
+    _wait_for(process, "train: epoch 2/4, loss")  # the first epoch's checkpoint is complete by then
+    _worker(cluster, "RayTrainWorker").send_signal(signal.SIGKILL)
+    _wait_for(process, "train: resumed after epoch")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = jobs.run("train", run_copy, *settings)
+    assert done.returncode == 0, done.stderr
+    assert "train: resumed after epoch" in done.stdout + done.stderr
+    curve = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
+    assert [point["epoch"] for point in curve] == [0, 1, 2, 3]
+
+
+def _worker(cluster: LocalCluster, kind: str) -> psutil.Process:
+    workers = [p for p in cluster.processes() if kind in " ".join(p.cmdline())]
+    assert workers, f"no {kind} is running"
+    return workers[-1]
+
+
+def _wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if text in line:
+            return
+    pytest.fail(f"the job ended without {text!r}:\n{''.join(seen[-30:])}")

@@ -1,0 +1,136 @@
+"""The loop: it learns what can be learned, stops when it should, and names a batch that breaks it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llm4rec.errors import DataError
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import rank
+from llm4rec.model.recommender import Recommender
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.schema import VALID, Corpus
+from llm4rec.train.config import TrainConfig
+from llm4rec.train.loop import Progress, TorchEngine, fit, parameter_groups, train_epoch, warmup_then_decay
+from llm4rec.train.windows import Windows, build_windows
+from tests.baselines.loops import loops_corpus
+from tests.corpora import random_features, tiny_recommender
+
+FAST = TrainConfig(epochs=6, batch_size=8, learning_rate=2e-2, backbone_learning_rate=3e-3, precision="fp32")
+
+
+def setting(folder: Path, **model: object) -> tuple[Corpus, Recommender, Windows]:
+    torch.manual_seed(0)
+    corpus = loops_corpus()
+    network = tiny_recommender(corpus, random_features(corpus.num_items), folder, **model)
+    weight = np.ones(len(corpus.interactions), np.float32)
+    attributes = network.shape.attributes.encode_table(corpus.users)
+    return corpus, network, build_windows(corpus, network.shape.history, attributes, weight)
+
+
+def validation_ndcg(corpus: Corpus, network: Recommender) -> float:
+    scorer = ModelScorer(network, network.shape.attributes.encode_table(corpus.users))
+    return float(ndcg(rank(scorer, EvaluationSet.build(corpus, VALID), EvaluateConfig()).target_rank, 10).mean())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fit_learns_a_pattern(tmp_path: Path, precision: str) -> None:
+    config = FAST.model_copy(update={"precision": precision})
+    corpus, network, windows = setting(tmp_path)
+    engine = TorchEngine(network, config, config.epochs * windows.num_steps(config.batch_size))
+    before, kept, lines = validation_ndcg(corpus, network), [], []
+    progress = fit(
+        engine,
+        windows,
+        config,
+        seed=0,
+        validate=lambda: validation_ndcg(corpus, network),
+        on_best=lambda: kept.append(len(kept)),
+        log=lines.append,
+    )
+    losses = [entry["loss"] for entry in progress.curve]
+    assert losses[0] < 2 * math.log(corpus.num_warm_items) and losses[-1] < 0.6 * losses[0]
+    assert before < 0.5 and progress.best_ndcg > 0.8  # each item has one right successor
+    assert len(lines) == progress.epoch and f"{losses[-1]:.4f}" in lines[-1]
+    assert 1 <= len(kept) <= progress.epoch
+    assert progress.curve[progress.best_epoch]["valid_ndcg@10"] == progress.best_ndcg
+
+
+def test_the_same_seed_gives_the_same_curve(tmp_path: Path) -> None:
+    curves = []
+    for _ in range(2):
+        _, network, windows = setting(tmp_path, dropout=0.2, modality_dropout=0.2)
+        engine = TorchEngine(network, FAST, 8)
+        curves.append([train_epoch(engine, windows.batches(8, seed=0, epoch=0), FAST) for _ in range(2)])
+    assert curves[0] == curves[1]
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_batch(tmp_path: Path) -> None:
+    _, network, windows = setting(tmp_path)
+    with torch.no_grad():
+        network.users.narrow.bias[0] = float("nan")
+    first = next(windows.batches(8, seed=0, epoch=0)).history.item[0, :5].tolist()
+    weights = {name: p.detach().clone() for name, p in network.named_parameters()}
+    with pytest.raises(DataError) as caught:
+        train_epoch(TorchEngine(network, FAST, 10), windows.batches(8, seed=0, epoch=0), FAST)
+    message = str(caught.value)
+    assert "loss is nan at step 0" in message and str(first) in message and "train.learning_rate" in message
+    for name, p in network.named_parameters():
+        torch.testing.assert_close(p, weights[name], equal_nan=True, rtol=0, atol=0)
+
+
+def test_each_step_is_reported(tmp_path: Path) -> None:
+    _, network, windows = setting(tmp_path)
+    steps: list[tuple[int, float]] = []
+    engine = TorchEngine(network, FAST, windows.num_steps(16))
+    mean = train_epoch(engine, windows.batches(16, seed=0, epoch=0), FAST, lambda *step: steps.append(step))
+    assert [step for step, _ in steps] == list(range(windows.num_steps(16)))
+    assert mean == pytest.approx(sum(loss for _, loss in steps) / len(steps))
+
+
+def test_early_stopping_by_hand() -> None:
+    config = TrainConfig(epochs=10, patience=2)
+    progress, better = Progress(), []
+    for ndcg_10 in (0.1, 0.3, 0.3, 0.2):  # equal is not better
+        assert not progress.finished(config)
+        better.append(progress.record(1.0, ndcg_10, 2.0))
+    assert better == [True, True, False, False]
+    assert progress.finished(config) and (progress.epoch, progress.best_epoch, progress.best_ndcg) == (4, 1, 0.3)
+    assert [entry["epoch"] for entry in progress.curve] == [0, 1, 2, 3]
+
+
+def test_training_ends_with_the_epochs() -> None:
+    config, progress = TrainConfig(epochs=3, patience=2), Progress()
+    for ndcg_10 in (0.1, 0.2, 0.3):
+        assert not progress.finished(config)
+        progress.record(1.0, ndcg_10, 2.0)
+    assert progress.finished(config)
+
+
+def test_a_validation_of_zero_is_better_than_none() -> None:
+    progress = Progress()
+    assert progress.record(1.0, 0.0, 1.0)
+    assert not progress.record(1.0, 0.0, 1.0)
+
+
+def test_the_learning_rate_by_hand() -> None:
+    factor = warmup_then_decay(TrainConfig(warmup_fraction=0.2), 20)
+    assert [factor(step) for step in (0, 1, 3, 4, 12, 19, 20, 99)] == [0.25, 0.5, 1, 1, 0.5, 1 / 16, 0, 0]
+    assert warmup_then_decay(TrainConfig(warmup_fraction=0), 10)(0) == 1
+    assert 0 <= warmup_then_decay(TrainConfig(), 1)(0) <= 1
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_every_trainable_parameter_is_in_one_group(tmp_path: Path, lora_rank: int) -> None:
+    _, network, _ = setting(tmp_path, lora_rank=lora_rank)
+    backbone, rest = parameter_groups(network, FAST)
+    assert (backbone["lr"], rest["lr"]) == (3e-3, 2e-2)
+    grouped = [id(p) for group in (backbone, rest) for p in group["params"]]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == {id(p) for p in network.parameters() if p.requires_grad}
+    assert {id(p) for p in backbone["params"]} <= {id(p) for p in network.users.backbone.parameters()}
