@@ -10,14 +10,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = (
-    {"schema", "config", "errors", "artifacts"},
+    {"schema", "config", "errors", "artifacts", "page"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
     {"cluster"},
     {"jobs", "serve_apps"},
 )
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
-FOUNDATION = {"config": {"errors"}, "artifacts": {"errors"}, "schema": {"errors", "artifacts"}, "errors": set()}
+FOUNDATION = {
+    "config": {"errors"},
+    "artifacts": {"errors"},
+    "schema": {"errors", "artifacts"},
+    "errors": set(),
+    "page": set(),
+}
 HOMES = {"ray": {"cluster"}, "deepspeed": {"cluster"}, "econml": {"debias"}, "faiss": {"index"}}
 BANNED = {"utils", "helpers", "common", "misc", "manager", "base"}
 

@@ -10,8 +10,9 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from llm4rec.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+_BLOCK = 2**20
 RECORDED_LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "ray", "deepspeed", "econml", "faiss-cpu")
 
 
@@ -54,10 +56,26 @@ class Artifact:
         """One JSON file."""
         return json.loads(self.read_bytes(name))
 
-    def read_table(self, name: str) -> pa.Table:
-        """One Parquet table; `name` without the ending."""
-        self._require(f"{name}.parquet")
-        return pq.read_table(f"{self.path}/{name}.parquet", filesystem=self._fs)
+    def parts(self, name: str) -> list[str]:
+        """The Parquet files of a table, in row order: `name.parquet`, or the parts in the folder `name`.
+
+        Raises:
+            ArtifactError: the artifact has no such table.
+        """
+        files = self.manifest["files"]
+        found = sorted(file for file in files if file.startswith(f"{name}/") and file.endswith(".parquet"))
+        if not found:
+            self._require(f"{name}.parquet")
+        return found or [f"{name}.parquet"]
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One table, whole, or some of its columns; `name` without the ending."""
+        return pa.concat_tables(self.read_parts(name, columns))
+
+    def read_parts(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """One table, a part at a time."""
+        for file in self.parts(name):
+            yield read_parquet(self._fs, f"{self.path}/{file}", columns)
 
     @contextmanager
     def local_file(self, name: str) -> Iterator[Path]:
@@ -79,9 +97,17 @@ class Artifact:
 class ArtifactWriter:
     """Collects an artifact's files; `RunStore.write` seals it with the manifest."""
 
-    def __init__(self, fs: pafs.FileSystem, path: str) -> None:
+    def __init__(self, fs: pafs.FileSystem, path: str, work: str) -> None:
+        """Start.
+
+        Args:
+            fs: where the run is.
+            path: the artifact's folder inside it.
+            work: location for unfinished parts; it outlives a killed run, and is gone once the artifact is sealed.
+        """
         self._fs = fs
         self.path = path
+        self.work = work
         self.rows: dict[str, int] = {}
         self.files: dict[str, dict[str, Any]] = {}
         self.seconds: float | None = None
@@ -100,14 +126,70 @@ class ArtifactWriter:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write one Parquet table (zstd); `name` without the ending."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        self.write_bytes(f"{name}.parquet", sink.getvalue().to_pybytes())
+        self.write_bytes(f"{name}.parquet", _parquet(table))
         self.rows[name] = table.num_rows
+
+    def adopt_parts(self, name: str, parts: Iterable["Part"]) -> None:
+        """Copy parts that others wrote on the same file system into the table `name`, in the order given.
+
+        The originals stay until the artifact is sealed: a run killed before that finds them again.
+        """
+        self._fs.create_dir(f"{self.path}/{name}", recursive=True)
+        self.rows[name] = 0
+        for number, part in enumerate(parts):
+            file = f"{name}/part-{number:05d}.parquet"
+            self._fs.copy_file(part.path, f"{self.path}/{file}")
+            self.files[file] = {"sha256": part.sha256, "bytes": part.bytes}
+            self.rows[name] += part.rows
 
     def write_file(self, name: str, local: Path) -> None:
         """Copy a local file in."""
         self.write_bytes(name, local.read_bytes())
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a table, written but not yet in an artifact.
+
+    Attributes:
+        path: where it is, inside its file system.
+        sha256: of its bytes.
+        bytes: how many.
+        rows: of the table.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+def write_part(fs: pafs.FileSystem, path: str, table: pa.Table) -> Part:
+    """Write a piece of a table as Parquet (zstd)."""
+    data = _parquet(table)
+    with fs.open_output_stream(path) as stream:
+        stream.write(data)
+    return Part(path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), rows=table.num_rows)
+
+
+def read_parquet(fs: pafs.FileSystem, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file, read in this thread: parallel work is one process a core already."""
+    with fs.open_input_file(path) as stream:
+        return pq.ParquetFile(stream).read(columns=columns, use_threads=False)
+
+
+def open_location(location: str) -> tuple[pafs.FileSystem, str]:
+    """The file system of a local path or a URI, and the path inside it."""
+    if "://" in location:
+        fs, path = pafs.FileSystem.from_uri(location)
+        return fs, path
+    return pafs.LocalFileSystem(), str(Path(location).expanduser().absolute())
+
+
+def _inside(location: str, name: str) -> str:
+    """The location of a name inside a folder; a URI may carry options behind a question mark."""
+    folder, mark, options = location.partition("?") if "://" in location else (location, "", "")
+    return f"{folder.rstrip('/')}/{name}{mark}{options}"
 
 
 class RunStore:
@@ -115,10 +197,7 @@ class RunStore:
 
     def __init__(self, location: str) -> None:
         self.location = location if "://" in location else str(Path(location).absolute())
-        if "://" in location:
-            self._fs, self.path = pafs.FileSystem.from_uri(location)
-        else:
-            self._fs, self.path = pafs.LocalFileSystem(), str(Path(location).absolute())
+        self._fs, self.path = open_location(location)
 
     def open(self, stage: str) -> Artifact:
         """The artifact of a stage, with every file checked against the manifest.
@@ -154,7 +233,8 @@ class RunStore:
             self._fs.delete_file(f"{path}/{MANIFEST}")
         self._fs.create_dir(path, recursive=True)
         self._fs.delete_dir_contents(path)
-        writer = ArtifactWriter(self._fs, path)
+        work = f".work/{stage}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}"
+        writer = ArtifactWriter(self._fs, path, _inside(self.location, work))
         yield writer
         digests = {name: entry["sha256"] for name, entry in sorted(writer.files.items())}
         manifest = {
@@ -171,6 +251,7 @@ class RunStore:
         data = (json.dumps(manifest, indent=1) + "\n").encode()
         with self._fs.open_output_stream(f"{path}/{MANIFEST}") as stream:
             stream.write(data)
+        self.delete(work)
 
     def delete(self, folder: str) -> None:
         """Remove a folder of the run, if it is there."""
@@ -201,20 +282,27 @@ class RunStore:
     def _check(self, artifact: Artifact, stage: str, name: str, expected: Mapping[str, Any]) -> None:
         advice = f"delete {artifact.path} and run python jobs/{_job(stage)}.py again"
         try:
-            data = artifact.read_bytes(name)
+            size, digest = self._digest(f"{artifact.path}/{name}")
         except FileNotFoundError:
             raise ArtifactError(f"damaged artifact {stage}: {name} is missing; {advice}") from None
-        if len(data) != expected["bytes"]:
+        if size != expected["bytes"]:
             raise ArtifactError(
-                f"damaged artifact {stage}: {name} has {len(data)} bytes, "
-                f"its manifest says {expected['bytes']}; {advice}"
+                f"damaged artifact {stage}: {name} has {size} bytes, its manifest says {expected['bytes']}; {advice}"
             )
-        digest = hashlib.sha256(data).hexdigest()
         if digest != expected["sha256"]:
             raise ArtifactError(
                 f"damaged artifact {stage}: {name} has sha256 {digest[:12]}..., its manifest says "
                 f"{expected['sha256'][:12]}...; {advice}"
             )
+
+    def _digest(self, path: str) -> tuple[int, str]:
+        """Bytes and sha256 of a file, read in blocks."""
+        size, digest = 0, hashlib.sha256()
+        with self._fs.open_input_stream(path) as stream:
+            while block := stream.read(_BLOCK):
+                size += len(block)
+                digest.update(block)
+        return size, digest.hexdigest()
 
 
 def git_revision() -> str:
@@ -239,6 +327,12 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
 
 
 _JOBS = {"corpus": "preprocess", "features": "encode", "effects": "debias", "model": "train", "report": "evaluate"}

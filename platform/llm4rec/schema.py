@@ -4,7 +4,7 @@ Shapes use: N interactions, U users, I items, D width of a modality. Ids are str
 inside; a code is the row of the item (or user) in the corpus's `items` (or `users`) table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -12,12 +12,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import DataError
 
 USER_ID, ITEM_ID = "user_id", "item_id"
-TIMESTAMP, VALUE, EVENT = "timestamp", "value", "event"
+TIMESTAMP, VALUE, EVENT, REVIEW = "timestamp", "value", "event", "review"
 SPLIT, SPLIT_TEMPORAL = "split", "split_temporal"
 USER, ITEM = "user", "item"
 TITLE, TEXT, CATEGORIES, NUMBERS, IMAGE, AUDIO = "title", "text", "categories", "numbers", "image", "audio"
@@ -34,6 +35,8 @@ LongVector = npt.NDArray[np.int64]
 FloatVector = npt.NDArray[np.float32]
 FloatMatrix = npt.NDArray[np.float32]
 BoolVector = npt.NDArray[np.bool_]
+
+QUARANTINE_SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.string()), ("reason", pa.string())])
 
 SLATE_SCHEMA = pa.schema(
     [
@@ -154,20 +157,17 @@ class Corpus:
     @classmethod
     def read(cls, artifact: Artifact, split: SplitName = "leave_one_out") -> "Corpus":
         """Read a corpus artifact, with the split that was asked for."""
-        table = artifact.read_table("interactions")
+        split_column = SPLIT_COLUMNS[split]
+        # Ids as text take most of the bytes, and codes stand for them.
+        table = artifact.read_table("interactions", [USER, ITEM, TIMESTAMP, VALUE, EVENT, split_column])
         info = artifact.read_json("corpus.json")
-        split_codes = np.zeros(table.num_rows, np.int32)
-        names = np.asarray(table[SPLIT_COLUMNS[split]].to_pylist(), dtype=object)
-        for code, name in enumerate(SPLIT_NAMES):
-            split_codes[names == name] = code
-        event_codes = {name: code for code, name in enumerate(info["events"])}
         interactions = Interactions(
             user=table[USER].to_numpy(),
             item=table[ITEM].to_numpy(),
             timestamp=table[TIMESTAMP].to_numpy(),
             value=table[VALUE].to_numpy(),
-            event=np.asarray([event_codes[name] for name in table[EVENT].to_pylist()], np.int32),
-            split=split_codes,
+            event=_codes(table[EVENT], info["events"]),
+            split=_codes(table[split_column], SPLIT_NAMES),
         )
         return cls(
             interactions=interactions,
@@ -178,6 +178,11 @@ class Corpus:
         )
 
 
+def _codes(names: pa.ChunkedArray, known: Sequence[str]) -> IntVector:
+    """The place of each name in `known`, shape (N,)."""
+    return pc.index_in(names, value_set=pa.array(known, pa.string())).to_numpy().astype(np.int32)
+
+
 @dataclass(frozen=True)
 class Modality:
     """One modality of the whole catalogue.
@@ -185,10 +190,12 @@ class Modality:
     Attributes:
         vectors: shape (I, D), float32; rows of items without the modality are zero.
         present: shape (I,), which items have it.
+        shape: what a flat vector of D values stands for, e.g. (frames, mels); None where it is a plain vector.
     """
 
     vectors: FloatMatrix
     present: BoolVector
+    shape: tuple[int, ...] | None = None
 
     @property
     def width(self) -> int:
@@ -199,12 +206,17 @@ class Modality:
 Features = Mapping[str, Modality]
 
 
-def write_modality(writer: ArtifactWriter, name: str, item_ids: list[str], modality: Modality) -> None:
-    """Write one modality as a table (item_id, vector), the vector null where the modality is missing."""
+def modality_table(item_ids: list[str], modality: Modality) -> pa.Table:
+    """One modality, or the part of it that some items have: (item_id, vector), null where the modality is missing."""
     values = pa.FixedSizeListArray.from_arrays(
         pa.array(modality.vectors.ravel()), modality.width, mask=pa.array(~modality.present)
     )
-    writer.write_table(name, pa.table({ITEM_ID: item_ids, "vector": values}))
+    return pa.table({ITEM_ID: pa.array(item_ids, pa.string()), "vector": values})
+
+
+def write_modality(writer: ArtifactWriter, name: str, item_ids: list[str], modality: Modality) -> None:
+    """Write one modality as a table of one part."""
+    writer.write_table(name, modality_table(item_ids, modality))
 
 
 def read_features(artifact: Artifact, item_ids: list[str]) -> dict[str, Modality]:
@@ -214,14 +226,29 @@ def read_features(artifact: Artifact, item_ids: list[str]) -> dict[str, Modality
         DataError: the features were made for another catalogue.
     """
     features = {}
-    for name in artifact.read_json("features.json")["modalities"]:
-        table = artifact.read_table(name)
-        if table[ITEM_ID].to_pylist() != item_ids:
-            raise DataError(f"features of modality {name!r} were encoded for another corpus; run jobs/encode.py again")
-        column = table["vector"].combine_chunks()
-        present = column.is_valid().to_numpy(zero_copy_only=False)
-        width = column.type.list_size
-        vectors = np.zeros((len(item_ids), width), np.float32)
-        vectors[present] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-        features[name] = Modality(vectors, present)
+    info = artifact.read_json("features.json")
+    for name in info["modalities"]:
+        vectors, present = _read_modality(artifact, name, item_ids)
+        shape = info.get("shapes", {}).get(name)
+        features[name] = Modality(vectors, present, tuple(shape) if shape else None)
     return features
+
+
+def _read_modality(artifact: Artifact, name: str, item_ids: list[str]) -> tuple[FloatMatrix, BoolVector]:
+    """Fills one matrix part by part: all parts and the matrix together would take twice the memory."""
+    vectors, present = np.zeros((0, 0), np.float32), np.zeros(len(item_ids), bool)
+    start = 0
+    for part in artifact.read_parts(name):
+        stop = start + part.num_rows
+        if part[ITEM_ID].to_pylist() != item_ids[start:stop]:
+            break
+        column = part["vector"].combine_chunks()
+        if not vectors.size:
+            vectors = np.zeros((len(item_ids), column.type.list_size), np.float32)
+        present[start:stop] = column.is_valid().to_numpy(zero_copy_only=False)
+        rows = column.drop_null().flatten().to_numpy(zero_copy_only=False)
+        vectors[start:stop][present[start:stop]] = rows.reshape(-1, vectors.shape[1])
+        start = stop
+    if start != len(item_ids):
+        raise DataError(f"features of modality {name!r} were encoded for another corpus; run jobs/encode.py again")
+    return vectors, present

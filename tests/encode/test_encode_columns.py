@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 
 from llm4rec.artifacts import RunStore
-from llm4rec.encode.categories import encode_categories
-from llm4rec.encode.numbers import encode_numbers
+from llm4rec.encode.categories import CategoryColumns, encode_categories
+from llm4rec.encode.numbers import NumberScales, encode_numbers
 from llm4rec.schema import read_features, write_modality
 
 
@@ -71,3 +71,29 @@ def test_modalities_survive_the_artifact(tmp_path):
     for name, modality in read_features(store.open("features"), ["x", "y"]).items():
         np.testing.assert_array_equal(modality.vectors, found[name].vectors)
         np.testing.assert_array_equal(modality.present, found[name].present)
+
+
+def test_of_too_many_categories_the_most_frequent_have_columns():
+    rows = [["a", "z"], ["z", "b"], ["b", "c"], ["d"], ["c"], ["z"], []]  # z 3, b 2, c 2, a 1, d 1
+    columns = CategoryColumns.fit([categories(*rows[:3]), categories(*rows[3:])], limit=4)
+    assert columns.names == ["a", "b", "c", "z"] and columns.num_found == 5
+    modality = columns.encode(categories(*rows))
+    assert modality.present.tolist() == [True, True, True, False, True, True, False]
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(modality.vectors[2:5], [[0, half, half, 0], [0, 0, 0, 0], [0, 0, 1, 0]], atol=1e-6)
+
+
+def test_parts_of_a_catalogue_are_encoded_as_the_whole():
+    rows = [{"price": float(n), "year": None if n % 2 else 1990.0 + n} for n in range(9)] + [None]
+    whole = encode_numbers(numbers(rows, ("price", "year")))
+    parts = [numbers(rows[:4], ("price", "year")), numbers(rows[4:], ("price", "year"))]
+    scales = NumberScales.fit(parts)
+    found = [scales.encode(part) for part in parts]
+    np.testing.assert_array_equal(np.concatenate([part.vectors for part in found]), whole.vectors)
+    np.testing.assert_array_equal(np.concatenate([part.present for part in found]), whole.present)
+
+
+def test_a_part_without_numbers_is_absent():
+    scales = NumberScales.fit([numbers([{"price": 1.0}]), pa.table({"numbers": pa.nulls(2)})])
+    modality = scales.encode(pa.table({"numbers": pa.nulls(2)}))
+    assert modality.vectors.shape == (2, 2) and not modality.present.any() and not modality.vectors.any()

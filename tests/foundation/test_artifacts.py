@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llm4rec.artifacts import MANIFEST, RunStore
+from llm4rec.artifacts import MANIFEST, RunStore, open_location, write_part
 from llm4rec.errors import ArtifactError
 
 KEY = {"config_hash": "c", "inputs": {"corpus": "h"}, "seed": 3}
@@ -42,6 +42,38 @@ def test_what_was_written_reads_back(store: RunStore, tmp_path: Path) -> None:
     assert artifact.manifest["versions"]["pyarrow"] == pa.__version__
     with store.open("index").local_file("w.bin") as path:
         assert path.read_bytes() == b"weights"
+
+
+def adopt(store: RunStore, *, killed: bool = False) -> None:
+    with store.write("corpus", KEY) as writer:
+        fs, work = open_location(writer.work)
+        fs.create_dir(work, recursive=True)
+        rows = range(TABLE.num_rows)
+        writer.adopt_parts("slates", [write_part(fs, f"{work}/{row}.parquet", TABLE.slice(row, 1)) for row in rows])
+        if killed:
+            raise KeyboardInterrupt
+
+
+def test_a_table_of_parts_reads_back_whole_and_by_column(store: RunStore) -> None:
+    adopt(store)
+    artifact = store.open("corpus")
+    assert artifact.parts("slates") == [f"slates/part-0000{number}.parquet" for number in range(TABLE.num_rows)]
+    assert artifact.read_table("slates").to_pylist() == TABLE.to_pylist()
+    assert artifact.manifest["rows"] == {"slates": TABLE.num_rows}
+    column = TABLE.column_names[0]
+    assert artifact.read_table("slates", [column]).to_pylist() == TABLE.select([column]).to_pylist()
+    Path(artifact.path, "slates", "part-00001.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"slates/part-00001\.parquet is missing"):
+        store.open("corpus")
+
+
+def test_parts_outlive_a_run_killed_before_the_manifest_and_go_with_it(store: RunStore, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        adopt(store, killed=True)
+    (work,) = (tmp_path / "run" / ".work").iterdir()
+    assert len(list(work.iterdir())) == TABLE.num_rows
+    adopt(store)
+    assert not work.exists()
 
 
 def test_a_uri_and_a_path_name_the_same_run(store: RunStore) -> None:

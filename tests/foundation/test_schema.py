@@ -1,5 +1,6 @@
 """The corpus and the features in memory, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.errors import DataError
-from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus, read_features
+from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus, read_features, write_modality
 from tests.corpora import ITEM_IDS, history, random_features, write_features, write_small_corpus
 
 
@@ -73,6 +74,23 @@ def test_features_come_back_with_missing_rows_as_zeros(tmp_path: Path, missing: 
         np.testing.assert_array_equal(modality.present, written[name].present)
         np.testing.assert_array_equal(modality.vectors, written[name].vectors)
         assert modality.vectors.dtype == np.float32 and not modality.vectors[~modality.present].any()
+
+
+@pytest.mark.parametrize("shape", [None, (2, 3)])
+def test_what_a_flat_vector_stands_for_comes_back(tmp_path: Path, shape: tuple[int, ...] | None) -> None:
+    store, written = RunStore(str(tmp_path)), random_features(5)["text"]
+    with store.write("features", {}) as writer:
+        write_features(writer, ITEM_IDS, {"mel": replace(written, shape=shape)})
+    found = read_features(store.open("features"), ITEM_IDS)["mel"]
+    assert found.shape == shape and found.width == 6
+
+
+def test_features_without_a_word_on_shapes_are_plain_vectors(tmp_path: Path) -> None:
+    store, written = RunStore(str(tmp_path)), random_features(5)["text"]
+    with store.write("features", {}) as writer:
+        write_modality(writer, "text", ITEM_IDS, written)
+        writer.write_json("features.json", {"modalities": ["text"]})
+    assert read_features(store.open("features"), ITEM_IDS)["text"].shape is None
 
 
 @pytest.mark.parametrize("item_ids", [ITEM_IDS[:-1], [*ITEM_IDS, "more"], ITEM_IDS[::-1], ["a", "b", "c", "d", "x"]])

@@ -1,22 +1,23 @@
-"""The encode stage: texts go through actor pools of Ray Data, sized from the cluster."""
+"""The encode stage: items go through actor pools of Ray Data, sized from the cluster."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import ray
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.cluster.resume import Answer, Steps
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.stage import run_stage
-from llm4rec.encode.categories import encode_categories
 from llm4rec.encode.config import EncodeConfig
-from llm4rec.encode.numbers import encode_numbers
-from llm4rec.encode.text import TextEncoder, item_texts
-from llm4rec.errors import DataError
-from llm4rec.schema import ITEM_ID, FloatMatrix, Modality, write_modality
+from llm4rec.encode.part import EncodeTask
+from llm4rec.encode.precomputed import fingerprint
+from llm4rec.encode.stage import FeatureEncoder
+from llm4rec.encode.text import TextEncoder
+from llm4rec.schema import FloatMatrix
 
 log = logging.getLogger("llm4rec")
 
@@ -24,44 +25,30 @@ ROWS_PER_TASK = 256
 
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
-    """Corpus -> features."""
+    """Corpus -> features; a run that was killed is taken up where it was."""
     corpus = store.open("corpus")
+    source = config.source.path
 
     def build(writer: ArtifactWriter) -> None:
-        items = corpus.read_table("items")
-        found = {
-            "text": encode_texts(items, config.encode),
-            "categories": encode_categories(items),
-            "numbers": encode_numbers(items),
-        }
-        modalities = {name: modality for name, modality in found.items() if modality is not None}
-        for name, modality in modalities.items():
-            write_modality(writer, name, items[ITEM_ID].to_pylist(), modality)
-        writer.write_json("features.json", {"modalities": list(modalities)})
+        steps, num_actors = Steps("encode", writer.work), free_cpus()
 
+        def each(
+            step: str, factory: Callable[[], Callable[[EncodeTask], Answer]], tasks: Sequence[EncodeTask]
+        ) -> list[Answer]:
+            return steps.each_with_actors(step, factory, tasks, num_actors)
+
+        encoder = FeatureEncoder(corpus, config.encode, run=store.location, source=source, work=writer.work)
+        encoder.encode(each).write(writer)
+
+    files = {f"precomputed.{name}": fingerprint(one, source) for name, one in config.encode.precomputed.items()}
     return run_stage(
         store,
         "features",
         config={"encode": config.encode},
-        inputs={"corpus": corpus.hash},
+        inputs={"corpus": corpus.hash, **files},
         seed=config.run.seed,
         build=build,
     )
-
-
-def encode_texts(items: pa.Table, config: EncodeConfig) -> Modality:
-    """The text modality of a catalogue; items without text are absent."""
-    texts = item_texts(items)
-    present = np.asarray([bool(text) for text in texts], bool)
-    if not any(texts):
-        raise DataError(
-            "no item has a title, text, category or year, and the model needs text: "
-            "give the source an items file with a title column (source.tabular.items)"
-        )
-    encoded = embed([text for text in texts if text], config)
-    vectors = np.zeros((len(texts), encoded.shape[1]), np.float32)
-    vectors[present] = encoded
-    return Modality(vectors, present)
 
 
 def embed(texts: Sequence[str], config: EncodeConfig) -> FloatMatrix:

@@ -1,22 +1,21 @@
-"""The preprocess stage: Ray Data parses the log chunk by chunk, the driver joins and splits it."""
-
-import ray
+"""The preprocess stage: its steps as Ray Data jobs."""
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.cluster.resume import Steps
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
-from llm4rec.preprocess.assemble import Assembled, assemble
-from llm4rec.preprocess.catalogue import read_catalogue
-from llm4rec.preprocess.chunks import Chunk, ParsedChunk, gather, list_chunks, parse_chunk
 from llm4rec.preprocess.fingerprint import fingerprint
+from llm4rec.preprocess.stage import preprocess
+from llm4rec.preprocess.work import Work
 from llm4rec.preprocess.write import write_corpus
 
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
-    """Raw files -> corpus."""
+    """Raw files -> corpus; the result is the same on any number of nodes."""
 
     def build(writer: ArtifactWriter) -> None:
-        write_corpus(writer, preprocess(config))
+        steps = Steps("preprocess", writer.work)
+        write_corpus(writer, preprocess(config.source, config.preprocess, Work(writer.work), steps.each))
 
     return run_stage(
         store,
@@ -26,15 +25,3 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         seed=config.run.seed,
         build=build,
     )
-
-
-def preprocess(config: RunConfig) -> Assembled:
-    """Parse with Ray Data, then join; the result is the same on any number of nodes."""
-    chunks = list_chunks(config.source, config.preprocess.chunk_bytes)
-    rows = ray.data.from_items([chunk.to_row() for chunk in chunks], override_num_blocks=len(chunks))
-    parsed = [ParsedChunk.from_row(row) for row in rows.map(_parse).iter_rows()]
-    return assemble(gather(parsed), read_catalogue(config.source), config.preprocess)
-
-
-def _parse(row: dict[str, str]) -> dict[str, object]:
-    return parse_chunk(Chunk.from_row(row)).to_row()

@@ -1,16 +1,17 @@
 """Item texts and their sentence vectors."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from sentence_transformers import SentenceTransformer
 
 from llm4rec.encode.config import EncodeConfig
-from llm4rec.errors import ConfigError, DataError
-from llm4rec.schema import CATEGORIES, ITEM_ID, NUMBERS, TEXT, TITLE, FloatMatrix, Modality
+from llm4rec.encode.encoder import Encoder, UnreadableError
+from llm4rec.errors import ConfigError
+from llm4rec.schema import CATEGORIES, ITEM_ID, NUMBERS, TEXT, TITLE, FloatMatrix
 
 _PACKAGED = "all-MiniLM-L6-v2"
 _YEAR = "year"
@@ -40,10 +41,10 @@ def item_text(
     return ". ".join(part.rstrip(".") for part in parts if part) + ("." if any(parts) else "")
 
 
-class TextEncoder:
+class TextEncoder(Encoder[str, str]):
     """Sentence-transformers weights that turn texts into unit vectors.
 
-    Loads in the constructor, on the accelerator if there is one; called on a batch it serves as a Ray Data actor.
+    Loads in the constructor, on the accelerator if there is one.
 
     Raises:
         ConfigError: the model cannot be loaded.
@@ -52,6 +53,10 @@ class TextEncoder:
     INPUT = {"text": "the text to encode"}
 
     def __init__(self, config: EncodeConfig) -> None:
+        if config.text_model is None:
+            raise ConfigError(
+                f"encode.text_model is null, but texts are to be encoded; name a model, such as {_PACKAGED!r}"
+            )
         self._config = config
         self._model = _load(config.text_model)
         self._model.max_seq_length = config.max_tokens
@@ -61,42 +66,22 @@ class TextEncoder:
         """D, the width of a vector."""
         return int(self._model.get_embedding_dimension() or 0)
 
-    def encode(self, texts: list[str]) -> FloatMatrix:
-        """Encode texts; the model runs them longest first, so that a batch holds texts of one length.
-
-        Returns:
-            Shape (len(texts), D), in the order given, rows of length 1.
-        """
-        if not texts:
-            return np.zeros((0, self.width), np.float32)
-        vectors = self._model.encode(
-            texts, batch_size=self._config.batch_size, normalize_embeddings=True, show_progress_bar=False
-        )
-        return np.asarray(vectors, np.float32)
-
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Add the column `vector`, shape (rows, D), to a batch of columns.
+    def read(self, value: str) -> str:
+        """The text itself.
 
         Raises:
-            DataError: a column of `INPUT` is missing.
+            UnreadableError: it is none.
         """
-        if missing := sorted(set(self.INPUT) - set(batch)):
-            meaning = "; ".join(f"{name}: {self.INPUT[name]}" for name in missing)
-            raise DataError(f"TextEncoder needs the column {meaning}; the batch has {sorted(batch)}")
-        return {**batch, "vector": self.encode([str(text) for text in batch["text"]])}
+        if not isinstance(value, str):
+            raise UnreadableError(f"not a text: {value!r}")
+        return value
 
-
-def encode_texts(items: pa.Table, encoder: TextEncoder) -> Modality:
-    """Encode the texts of a whole catalogue in this process.
-
-    Returns:
-        Aligned to the rows of `items`; items without text are absent.
-    """
-    texts = item_texts(items)
-    present = np.asarray([bool(text) for text in texts], bool)
-    vectors = np.zeros((len(texts), encoder.width), np.float32)
-    vectors[present] = encoder.encode([text for text in texts if text])
-    return Modality(vectors, present)
+    def run(self, ready: Sequence[str]) -> FloatMatrix:
+        """Encode; the model runs the texts longest first, so that a batch holds texts of one length."""
+        vectors = self._model.encode(
+            list(ready), batch_size=self._config.batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, np.float32)
 
 
 def _load(name: str) -> SentenceTransformer:

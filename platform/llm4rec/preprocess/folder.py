@@ -1,19 +1,23 @@
 """The folder that holds the raw files, local or remote."""
 
+import fnmatch
 import gzip
+import posixpath
+import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from llm4rec.artifacts import open_location
 from llm4rec.errors import DataError
 
 _BLOCK = 2**20
+_NAMES_SHOWN = 8
 
 
 class Folder:
-    """Read-only access to the files of a source.
+    """Read-only access to the files of a source; their names may hold folders, and `../` leads out of it.
 
     Raises:
         DataError: the folder does not exist, is a file, or the location cannot be understood.
@@ -22,10 +26,7 @@ class Folder:
     def __init__(self, location: str) -> None:
         self.location = location
         try:
-            if "://" in location:
-                self.fs, self.path = pafs.FileSystem.from_uri(location)
-            else:
-                self.fs, self.path = pafs.LocalFileSystem(), str(Path(location).expanduser().absolute())
+            self.fs, self.path = open_location(location)
             kind = self.fs.get_file_info(self.path).type
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"source.path {location!r} cannot be opened: {' '.join(str(error).split())}") from None
@@ -34,10 +35,34 @@ class Folder:
         if kind == pafs.FileType.File:
             raise DataError(f"source.path {location!r} is a file; give the folder that holds it")
 
-    def names(self) -> list[str]:
-        """Names of the files directly inside, sorted."""
-        infos = self.fs.get_file_info(pafs.FileSelector(self.path))
-        return sorted(info.base_name for info in infos if info.type == pafs.FileType.File)
+    def names(self, under: str = "") -> list[str]:
+        """Names of the files directly inside, or directly inside the folder `under`, sorted; none if it is missing."""
+        selector = pafs.FileSelector(self._at(under), allow_not_found=True)
+        return sorted(info.base_name for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.File)
+
+    def matching(self, name: str) -> list[str]:
+        """The files that a name stands for, sorted: the file itself, those in the folder, or those a pattern fits.
+
+        Wildcards may stand behind the last slash. Of a folder or a pattern, empty files and those whose names start
+        with a dot or an underscore do not count.
+
+        Raises:
+            DataError: there is no such file.
+        """
+        parent, _, pattern = name.rstrip("/").rpartition("/")
+        if any(sign in parent for sign in "*?["):
+            raise DataError(f"{name!r}: wildcards may only stand behind the last slash")
+        if self.fs.get_file_info(self._at(name)).type == pafs.FileType.Directory:
+            parent, pattern = name.rstrip("/"), "*"
+        elif not any(sign in pattern for sign in "*?["):
+            self.size(name)
+            return [name]
+        found = [file for file in fnmatch.filter(self.names(parent), pattern) if file[0] not in "._"]
+        paths = [f"{parent}/{file}" if parent else file for file in found]
+        filled = [path for path in paths if self.fs.get_file_info(self._at(path)).size]
+        if not filled:
+            raise DataError(f"no file fits {name!r} in {self.location!r}; found: {shown(self.names(parent))}")
+        return filled
 
     def size(self, name: str) -> int:
         """Bytes of a file.
@@ -45,9 +70,11 @@ class Folder:
         Raises:
             DataError: the file is missing or empty.
         """
-        info = self.fs.get_file_info(f"{self.path}/{name}")
+        info = self.fs.get_file_info(self._at(name))
         if info.type != pafs.FileType.File:
-            raise DataError(f"{name} not found in {self.location!r}; found: {', '.join(self.names()) or 'no files'}")
+            raise DataError(
+                f"{name} not found in {self.location!r}; found: {shown(self.names(posixpath.dirname(name)))}"
+            )
         if info.size == 0:
             raise DataError(f"{name} in {self.location!r} is empty")
         return int(info.size)
@@ -55,7 +82,7 @@ class Folder:
     def open(self, name: str) -> pa.NativeFile:
         """A file for random access."""
         self.size(name)
-        return self.fs.open_input_file(f"{self.path}/{name}")
+        return self.fs.open_input_file(self._at(name))
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """The bytes of a file as stored, a mebibyte at a time."""
@@ -74,21 +101,21 @@ class Folder:
             return data
         try:
             return gzip.decompress(data)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{name} in {self.location!r} is not a whole gzip file: {error}") from None
 
-    def first_line(self, name: str) -> str:
+    def first_line(self, name: str, encoding: str = "utf-8") -> str:
         """The first line of a text file, without byte-order mark and line end.
 
         Raises:
-            DataError: it is missing, empty or not text in UTF-8.
+            DataError: it is missing, empty or not text in that encoding.
         """
         try:
             with self.open(name) as raw:
                 stream = gzip.GzipFile(fileobj=raw) if name.endswith(".gz") else raw
                 line, _, _ = stream.read(_BLOCK).partition(b"\n")
-            return line.decode("utf-8-sig").rstrip("\r\n")
-        except (UnicodeDecodeError, OSError, EOFError) as error:
+            return line.removeprefix(b"\xef\xbb\xbf").decode(encoding).rstrip("\r\n")
+        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
             raise DataError(f"{name} in {self.location!r}: the header line cannot be read: {error}") from None
 
     def read_lines(self, name: str, start: int, stop: int) -> bytes:
@@ -106,3 +133,15 @@ class Folder:
                 head, newline_byte, _ = rest.partition(b"\n")
                 data += head + newline_byte
         return data
+
+    def _at(self, name: str) -> str:
+        path = posixpath.normpath(f"{self.path}/{name}")
+        if path.startswith(".."):
+            raise DataError(f"{name!r} leads out of the store that {self.location!r} is in")
+        return path
+
+
+def shown(names: list[str]) -> str:
+    """The first names, as an error message shows them."""
+    rest = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + rest or "no files"

@@ -8,7 +8,17 @@ import pyarrow.compute as pc
 from llm4rec.errors import DataError
 from llm4rec.preprocess.config import InteractionsFile
 from llm4rec.preprocess.records import BadRow, Records, shorten
-from llm4rec.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID, VALUE, BoolVector, LongVector
+from llm4rec.schema import (
+    EVENT,
+    ITEM_ID,
+    QUARANTINE_SCHEMA,
+    REVIEW,
+    TIMESTAMP,
+    USER_ID,
+    VALUE,
+    BoolVector,
+    LongVector,
+)
 
 ORDER = "order"
 LOG_SCHEMA = pa.schema(
@@ -19,9 +29,9 @@ LOG_SCHEMA = pa.schema(
         (VALUE, pa.float32()),
         (EVENT, pa.string()),
         (ORDER, pa.int64()),
+        (REVIEW, pa.string()),
     ]
 )
-QUARANTINE_SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.string()), ("reason", pa.string())])
 
 # 1e11 seconds is the year 5138, 1e11 milliseconds is 1973: above, a number counts milliseconds.
 _MILLISECONDS_FROM = 1e11
@@ -41,7 +51,7 @@ def check_interactions(records: Records, mapping: InteractionsFile) -> tuple[pa.
     count = len(records.rows)
     reasons = _Reasons(count)
     user = _ids(records.columns[mapping.user_id], "user_id", reasons)
-    item = _ids(records.columns[mapping.item_id], "item_id", reasons)
+    item = _ids(_item_ids(records, mapping), "item_id", reasons)
     if mapping.timestamp is None:
         timestamp = pa.nulls(count, pa.int64())
     else:
@@ -53,8 +63,9 @@ def check_interactions(records: Records, mapping: InteractionsFile) -> tuple[pa.
     if mapping.event is None:
         event = pa.array([mapping.default_event], pa.string()).take(pa.array(np.zeros(count, np.int64)))
     else:
-        event = _ids(records.columns[mapping.event], "event", reasons)
-    good = pa.table([user, item, timestamp, value, event, pa.array(records.rows)], schema=LOG_SCHEMA)
+        event = _ids(_events(records.columns[mapping.event], mapping), "event", reasons)
+    review = pa.nulls(count, pa.string()) if mapping.text is None else as_text(records.columns[mapping.text], "text")
+    good = pa.table([user, item, timestamp, value, event, pa.array(records.rows), review], schema=LOG_SCHEMA)
     bad = [*records.bad, *reasons.of(records.rows)]
     return good.filter(pa.array(reasons.good)), quarantine(bad, mapping.file)
 
@@ -114,6 +125,24 @@ def _ids(array: pa.Array, role: str, reasons: _Reasons) -> pa.Array:
     blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)
     reasons.refuse(blank.to_numpy(zero_copy_only=False), text, f"empty {role}")
     return text
+
+
+def _item_ids(records: Records, mapping: InteractionsFile) -> pa.Array:
+    ids = records.columns[mapping.item_id]
+    if mapping.other_item_id is None:
+        return ids
+    first, other = (as_text(records.columns[name], "item_id") for name in (mapping.item_id, mapping.other_item_id))
+    empty = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(first.fill_null(""))), 0)
+    return pc.if_else(empty, other, first)
+
+
+def _events(names: pa.Array, mapping: InteractionsFile) -> pa.Array:
+    if not mapping.event_names:
+        return names
+    texts = names.cast(pa.string()) if pa.types.is_boolean(names.type) else as_text(names, "event")
+    coded = texts.dictionary_encode()
+    known = [mapping.event_names.get(name, name) for name in coded.dictionary.to_pylist()]
+    return pa.array(known, pa.string()).take(coded.indices).fill_null(mapping.default_event)
 
 
 def _values(array: pa.Array, reasons: _Reasons) -> np.ndarray:

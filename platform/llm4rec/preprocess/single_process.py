@@ -1,16 +1,26 @@
-"""The whole stage in one process, for small logs and for tests; `cluster/preprocess.py` runs the same parts in Ray."""
+"""The whole stage in one process, for small logs and for tests; `cluster/preprocess.py` runs the same steps in Ray."""
 
-from llm4rec.preprocess.assemble import Assembled, assemble
-from llm4rec.preprocess.catalogue import read_catalogue
-from llm4rec.preprocess.chunks import gather, list_chunks, parse_chunk
+import tempfile
+from collections.abc import Callable, Sequence
+
+from llm4rec.artifacts import ArtifactWriter
 from llm4rec.preprocess.config import PreprocessConfig, SourceConfig
+from llm4rec.preprocess.pieces import Answer, Task
+from llm4rec.preprocess.stage import preprocess
+from llm4rec.preprocess.work import Work
+from llm4rec.preprocess.write import write_corpus
 
 
-def preprocess(source: SourceConfig, config: PreprocessConfig) -> Assembled:
-    """Raw files into a corpus.
+def each(step: str, function: Callable[[Task], Answer], tasks: Sequence[Task]) -> list[Answer]:
+    """One task after the other, here."""
+    return [function(task) for task in tasks]
+
+
+def write_preprocessed(writer: ArtifactWriter, source: SourceConfig, config: PreprocessConfig) -> None:
+    """Raw files into a corpus artifact on a local file system.
 
     Raises:
         DataError: the source cannot be used at all.
     """
-    chunks = list_chunks(source, config.chunk_bytes)
-    return assemble(gather(parse_chunk(chunk) for chunk in chunks), read_catalogue(source), config)
+    with tempfile.TemporaryDirectory(dir=writer.path) as folder:
+        write_corpus(writer, preprocess(source, config, Work(folder), each))

@@ -1,27 +1,8 @@
-"""Filters and splits of an interaction log, on integer codes."""
+"""Splits of an interaction log, on integer codes."""
 
 import numpy as np
 
-from llm4rec.schema import TEST, TRAIN, VALID, BoolVector, IntVector, LongVector
-
-
-def k_core(user: IntVector, item: IntVector, min_user: int, min_item: int) -> BoolVector:
-    """Which interactions remain when thin users and items are removed until every one left is thick enough.
-
-    Args:
-        user: shape (N,), codes.
-        item: shape (N,), codes.
-        min_user: interactions that a user must keep.
-        min_item: interactions that an item must keep.
-    """
-    keep = np.ones(len(user), bool)
-    while True:
-        thick_user = np.bincount(user[keep], minlength=_size(user)) >= min_user
-        thick_item = np.bincount(item[keep], minlength=_size(item)) >= min_item
-        kept = keep & thick_user[user] & thick_item[item]
-        if kept.sum() == keep.sum():
-            return kept
-        keep = kept
+from llm4rec.schema import TEST, TRAIN, VALID, IntVector, LongVector
 
 
 def leave_one_out(user: IntVector) -> IntVector:
@@ -39,24 +20,27 @@ def leave_one_out(user: IntVector) -> IntVector:
     return split
 
 
-def temporal(timestamp: LongVector, valid_fraction: float, test_fraction: float) -> IntVector:
-    """Cut the whole log at two moments; interactions at the moment of a cut go to the earlier side.
+def cut_ranks(count: int, valid_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Places, in a log sorted by time, of the last interactions before the temporal split's VALID and TEST parts.
 
     Args:
-        timestamp: shape (N,), seconds, any order.
+        count: interactions in the log.
         valid_fraction: share of interactions between the cuts.
         test_fraction: share of interactions behind the second cut.
     """
-    ordered = np.sort(timestamp)
-    num_test = round(len(ordered) * test_fraction)
-    num_valid = round(len(ordered) * valid_fraction)
-    end_of_valid = ordered[len(ordered) - num_test - 1]
-    end_of_train = ordered[max(len(ordered) - num_test - num_valid - 1, 0)]
+    end_of_valid = count - round(count * test_fraction) - 1
+    return max(end_of_valid - round(count * valid_fraction), 0), end_of_valid
+
+
+def temporal(timestamp: LongVector, end_of_train: int, end_of_valid: int) -> IntVector:
+    """Cut a log at two moments; interactions at the moment of a cut go to the earlier side.
+
+    Args:
+        timestamp: shape (N,), seconds, any order.
+        end_of_train: the last moment of TRAIN.
+        end_of_valid: the last moment of VALID.
+    """
     split = np.full(len(timestamp), TRAIN, np.int32)
     split[timestamp > end_of_train] = VALID
     split[timestamp > end_of_valid] = TEST
     return split
-
-
-def _size(codes: IntVector) -> int:
-    return int(codes.max()) + 1 if len(codes) else 0

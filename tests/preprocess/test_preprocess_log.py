@@ -1,14 +1,16 @@
 import gzip
 import json
+from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from llm4rec.errors import DataError
-from llm4rec.preprocess.chunks import Chunk, Log, ParsedChunk, gather, list_chunks, parse_chunk
+from llm4rec.preprocess.chunks import Chunk, list_chunks, read_chunk
 from llm4rec.preprocess.config import InteractionsFile, SourceConfig, TabularConfig
+from llm4rec.preprocess.sources import find_layout
+from tests.preprocess.reading import LOOSE, Tables, read_source
 
 ALL = InteractionsFile(file="log.csv", timestamp="timestamp", value="value", event="event")
 
@@ -17,8 +19,15 @@ def tabular(folder, mapping=ALL):
     return SourceConfig(format="tabular", path=str(folder), tabular=TabularConfig(interactions=mapping))
 
 
-def read(source, chunk_bytes=2**20) -> Log:
-    return gather(parse_chunk(chunk) for chunk in list_chunks(source, chunk_bytes))
+def read(source, chunk_bytes=2**20) -> Tables:
+    """A log through the whole stage."""
+    found = read_source(source, f"{source.path}/run", LOOSE.model_copy(update={"chunk_bytes": chunk_bytes}))
+    return replace(found, interactions=found.interactions.select(["user_id", "item_id", "timestamp", "value", "event"]))
+
+
+def chunks_of(source, chunk_bytes):
+    layout = find_layout(source)
+    return list_chunks(layout.folder, [file.form for file in layout.interactions], chunk_bytes)
 
 
 def write_csv(folder, *lines, file="log.csv", end="\n"):
@@ -47,8 +56,8 @@ def test_every_kind_of_bad_row_is_refused_with_its_line_and_reason(tmp_path):
     )
     log = read(tabular(tmp_path))
     assert log.interactions.to_pylist() == [
-        {"user_id": "u1", "item_id": "i1", "timestamp": 100, "value": 4.5, "event": "click", "order": 2},
-        {"user_id": "u,2", "item_id": "i2", "timestamp": 101, "value": 2.0, "event": "click", "order": 12},
+        {"user_id": "u,2", "item_id": "i2", "timestamp": 101, "value": 2.0, "event": "click"},
+        {"user_id": "u1", "item_id": "i1", "timestamp": 100, "value": 4.5, "event": "click"},
     ]
     assert {row["row"]: row["reason"] for row in log.quarantine.to_pylist()} == {
         3: "expected 5 columns, found 4: 'u1,i2,100,4.5'",
@@ -84,20 +93,25 @@ def test_a_file_without_a_last_line_end_loses_nothing(tmp_path):
         assert read(tabular(tmp_path), chunk_bytes).interactions["item_id"].to_pylist() == ["i", "j"]
 
 
-def test_orders_increase_with_the_file_even_before_gathering(tmp_path):
-    write_csv(tmp_path, *(f"u,i{n},1,1,e" for n in range(20)))
-    orders = [parse_chunk(chunk).good["order"].to_numpy() for chunk in list_chunks(tabular(tmp_path), 50)]
-    assert (np.diff(np.concatenate(orders)) > 0).all()
+def test_records_count_on_from_piece_to_piece(tmp_path):
+    write_csv(tmp_path, *(f"u,i{n},1,1,e" if n % 4 else "broken" for n in range(20)))
+    data = (tmp_path / "log.csv").read_bytes()
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(data))
+    (chunk,) = chunks_of(tabular(tmp_path, ALL.model_copy(update={"file": "log.csv.gz"})), 50)
+    pieces = list(read_chunk(chunk, ["item_id"]))
+    assert len(pieces) > 3
+    assert sum(piece.num_rows for piece in pieces) == 21
+    assert [row for piece in pieces for row, _ in piece.bad] == [2, 6, 10, 14, 18]
+    places = {
+        int(row): item for p in pieces for row, item in zip(p.rows, p.columns["item_id"].to_pylist(), strict=True)
+    }
+    assert places == {n + 2: f"i{n}" for n in range(20) if n % 4}
 
 
-def test_chunks_and_parsed_chunks_survive_the_trip_as_rows(tmp_path):
+def test_a_chunk_survives_the_trip_as_json(tmp_path):
     write_csv(tmp_path, "u,i,1,1,e", "broken")
-    (chunk,) = list_chunks(tabular(tmp_path), 1000)
-    assert Chunk.from_row(chunk.to_row()) == chunk
-    parsed = parse_chunk(chunk)
-    again = ParsedChunk.from_row(parsed.to_row())
-    assert (again.index, again.source, again.num_rows) == (0, "log.csv", 3)
-    assert again.good.equals(parsed.good) and again.bad.equals(parsed.bad)
+    (chunk,) = chunks_of(tabular(tmp_path), 1000)
+    assert Chunk.model_validate_json(chunk.model_dump_json()) == chunk
 
 
 @pytest.mark.parametrize(
@@ -113,20 +127,20 @@ def test_chunks_and_parsed_chunks_survive_the_trip_as_rows(tmp_path):
 )
 def test_timestamps_become_seconds(tmp_path, written, seconds):
     write_csv(tmp_path, f"u,i,{written},1,e", "u,j,5,1,e")
-    assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [seconds, 5]
+    assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [5, seconds]
 
 
 def test_optional_columns_have_defaults(tmp_path):
     (tmp_path / "log.tsv").write_text("who\twhat\tother\nann\tb c\tx\n")
     log = read(tabular(tmp_path, InteractionsFile(file="log.tsv", user_id="who", item_id="what")))
     assert log.interactions.to_pylist() == [
-        {"user_id": "ann", "item_id": "b c", "timestamp": None, "value": 1.0, "event": "interaction", "order": 2}
+        {"user_id": "ann", "item_id": "b c", "timestamp": 2, "value": 1.0, "event": "interaction"}
     ]
 
 
 def test_quoted_values_may_hold_commas_and_quotes(tmp_path):
     write_csv(tmp_path, "plain,i,1,1,e", '"a ""b"", c",i,2,1,e', '"d","i","3","1","e"')
-    assert read(tabular(tmp_path)).interactions["user_id"].to_pylist() == ["plain", 'a "b", c', "d"]
+    assert read(tabular(tmp_path)).interactions["user_id"].to_pylist() == ['a "b", c', "d", "plain"]
 
 
 def test_compressed_files_are_one_chunk(tmp_path):
@@ -134,14 +148,13 @@ def test_compressed_files_are_one_chunk(tmp_path):
     data = (tmp_path / "log.csv").read_bytes()
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(data))
     source = tabular(tmp_path, ALL.model_copy(update={"file": "log.csv.gz"}))
-    assert len(list_chunks(source, 10)) == 1
+    (chunk,) = chunks_of(source, 10)
     log = read(source, 10)
-    assert log.interactions["order"].to_pylist() == [2, 4]
+    assert log.interactions["item_id"].to_pylist() == ["i", "j"]
     assert log.quarantine["row"].to_pylist() == [3]
-    chunks = list_chunks(source, 10)
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(data)[:-9])
     with pytest.raises(DataError, match=r"log\.csv\.gz .* is not a whole gzip file"):
-        parse_chunk(chunks[0])
+        list(read_chunk(chunk, ["item_id"]))
 
 
 def test_json_lines_clean_and_dirty_agree(tmp_path):
@@ -152,11 +165,11 @@ def test_json_lines_clean_and_dirty_agree(tmp_path):
     source = tabular(tmp_path, ALL.model_copy(update={"file": "log.jsonl"}))
     (tmp_path / "log.jsonl").write_text("\n".join(clean))
     expected = read(source, 60).interactions
-    assert expected["user_id"].to_pylist() == ["0", "1", "2"] * 3
+    assert expected["user_id"].to_pylist() == ["0"] * 3 + ["1"] * 3 + ["2"] * 3
     dirty = [*clean, "{not json", "[1]", '{"user_id": "u"}', '{"user_id": "\\ud800", "item_id": "i"}']
     (tmp_path / "log.jsonl").write_text("\n".join(dirty))
     log = read(source)
-    assert log.interactions.equals(expected.combine_chunks())
+    assert log.interactions.to_pylist() == expected.to_pylist()
     assert log.quarantine["row"].to_pylist() == [10, 11, 12, 13]
     assert log.quarantine["reason"].to_pylist()[2] == "empty item_id: ''"
 
@@ -173,7 +186,7 @@ def test_parquet_chunks_are_row_groups(tmp_path):
     )
     pq.write_table(table, tmp_path / "log.parquet", row_group_size=2)
     source = tabular(tmp_path, ALL.model_copy(update={"file": "log.parquet"}))
-    assert len(list_chunks(source, 1)) == 2
+    assert len(chunks_of(source, 1)) == 2
     log = read(source, 1)
     assert log.interactions.select(["user_id", "item_id", "timestamp"]).to_pylist() == [
         {"user_id": "1", "item_id": "a", "timestamp": 1},

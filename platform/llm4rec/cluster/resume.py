@@ -1,0 +1,154 @@
+"""Steps that survive a killed driver: Ray Data runs the tasks, and its job checkpoint remembers the finished ones."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import ray
+from ray.data import Dataset
+from ray.data.checkpoint import CheckpointConfig
+from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
+
+from llm4rec.artifacts import open_location
+from llm4rec.config import StrictModel
+
+log = logging.getLogger("llm4rec")
+
+Answer = dict[str, Any]
+Payloads = Sequence[tuple[int, StrictModel]]
+
+_TASK, _ANSWER = "task", "answer"
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Steps:
+    """The steps of one unfinished artifact.
+
+    Every task's answer is stored as soon as the task ends. What a killed run left half-stored is cleaned away by the
+    next, which runs the other tasks only.
+    """
+
+    def __init__(self, stage: str, work: str) -> None:
+        """Steps of a stage whose answers lie under `work`, a folder or URI that every node can reach."""
+        self._stage = stage
+        self._fs, self._path = open_location(work)
+
+    def each(self, step: str, function: Callable[[Any], Answer], tasks: Sequence[StrictModel]) -> list[Answer]:
+        """Run a function on every task that has no answer yet; one CPU a task.
+
+        Returns:
+            The answers of all tasks, in their order.
+        """
+        return self._run(step, tasks, lambda rows, left: rows.map(partial(_answer, function=function, payloads=left)))
+
+    def each_with_actors(
+        self, step: str, factory: Callable[[], Callable[[Any], Answer]], tasks: Sequence[StrictModel], num_actors: int
+    ) -> list[Answer]:
+        """As `each`, with a function that is made once an actor, such as one that loads a network."""
+        # The tasks that read and write need a share of the CPUs, or they would wait for the actors for ever.
+        share = max(num_actors - 1, 0.1) / num_actors
+
+        def run(rows: Dataset, left: Payloads) -> Dataset:
+            pool = ray.data.ActorPoolStrategy(size=min(num_actors, len(left)))
+            made = {"fn_constructor_args": (factory, left), "compute": pool, "num_cpus": share}
+            return rows.map(_Actor, **made)  # type: ignore[arg-type]  # classes are allowed, and not annotated
+
+        return self._run(step, tasks, run)
+
+    def _run(
+        self, step: str, tasks: Sequence[StrictModel], answer: Callable[[Dataset, Payloads], Dataset]
+    ) -> list[Answer]:
+        missing = sorted(set(range(len(tasks))) - self._finished(step))
+        if len(missing) < len(tasks):
+            log.info("%s: %s goes on, %d/%d are done", self._stage, step, len(tasks) - len(missing), len(tasks))
+        if missing:
+            with self._checkpointing(step), self._progress(step, len(tasks)):
+                rows = ray.data.range(len(missing), override_num_blocks=len(missing))
+                answers = answer(rows, [(number, tasks[number]) for number in missing])
+                answers.write_parquet(f"{self._path}/{step}/answers", filesystem=self._fs)
+        return self._answers(step, len(tasks))
+
+    def _finished(self, step: str) -> set[int]:
+        found: set[int] = set()
+        for path in self._committed(step):
+            found.update(pq.read_table(path, filesystem=self._fs)[_TASK].to_pylist())
+        return found
+
+    def _committed(self, step: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self._path}/{step}/finished", allow_not_found=True)
+        return [info.path for info in self._fs.get_file_info(selector) if not info.path.endswith(".pending.parquet")]
+
+    def _answers(self, step: str, count: int) -> list[Answer]:
+        if not count:
+            return []
+        table = pq.read_table(f"{self._path}/{step}/answers", filesystem=self._fs)
+        found = dict(zip(table[_TASK].to_pylist(), table[_ANSWER].to_pylist(), strict=True))
+        return [json.loads(found[number]) for number in range(count)]
+
+    @contextmanager
+    def _checkpointing(self, step: str) -> Iterator[None]:
+        context = ray.data.DataContext.get_current()
+        before = context.checkpoint_config
+        context.checkpoint_config = CheckpointConfig(
+            id_column=_TASK,
+            checkpoint_path=f"{self._path}/{step}/finished",
+            override_filesystem=self._fs,
+            delete_checkpoint_on_success=False,
+            checkpoint_manager_cls=_Unfinished,
+        )
+        try:
+            yield
+        finally:
+            context.checkpoint_config = before
+
+    @contextmanager
+    def _progress(self, step: str, total: int) -> Iterator[None]:
+        ended = threading.Event()
+
+        def report() -> None:
+            while not ended.wait(_SECONDS_BETWEEN_LINES):
+                log.info("%s: %s %d/%d", self._stage, step, len(self._committed(step)), total)
+
+        thread = threading.Thread(target=report, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+class _Unfinished(IdColumnCheckpointManager):
+    """Cleans up what a killed run left half-written; `Steps` itself leaves out the finished tasks.
+
+    Ray Data would filter them in an actor that reserves a CPU, which on a small machine the next operator also needs.
+    """
+
+    def load_checkpoint(
+        self, data_file_dir: str | None = None, data_file_filesystem: pafs.FileSystem | None = None
+    ) -> tuple[None, int]:
+        """Clean up; there is nothing to filter."""
+        self._clean_pending_checkpoints(data_file_dir, data_file_filesystem)
+        return None, 0
+
+
+def _answer(row: dict[str, Any], function: Callable[[Any], Answer], payloads: Payloads) -> dict[str, Any]:
+    number, task = payloads[int(row["id"])]
+    return {_TASK: number, _ANSWER: json.dumps(function(task))}
+
+
+class _Actor:
+    """The same, with a function that is made where it runs."""
+
+    def __init__(self, factory: Callable[[], Callable[[Any], Answer]], payloads: Payloads) -> None:
+        self._function = factory()
+        self._payloads = payloads
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return _answer(row, self._function, self._payloads)
