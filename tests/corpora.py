@@ -8,9 +8,8 @@ from transformers import LlamaConfig
 
 from llm4rec.artifacts import ArtifactWriter
 from llm4rec.model.config import ModelConfig
-from llm4rec.model.inputs import AttributeCodec, HistoryCodec
 from llm4rec.model.recommender import Recommender, Shape
-from llm4rec.schema import TRAIN, Corpus, Features, History, Modality, write_modality
+from llm4rec.schema import Corpus, Features, History, Modality, write_modality
 
 # user, item, timestamp, value, event, split, split_temporal
 LOG = [
@@ -61,7 +60,8 @@ def write_features(writer: ArtifactWriter, item_ids: list[str], features: Featur
     """A features artifact as the encode stage leaves it."""
     for name, modality in features.items():
         write_modality(writer, name, item_ids, modality)
-    writer.write_json("features.json", {"modalities": sorted(features)})
+    shapes = {name: modality.shape for name, modality in features.items() if modality.shape}
+    writer.write_json("features.json", {"modalities": sorted(features), "shapes": shapes})
 
 
 def history(*items: int, times: list[int] | None = None, values: list[float] | None = None) -> History:
@@ -76,12 +76,7 @@ def history(*items: int, times: list[int] | None = None, values: list[float] | N
 
 def shape_of(corpus: Corpus, features: Features, history_length: int) -> Shape:
     """The shape of a network for a corpus."""
-    return Shape(
-        corpus.num_warm_items,
-        {name: modality.width for name, modality in features.items()},
-        AttributeCodec.fit(corpus.users),
-        HistoryCodec.fit(corpus, corpus.part(TRAIN).value, history_length),
-    )
+    return Shape.of(corpus, features, ModelConfig(history_length=history_length))
 
 
 def tiny_llama(folder: Path) -> str:
@@ -96,4 +91,4 @@ def tiny_recommender(corpus: Corpus, features: Features, folder: Path, **setting
     chosen = {"num_layers": 1, "embedding_size": 16, "fusion_size": 8, "history_length": 8, "num_retrieved": 2}
     chosen |= {"dropout": 0.0, "modality_dropout": 0.0}
     config = ModelConfig.model_validate({"backbone": tiny_llama(folder), "pretrained": False} | chosen | settings)
-    return Recommender(config, shape_of(corpus, features, config.history_length), features)
+    return Recommender(config, Shape.of(corpus, features, config), features)

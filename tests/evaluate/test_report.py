@@ -16,6 +16,15 @@ from llm4rec.evaluate.result import measure
 
 CONFIG = EvaluateConfig(top_n=3, bootstrap_samples=100, min_group_size=1, popular_share=0.4)
 VECTORS = np.eye(6, dtype=np.float32)
+FUSION = {
+    "all items": {
+        "all items": {
+            "items": 1234,
+            "weights": {"<i>text</i>": 0.75, "image": None},
+            "coverage": {"<i>text</i>": 0.875, "image": 0},
+        }
+    }
+}
 GROUPS = {"gender": np.array(["F", "M"])}
 VOID = {"meta", "path", "use", "br", "img", "link", "rect", "circle", "line"}
 
@@ -34,7 +43,7 @@ def results(corpus):
 
 @pytest.fixture(scope="module")
 def metrics(corpus, results):
-    return build_metrics(results, EvaluationSet.build(corpus), CONFIG, split="leave_one_out")
+    return build_metrics(results, EvaluationSet.build(corpus), CONFIG, split="leave_one_out", fusion=FUSION)
 
 
 def test_metrics_by_hand(metrics):
@@ -54,7 +63,7 @@ def test_metrics_by_hand(metrics):
 
 
 def test_metrics_json_has_the_published_keys(metrics, corpus):
-    assert list(metrics) == ["protocol", "split_hash", "models", "ablations", "significance"]
+    assert list(metrics) == ["protocol", "split_hash", "models", "ablations", "significance", "fusion"]
     assert metrics["split_hash"] == EvaluationSet.build(corpus).split_hash
     for figures in metrics["models"].values():
         for name in ("ndcg@3", "hr@3", "mrr", "coverage@3", "gini@3", "arp@3", "ild@3", "dp_gap@3", "novelty@3"):
@@ -99,7 +108,6 @@ def full_extras(results) -> ReportExtras:
         popularity_slices=sliced,
         group_slices={"gender": sliced},
         effects={"exposure of $5 <b>items</b>": {"effect": 0.25, "ci95": [0.125, 0.375]}},
-        fusion_weights={"text": 0.75, "numbers": 0.25},
         slates=[
             ExampleSlate("u<0>", ["Alpha"], [("Beta & <script>alert(1)</script>", "You had Alpha."), ("Gamma", "")])
         ],
@@ -134,7 +142,9 @@ def test_page_shows_every_section(page, metrics):
         assert section in page
     for text in ("llm4rec", "popular", metrics["split_hash"], "+0.2500", "+0.1250 to +0.3750", "You had Alpha."):
         assert text in page
-    assert page.count("<svg") == 5
+    for text in ("1,234", "0.750", "88 %", "&ndash;"):
+        assert text in page
+    assert page.count("<svg") == 6
     balance = Balance()
     balance.feed(page)
     assert balance.open == []
@@ -144,14 +154,14 @@ def test_page_escapes_what_it_was_given_and_loads_nothing(page):
     balance = Balance()
     balance.feed(page)
     assert "script" not in balance.tags
-    assert "<b>items</b>" not in page
+    assert "<b>items</b>" not in page and "<i>text</i>" not in page
     assert "Beta &amp; &lt;script&gt;" in page
     assert not {"link", "img", "iframe"} & balance.tags
     assert "src=" not in page
 
 
 def test_sections_without_data_are_left_out(metrics):
-    page = render_html(metrics, ReportExtras(title="Mine"))
+    page = render_html(metrics | {"fusion": {}}, ReportExtras(title="Mine"))
     assert "<h1>Mine</h1>" in page
     assert not [section for section in SECTIONS if section in page]
     assert page.count("<svg") == 2

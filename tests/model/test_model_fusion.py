@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from llm4rec.model.fusion import Fusion, mean_weights
+from llm4rec.model.fusion import Fusion
 
 WIDTHS = {"text": 6, "image": 4, "audio": 3}
 NAMES = sorted(WIDTHS)
@@ -101,10 +101,3 @@ def test_modality_dropout_hides_some_but_never_the_last_and_only_in_training() -
     assert shown[:, 1, 0].float().mean() == pytest.approx(0.79, abs=0.07)
     assert network.eval()._visible(PRESENT) is PRESENT
     torch.testing.assert_close(network(vectors, present)[0], fusion()(vectors, present)[0])
-
-
-def test_mean_weights_by_hand() -> None:
-    alpha = torch.tensor([[0.2, 0.8], [1.0, 0.0], [0.0, 0.0]])
-    present = torch.tensor([[True, True], [True, False], [False, False]])
-    assert mean_weights(alpha, present, ["a", "b"]) == pytest.approx({"a": 0.6, "b": 0.8})
-    assert mean_weights(alpha[2:], present[2:], ["a", "b"]) == {"a": 0.0, "b": 0.0}

@@ -3,12 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm4rec.model.inputs import NUM_GAPS, PADDING, AttributeCodec, HistoryCodec, time_gaps
-from llm4rec.model.recommender import nearest
 from llm4rec.schema import EMPTY_HISTORY
 from tests.corpora import history
 
@@ -90,16 +88,3 @@ def test_time_gaps_by_hand(times: list[int], gaps: list[int]) -> None:
 def test_time_gaps_stay_inside_their_table(times: list[int]) -> None:
     gaps = time_gaps(np.array(sorted(times), np.int64))
     assert ((gaps >= 0) & (gaps < NUM_GAPS)).all() and (gaps[1:] >= 1).all()
-
-
-def test_nearest_by_hand() -> None:
-    vectors = torch.tensor([[1.0, 0.0], [10.0, 1.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.0]])
-    present = torch.tensor([True, True, True, True, False])
-    found = nearest(vectors, present, 2)
-    assert found[:4].tolist() == [[1, 3], [0, 3], [3, 1], [1, 0]]
-    assert nearest(vectors, present, 0).shape == (5, 0)
-
-
-def test_an_item_is_not_its_own_neighbour_and_ties_go_to_the_lower_code() -> None:
-    same = torch.ones(4, 3)
-    assert nearest(same, torch.ones(4, dtype=torch.bool), 2).tolist() == [[1, 2], [0, 2], [0, 1], [0, 1]]

@@ -83,7 +83,7 @@ def test_only_the_newest_items_are_read(recommender: Recommender) -> None:
 def test_cold_items_get_their_content_and_warm_ones_an_id_on_top(recommender: Recommender) -> None:
     tensors = feature_tensors(random_features(5, {"text": [3]}))
     with torch.no_grad():
-        content, whole = recommender.items.from_content(*tensors), recommender.items(*tensors)
+        content, whole = recommender.items.from_content(*tensors, 5), recommender.items(*tensors)
     torch.testing.assert_close(whole[4], content[4])
     torch.testing.assert_close(whole[:4] - content[:4], recommender.items.id_emb.weight.detach())
     assert (whole[:4] - content[:4]).norm(dim=1).min() > 0.1

@@ -51,9 +51,9 @@ class Jobs:
             check=False,
         )
 
-    def start(self, stage: str, run: Path, *settings: str) -> subprocess.Popen[str]:
+    def start(self, stage: str, run: Path, *settings: str, config: str = SMOKE) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(stage, run, *settings),
+            self.command(stage, run, *settings, config=config),
             env={**self.environment, "PYTHONUNBUFFERED": "1"},
             cwd=HOME,
             stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -101,13 +102,13 @@ def test_relative_paths_are_refused_inside_a_job(cluster: LocalCluster) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ("truncate", "corpus: interactions.parquet has"),
-        ("flip", "corpus: interactions.parquet has sha256"),
-        ("remove", "corpus: interactions.parquet is missing"),
+        ("truncate", "corpus: interactions/part-00000.parquet has"),
+        ("flip", "corpus: interactions/part-00000.parquet has sha256"),
+        ("remove", "corpus: interactions/part-00000.parquet is missing"),
     ],
 )
 def test_damaged_corpus_is_named_and_refused(run_copy: Path, jobs: Jobs, damage: str, told: str) -> None:
-    table = run_copy / "corpus" / "interactions.parquet"
+    table = run_copy / "corpus" / "interactions" / "part-00000.parquet"
     data = bytearray(table.read_bytes())
     if damage == "truncate":
         table.write_bytes(data[: len(data) // 2])
@@ -120,6 +121,39 @@ def test_damaged_corpus_is_named_and_refused(run_copy: Path, jobs: Jobs, damage:
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_preprocess_killed_at_work_redoes_only_what_is_missing(tmp_path: Path, jobs: Jobs) -> None:
+    rows = [f"u{n % 97},i{n % 41},{n}" if n % 100 else "cut in ha" for n in range(60_000)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,t", *rows]))
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        f"source: {{format: tabular, path: {tmp_path}, tabular: {{interactions: {{file: log.csv, timestamp: t}}}}}}\n"
+        "preprocess: {chunk_bytes: 10000, bucket_bytes: 100000}\n"
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert jobs.run("preprocess", whole, config=str(config)).returncode == 0
+    driver = jobs.start("preprocess", killed, config=str(config))
+    while len(finished_tasks(killed, "log")) < 6:
+        assert driver.poll() is None, "the job ended before it could be killed"
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    done = jobs.run("preprocess", killed, config=str(config))
+    assert done.returncode == 0, done.stderr
+    (count, total) = map(int, re.findall(r"preprocess: log goes on, (\d+)/(\d+) are done", done.stdout)[0])
+    assert 5 < count < total
+    expected, found = (RunStore(str(run)).open("corpus") for run in (whole, killed))
+    assert found.hash == expected.hash
+    assert found.manifest["rows"]["interactions"] == 60_000 - 600
+    assert found.manifest["rows"]["quarantine"] == 600
+    assert set(found.read_table("quarantine")["reason"].to_pylist()) == {"expected 3 columns, found 1: 'cut in ha'"}
+    assert not list((killed / ".work").iterdir())
+
+
+def finished_tasks(run: Path, step: str) -> list[Path]:
+    found = run.glob(f".work/*/{step}/finished/*.parquet")
+    return [path for path in found if not path.name.endswith(".pending.parquet")]
 
 
 def test_damaged_weights_are_refused_by_recommend(run_copy: Path, jobs: Jobs, tmp_path: Path) -> None:
@@ -226,7 +260,7 @@ def test_encoder_killed_at_work_is_replaced(
     expected = json.loads((finished_run / "features" / "manifest.json").read_text())["hash"]
     (run_copy / "features" / "manifest.json").unlink()
     process = jobs.start("encode", run_copy)
-    _wait_for(process, "encode: 256/")
+    _wait_for(process, "encode: text ")
     _worker(cluster, "MapWorker").send_signal(signal.SIGKILL)
     assert process.wait(timeout=120) == 0
     assert json.loads((run_copy / "features" / "manifest.json").read_text())["hash"] == expected

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llm4rec.artifacts import Artifact, RunStore
-from llm4rec.errors import ArtifactError
+from llm4rec.errors import ArtifactError, ConfigError
 from llm4rec.model.recommender import Recommender
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.train.state import DESCRIPTION, read_model, save_weights, write_model
@@ -75,6 +75,16 @@ def test_features_of_other_modalities_or_widths_are_refused(
     for features in (text_only, swapped, {**FEATURES, "image": FEATURES["text"]}):
         with pytest.raises(ArtifactError, match="was trained on modalities .*'text': 6.* the features hold"):
             read_model(artifact, features)
+
+
+def test_a_model_of_chosen_modalities_comes_back_beside_features_of_more(tmp_path: Path) -> None:
+    network = tiny_recommender(CORPUS, FEATURES, tmp_path / "llama", modalities=["categories"])
+    save_weights(network, tmp_path / "saved.safetensors")
+    artifact = write(tmp_path / "run", network, tmp_path / "saved.safetensors")
+    again = read_model(artifact, {**FEATURES, "image": FEATURES["text"]})
+    np.testing.assert_array_equal(scores(again), scores(network))
+    with pytest.raises(ConfigError, match="no features of 'categories'"):
+        read_model(artifact, {"text": FEATURES["text"]})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

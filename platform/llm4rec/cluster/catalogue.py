@@ -17,6 +17,7 @@ from llm4rec.encode.categories import encode_categories
 from llm4rec.encode.numbers import encode_numbers
 from llm4rec.encode.text import TextEncoder, item_text
 from llm4rec.index.facts import display_titles, item_categories, item_years
+from llm4rec.model.items import feature_tensors
 from llm4rec.recommend.slate import Catalogue
 from llm4rec.schema import (
     CATEGORIES,
@@ -142,11 +143,10 @@ class ContentEncoder:
         text = self._text.encode([shown])[0]
         features = {"text": Modality(text[None], np.ones(1, np.bool_)), **self._rest(item_id, record)}
         model = self._snapshot.scorer.model
-        vectors = {name: torch.from_numpy(features[name].vectors) for name in model.shape.widths}
-        present = {name: torch.from_numpy(features[name].present) for name in model.shape.widths}
+        vectors, present = feature_tensors({name: features[name] for name in model.shape.widths if name in features})
         code = self._snapshot.corpus.item_codes.get(item_id, model.shape.num_warm_items)
         with torch.no_grad():
-            vector = model.items.from_content(vectors, present)
+            vector = model.items.from_content(vectors, present, 1)
             if code < model.shape.num_warm_items:  # what training learned of the item itself stays
                 vector = vector + model.items.id_emb.weight[code]
             vector = F.normalize(vector, dim=-1)

@@ -20,6 +20,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import REQUIRED, Snapshot
 from llm4rec.cluster.stage import run_stage
 from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
+from llm4rec.evaluate.fusion_weights import summarise
 from llm4rec.evaluate.groups import target_popularity, user_groups
 from llm4rec.evaluate.metrics import popular_items
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -27,8 +28,7 @@ from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
 from llm4rec.evaluate.result import ModelResult, measure, train_popularity
 from llm4rec.explain.template import template_reason
-from llm4rec.model.fusion import mean_weights
-from llm4rec.schema import TEST, USER_ID, Corpus
+from llm4rec.schema import TEST, TEXT, USER_ID, Corpus
 
 log = logging.getLogger("llm4rec")
 
@@ -97,12 +97,12 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
             corpus,
             config.evaluate,
             seconds=seconds,
-            text_vectors=snapshot.features["text"].vectors,
+            text_vectors=snapshot.features[TEXT].vectors if TEXT in snapshot.features else None,
             groups=groups,
         )
         for name, (lists, seconds) in ranked.items()
     ]
-    metrics = build_metrics(results, evaluation_set, config.evaluate, split=config.run.split)
+    metrics = build_metrics(results, evaluation_set, config.evaluate, split=config.run.split, fusion=_fusion(snapshot))
     extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups)
     writer.write_json("metrics.json", metrics)
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
@@ -141,7 +141,6 @@ def _extras(
         popularity_slices=slice_results(results, slices, metric),
         group_slices={name: slice_results(results, labels, metric) for name, labels in groups.items()},
         effects=_effects(snapshot.effects.summary),
-        fusion_weights=_fusion_weights(snapshot),
         slates=_examples(snapshot, config, evaluation_set, ranked),
     )
 
@@ -156,13 +155,13 @@ def _effects(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: {k: v for k, v in row.items() if k in {"effect", "ci95"}} for name, row in shown.items()}
 
 
-def _fusion_weights(snapshot: Snapshot) -> dict[str, float]:
-    fusion = snapshot.scorer.model.items.fusion
-    vectors = {name: torch.from_numpy(snapshot.features[name].vectors) for name in fusion.names}
-    present = {name: torch.from_numpy(snapshot.features[name].present) for name in fusion.names}
+def _fusion(snapshot: Snapshot) -> dict[str, Any]:
+    """What the fusion listens to, by group of items."""
+    model = snapshot.scorer.model
     with torch.no_grad():
-        _, alpha = fusion(vectors, present)
-    return mean_weights(alpha, torch.stack([present[name] for name in fusion.names], dim=1), fusion.names)
+        alpha, present = model.modality_weights()
+    popularity = train_popularity(snapshot.corpus)
+    return summarise(alpha.float().numpy(), present.numpy(), sorted(model.shape.widths), popularity)
 
 
 def _examples(

@@ -25,10 +25,10 @@ from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
-from llm4rec.model.inputs import AttributeCodec, HistoryCodec, IntMatrix
+from llm4rec.model.inputs import IntMatrix
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
-from llm4rec.schema import TRAIN, VALID, Corpus, read_features
+from llm4rec.schema import VALID, Corpus, read_features
 from llm4rec.train.loop import Progress, TorchEngine, fit, train_epoch
 from llm4rec.train.state import WEIGHTS, save_weights, write_model
 from llm4rec.train.windows import Windows, build_windows
@@ -258,10 +258,4 @@ def _restore(engine: CheckpointingEngine, best: Path) -> Progress:
 def _corpus_and_shape(store: RunStore, config: RunConfig) -> tuple[Corpus, Shape]:
     corpus = Corpus.read(store.open("corpus"), config.run.split)
     features = read_features(store.open("features"), corpus.item_ids)
-    shape = Shape(
-        num_warm_items=corpus.num_warm_items,
-        widths={name: modality.width for name, modality in features.items()},
-        attributes=AttributeCodec.fit(corpus.users),
-        history=HistoryCodec.fit(corpus, corpus.part(TRAIN).value, config.train.model.history_length),
-    )
-    return corpus, shape
+    return corpus, Shape.of(corpus, features, config.train.model)

@@ -32,7 +32,6 @@ class ReportExtras:
         popularity_slices: model to slice to {"mean": NDCG, "users": count}, from `slice_results`.
         group_slices: the same for each user attribute.
         effects: name to {"effect": x, "ci95": [low, high]} and, where known, "p_value" and "note".
-        fusion_weights: modality to mean attention weight.
         slates: examples.
     """
 
@@ -41,5 +40,4 @@ class ReportExtras:
     popularity_slices: SliceMeans = field(default_factory=dict)
     group_slices: Mapping[str, SliceMeans] = field(default_factory=dict)
     effects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    fusion_weights: Mapping[str, float] = field(default_factory=dict)
     slates: Sequence[ExampleSlate] = ()

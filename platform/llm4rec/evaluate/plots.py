@@ -1,60 +1,31 @@
-"""Plots as inline SVG that follows the page's colours, light or dark."""
+"""The charts of the evaluation report."""
 
-import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from llm4rec.evaluate.extras import ReportExtras, SliceMeans
-
-INK = "#010203"  # stands for the text colour of the page until the SVG is written
-ACCENT, MUTED = "#3b7ddd", "#8a94a6"
-SERIES = (ACCENT, "#e08a3c", "#3fa37c", "#b565c4", "#8a94a6", "#c7504a", "#6b7fd7", "#a8963a")
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # real text: sharp, selectable, in the page's own font
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.parse_math": False,  # a group called "$50k" is no formula
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
+from llm4rec.page import ACCENT, INK, MUTED, SERIES, draw, grid
 
 
 def draw_all(metrics: Mapping[str, Any], extras: ReportExtras, metric: str, ours: str) -> dict[str, Markup]:
     """Every chart that there is data for, by name, as SVG."""
     models = metrics["models"]
-    charts = {"accuracy": _draw(_accuracy, models, metric, ours), "cost": _draw(_cost, models, metric, ours)}
+    charts = {"accuracy": draw(_accuracy, models, metric, ours), "cost": draw(_cost, models, metric, ours)}
     if extras.learning_curve:
-        charts["learning_curve"] = _draw(_learning_curve, extras.learning_curve)
+        charts["learning_curve"] = draw(_learning_curve, extras.learning_curve)
     if extras.popularity_slices:
-        charts["popularity"] = _draw(_slices, extras.popularity_slices, metric)
+        charts["popularity"] = draw(_slices, extras.popularity_slices, metric)
     if extras.effects:
-        charts["effects"] = _draw(_effects, extras.effects)
+        charts["effects"] = draw(_effects, extras.effects)
+    if metrics["fusion"]:
+        charts["fusion"] = draw(_fusion, metrics["fusion"])
     return charts
-
-
-def _draw(plot: Any, *args: Any) -> Markup:
-    """Call `plot(figure, *args)` on an empty figure and return the SVG."""
-    # The salt makes the same data give the same bytes, and keeps element ids of two charts on a page apart.
-    with rc_context({**STYLE, "svg.hashsalt": plot.__name__}):
-        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-        plot(figure, *args)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    return Markup(svg[svg.index("<svg") :].replace(INK, "currentColor"))  # noqa: S704 - matplotlib escapes its text
 
 
 def _accuracy(figure: Figure, models: Mapping[str, Any], metric: str, ours: str) -> None:
@@ -83,7 +54,7 @@ def _cost(figure: Figure, models: Mapping[str, Any], metric: str, ours: str) -> 
     axes.set_xlabel("seconds to fit")
     axes.set_ylabel(metric)
     axes.margins(0.18, 0.15)
-    _grid(axes)
+    grid(axes)
 
 
 def _learning_curve(figure: Figure, curve: Sequence[Mapping[str, float]]) -> None:
@@ -97,7 +68,7 @@ def _learning_curve(figure: Figure, curve: Sequence[Mapping[str, float]]) -> Non
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, color=color, label=name)
         axes.set_xlabel(step)
         axes.legend()
-        _grid(axes)
+        grid(axes)
 
 
 def _slices(figure: Figure, slices: SliceMeans, metric: str) -> None:
@@ -116,7 +87,7 @@ def _slices(figure: Figure, slices: SliceMeans, metric: str) -> None:
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel(metric)
     figure.legend(loc="outside upper center", ncols=min(4, len(slices)))
-    _grid(axes)
+    grid(axes)
 
 
 def _effects(figure: Figure, effects: Mapping[str, Mapping[str, Any]]) -> None:
@@ -133,6 +104,18 @@ def _effects(figure: Figure, effects: Mapping[str, Mapping[str, Any]]) -> None:
     axes.margins(y=0.2)
 
 
-def _grid(axes: Axes) -> None:
-    axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.8)
-    axes.set_axisbelow(True)
+def _fusion(figure: Figure, fusion: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [(f"{label} ({group['items']:,})", group) for groups in fusion.values() for label, group in groups.items()]
+    figure.set_figheight(1.2 + 0.3 * len(rows))
+    axes = figure.subplots()
+    left = np.zeros(len(rows))
+    for name, color in zip(rows[0][1]["weights"], itertools.cycle(SERIES)):
+        shares = np.array([(group["weights"][name] or 0.0) * group["coverage"][name] for _, group in rows])
+        axes.barh(range(len(rows)), shares, height=0.7, left=left, color=color, alpha=0.85, label=name)
+        left += shares
+    axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("mean weight over the items of the group")
+    axes.set_xlim(0, 1)
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside upper center", ncols=min(5, len(rows[0][1]["weights"])))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from llm4rec.errors import Llm4RecError
@@ -14,6 +13,7 @@ from llm4rec.evaluate.extras import ReportExtras, SliceMeans
 from llm4rec.evaluate.metrics import Labels, slice_means
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.result import ModelResult
+from llm4rec.page import render
 
 OURS = "llm4rec"
 
@@ -25,8 +25,17 @@ def build_metrics(
     *,
     split: str,
     ablations: Mapping[str, Any] | None = None,
+    fusion: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json: protocol, split hash, every model's figures with intervals, significance.
+
+    Args:
+        results: one a model, in the order of the report.
+        evaluation_set: whom they were ranked for.
+        config: how.
+        split: which split it is.
+        ablations: figures of variants, by name.
+        fusion: from `fusion_weights.summarise`.
 
     Raises:
         Llm4RecError: two results share a name.
@@ -40,6 +49,7 @@ def build_metrics(
         "models": {result.name: _figures(result, config) for result in results},
         "ablations": dict(ablations or {}),
         "significance": _significance(results, config),
+        "fusion": dict(fusion or {}),
     }
 
 
@@ -50,11 +60,10 @@ def slice_results(results: Sequence[ModelResult], labels: Labels, metric: str) -
 
 def render_html(metrics: Mapping[str, Any], extras: ReportExtras) -> str:
     """The report as one self-contained page: no script, nothing loaded from elsewhere."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("llm4rec.evaluate"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     cut = metrics["protocol"]["top_n"]
-    return environment.get_template("index.html").render(
+    return render(
+        "llm4rec.evaluate",
+        "index.html",
         metrics=metrics,
         extras=extras,
         ours=OURS,

@@ -34,6 +34,8 @@ class ModelConfig(StrictModel):
     """tau: user state times item vector is divided by it."""
     dropout: Probability = 0.2
     """Dropout of soft tokens and of the user state."""
+    modalities: tuple[str, ...] | None = None
+    """Which of the encoded modalities the network reads; null reads all, [] none, so that ids alone place items."""
     modality_dropout: Probability = 0.1
     """Chance that a modality of an item is hidden for one training step."""
     id_scale: NonNegativeFloat = 1.0

@@ -1,13 +1,15 @@
-"""Fusion of an item's modalities (DESIGN's A(m->n), alpha and beta; method: arXiv 2510.01622, section on fusion).
+"""Fusion of an item's modalities: A(m->n), alpha and beta (method: arXiv 2510.01622, section on fusion).
 
 Shapes: I items, M modalities, D_m width of modality m, F fusion width.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+from llm4rec.model.frames import FrameEncoder
 
 
 class Fusion(nn.Module):
@@ -15,14 +17,29 @@ class Fusion(nn.Module):
 
     h_m' = h_m + sum_n A(m->n) V_n h_n with A(m->n) = softmax_n(Q_m h_m . K_n h_n / sqrt(F)) over the other present
     modalities; h_fused = sum_m alpha_m h_m' + beta MLP([h_1; ...; h_M]), alpha learned per item. A missing modality
-    takes part in nothing: it cannot change the output.
+    takes part in nothing: it cannot change the output or a gradient, not even by a NaN.
     """
 
-    def __init__(self, widths: Mapping[str, int], fusion_size: int, modality_dropout: float) -> None:
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        fusion_size: int,
+        modality_dropout: float,
+        frames: Mapping[str, int] | None = None,
+    ) -> None:
+        """Build.
+
+        Args:
+            widths: D_m by modality, at least one.
+            fusion_size: F.
+            modality_dropout: chance that a modality of an item is hidden in training.
+            frames: by modality that is a series of frames, how many; its h_m comes from a recurrent encoder.
+        """
         super().__init__()
         self.names = sorted(widths)
         self.modality_dropout = modality_dropout
-        self.project = nn.ModuleDict({name: nn.Linear(widths[name], fusion_size) for name in self.names})
+        self.frames = dict(frames or {})
+        self.project = nn.ModuleDict({name: self._projection(name, widths[name], fusion_size) for name in self.names})
         self.query = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
         self.key = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
         self.value = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
@@ -43,13 +60,24 @@ class Fusion(nn.Module):
             order of `names`.
         """
         mask_IM = self._visible(torch.stack([present[name] for name in self.names], dim=1))
-        h_IMF = torch.stack([self.project[name](vectors[name]) for name in self.names], dim=1)
+        h_IMF = torch.stack([self._project(name, vectors[name], present[name]) for name in self.names], dim=1)
         h_IMF = torch.where(mask_IM[..., None], h_IMF, 0)
         mixed_IMF = h_IMF + self._attend(h_IMF, mask_IM)
         alpha_IM = self._weigh(mixed_IMF, mask_IM)
         fused_IF = (alpha_IM[..., None] * mixed_IMF).sum(dim=1)
         residual_IF = self.residual(h_IMF.flatten(1))
         return torch.where(mask_IM.any(1, keepdim=True), fused_IF + self.beta * residual_IF, 0), alpha_IM
+
+    def _projection(self, name: str, width: int, fusion_size: int) -> nn.Module:
+        if name not in self.frames:
+            return nn.Linear(width, fusion_size)
+        return FrameEncoder(self.frames[name], width // self.frames[name], fusion_size)
+
+    def _project(self, name: str, vectors: Tensor, present: Tensor) -> Tensor:
+        if name in self.frames:
+            return self.project[name](vectors, present)
+        # before the layer, since 0 times NaN would be a NaN in the gradient of its weights
+        return self.project[name](torch.where(present[:, None], vectors, 0))
 
     def _visible(self, present_IM: Tensor) -> Tensor:
         """The presence mask, in training with modality dropout that never hides an item's last modality."""
@@ -75,9 +103,3 @@ def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis among masked-in entries; all zero where there is none."""
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return torch.where(mask, filled.softmax(-1), 0)
-
-
-def mean_weights(alpha_IM: Tensor, present_IM: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """The mean alpha of each modality over the items that have it."""
-    totals = (alpha_IM * present_IM).sum(0) / present_IM.sum(0).clamp(min=1)
-    return {name: float(weight) for name, weight in zip(names, totals, strict=True)}

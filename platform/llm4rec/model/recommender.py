@@ -12,19 +12,48 @@ from torch.nn import functional as F
 from llm4rec.model.backbone import load_backbone
 from llm4rec.model.config import ModelConfig
 from llm4rec.model.inputs import AttributeCodec, HistoryBatch, HistoryCodec, IntMatrix
-from llm4rec.model.items import ItemTower, feature_tensors
+from llm4rec.model.items import ItemTower, chosen_features, feature_tensors
+from llm4rec.model.retrieval import retrieve
 from llm4rec.model.users import UserTower
-from llm4rec.schema import Features
+from llm4rec.schema import TRAIN, Corpus, Features
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the corpus fixes about the network; stored with the weights."""
+    """What the corpus fixes about the network; stored with the weights.
 
+    Attributes:
+        num_items: size of the catalogue, cold items included.
+        num_warm_items: items with an id vector.
+        widths: D_m of each modality that is read.
+        frames: of each modality that is a series of frames, how many.
+        attributes: codes of user attributes.
+        history: codes of histories.
+    """
+
+    num_items: int
     num_warm_items: int
     widths: dict[str, int]
+    frames: dict[str, int]
     attributes: AttributeCodec
     history: HistoryCodec
+
+    @classmethod
+    def of(cls, corpus: Corpus, features: Features, config: ModelConfig) -> "Shape":
+        """The shape that a corpus and its features give a network.
+
+        Raises:
+            ConfigError: `config.modalities` names what was not encoded.
+        """
+        chosen = chosen_features(features, config)
+        return cls(
+            num_items=corpus.num_items,
+            num_warm_items=corpus.num_warm_items,
+            widths={name: modality.width for name, modality in chosen.items()},
+            frames={name: modality.shape[0] for name, modality in chosen.items() if modality.shape},
+            attributes=AttributeCodec.fit(corpus.users),
+            history=HistoryCodec.fit(corpus, corpus.part(TRAIN).value, config.history_length),
+        )
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -34,7 +63,7 @@ class Shape:
     def from_json(cls, values: dict[str, object]) -> "Shape":
         """From plain values."""
         attributes, history = AttributeCodec(**values["attributes"]), HistoryCodec(**values["history"])  # type: ignore[arg-type]
-        return cls(values["num_warm_items"], values["widths"], attributes, history)  # type: ignore[arg-type]
+        return cls(**{**values, "attributes": attributes, "history": history})  # type: ignore[arg-type]
 
 
 class Recommender(nn.Module):
@@ -44,7 +73,9 @@ class Recommender(nn.Module):
         super().__init__()
         self.config = config
         self.shape = shape
-        self.items = ItemTower(config, shape.widths, shape.num_warm_items)
+        self.items = ItemTower(
+            config, shape.widths, shape.frames, num_items=shape.num_items, num_warm_items=shape.num_warm_items
+        )
         self.users = UserTower(
             config,
             load_backbone(config, with_weights=with_weights),
@@ -52,20 +83,31 @@ class Recommender(nn.Module):
             num_values=shape.history.num_values,
             attribute_sizes=shape.attributes.sizes,
         )
-        vectors, present = feature_tensors(features)
-        for name in sorted(shape.widths):
+        chosen = {name: features[name] for name in sorted(shape.widths)}
+        vectors, present = feature_tensors(chosen)
+        for name in chosen:
             self.register_buffer(f"content_{name}", vectors[name], persistent=False)
             self.register_buffer(f"present_{name}", present[name], persistent=False)
         self.retrieved: Tensor
-        neighbours = nearest(vectors["text"], present["text"], config.num_retrieved)
+        neighbours = retrieve(chosen, shape.num_items, config.num_retrieved)
         self.register_buffer("retrieved", neighbours, persistent=False)
 
     def item_vectors(self) -> Tensor:
         """Vectors of the whole catalogue, of unit length, shape (I, D)."""
+        return F.normalize(self.items(*self._content()), dim=-1)
+
+    def modality_weights(self) -> tuple[Tensor, Tensor]:
+        """Alpha of each item and modality, and which it has; shapes (I, M), modalities in alphabetical order."""
+        vectors, present = self._content()
+        if self.items.fusion is None:
+            return torch.zeros(self.shape.num_items, 0), torch.zeros(self.shape.num_items, 0, dtype=torch.bool)
+        _, alpha_IM = self.items.fusion(vectors, present)
+        return alpha_IM, torch.stack([present[name] for name in self.items.fusion.names], dim=1)
+
+    def _content(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         dtype = self.items.id_emb.weight.dtype  # DeepSpeed casts parameters, not these buffers
         vectors = {name: getattr(self, f"content_{name}").to(dtype) for name in self.shape.widths}
-        present = {name: getattr(self, f"present_{name}") for name in self.shape.widths}
-        return F.normalize(self.items(vectors, present), dim=-1)
+        return vectors, {name: getattr(self, f"present_{name}") for name in self.shape.widths}
 
     def user_states(self, item_ID: Tensor, history: HistoryBatch, attributes: IntMatrix) -> Tensor:
         """User states after 0..L items, of unit length, shape (B, T, D); positions past a history's end are noise."""
@@ -88,16 +130,3 @@ class Recommender(nn.Module):
         item_ID = self.item_vectors()
         states = self.user_states(item_ID, history, attributes)
         return states @ item_ID[: self.shape.num_warm_items].T / self.config.temperature
-
-
-def nearest(vectors: Tensor, present: Tensor, count: int) -> Tensor:
-    """Codes of each item's nearest other items by cosine, shape (I, K); ties go to the lower code.
-
-    An item without text has no neighbours: it stands for itself.
-    """
-    unit = F.normalize(vectors.float(), dim=-1)
-    cosine = unit @ unit.T
-    cosine[:, ~present] = -2.0
-    cosine.fill_diagonal_(-3.0)
-    codes = cosine.sort(dim=1, descending=True, stable=True).indices[:, :count]
-    return torch.where(present[:, None], codes, torch.arange(len(codes))[:, None]).contiguous()

@@ -11,6 +11,7 @@ from torch import nn
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
 from llm4rec.model.config import ModelConfig
+from llm4rec.model.items import chosen_features
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.schema import Features
 
@@ -38,7 +39,7 @@ def read_model(artifact: Artifact, features: Features) -> Recommender:
     """
     description = json.loads(artifact.read_bytes(DESCRIPTION))
     config, shape = ModelConfig(**description["config"]), Shape.from_json(description["shape"])
-    widths = {name: modality.width for name, modality in features.items()}
+    widths = {name: modality.width for name, modality in chosen_features(features, config).items()}
     if widths != shape.widths:
         raise ArtifactError(f"{artifact.path} was trained on modalities {shape.widths}, the features hold {widths}")
     model = Recommender(config, shape, features, with_weights=False)

@@ -1,0 +1,71 @@
+"""What every benchmark shares: time and memory of a command, and the results file."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HOME = Path(__file__).parents[1]
+RESULTS = HOME / "benchmarks" / "results"
+
+
+def timed(command: Sequence[str], cwd: Path = HOME, environment: Mapping[str, str] | None = None) -> tuple[float, int]:
+    """Wall seconds of a command, and the peak in bytes of the memory of it and all its descendants.
+
+    Memory is the proportional set size, sampled every half second: pages that processes share count once.
+    A command that fails ends the benchmark.
+    """
+    started, peak = time.monotonic(), 0
+    process = subprocess.Popen(list(command), cwd=cwd, env=None if environment is None else dict(environment))
+    while process.poll() is None:
+        peak = max(peak, _memory(process.pid))
+        time.sleep(0.5)
+    if process.returncode:
+        sys.exit(f"error: {' '.join(command)} failed with exit status {process.returncode}")
+    return round(time.monotonic() - started, 1), peak
+
+
+def _memory(root: int) -> int:
+    total = 0
+    try:
+        processes = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
+    except psutil.Error:
+        return 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.Error, OSError):
+            continue
+    return total
+
+
+def store(name: str, figures: Mapping[str, Any], seconds: float, seeds: Sequence[int] = ()) -> None:
+    """Write `results/<name>.json`, and show it."""
+    results = {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": revision(HOME),
+        "hardware": f"{os.cpu_count()} CPU cores, {psutil.virtual_memory().total / 1e9:.0f} GB, no GPU",
+        "seconds": round(seconds),
+        "seeds": list(seeds),
+        "figures": dict(figures),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=1), flush=True)
+
+
+def revision(checkout: Path) -> str:
+    """The revision measured, with a mark if the checkout was changed."""
+    answers = [
+        subprocess.run(["git", *words], capture_output=True, text=True, cwd=checkout, check=True).stdout.strip()
+        for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+    ]
+    return answers[0] + (" with changes" if answers[1] else "")

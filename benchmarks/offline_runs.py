@@ -1,0 +1,223 @@
+"""What the benchmarks of quality share: data prepared once, trainings of a few minutes each, figures kept on disk.
+
+All of it runs without Ray. A training has a process of one thread, which on a few cores gives the most trainings an
+hour; what it measured of every user is kept, so that a benchmark that was cut short goes on where it was.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure import HOME
+from safetensors.torch import load_file
+
+from llm4rec.artifacts import MANIFEST, RunStore
+from llm4rec.cluster.run_config import RunConfig, load_run
+from llm4rec.config import content_hash
+from llm4rec.encode.stage import FeatureEncoder
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import rank
+from llm4rec.model.recommender import Recommender, Shape
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.preprocess.single_process import write_preprocessed
+from llm4rec.schema import VALID, Corpus, Features, read_features
+from llm4rec.train.config import TrainConfig
+from llm4rec.train.loop import TorchEngine, fit
+from llm4rec.train.state import save_weights
+from llm4rec.train.windows import build_windows
+
+VALIDATION_USERS = 1000
+"""After each epoch the best weights are chosen by this many users, spread over all."""
+
+Measured = dict[str, np.ndarray]
+"""Arrays by name; `user` says whose figures the others are."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do.
+
+    Attributes:
+        name: what is run, unique together with the seed.
+        seed: of everything random.
+        run: the run's folder, which holds corpus and features.
+        config: settings.
+        tune: whether to measure on the validation part; settings may be chosen by that, and by nothing else.
+    """
+
+    name: str
+    seed: int
+    run: str
+    config: RunConfig
+    tune: bool
+
+    @property
+    def file(self) -> str:
+        """Name of the file of its figures; another name for other settings or data."""
+        store = RunStore(self.run)
+        made_from = {name: store.open(name).hash for name in ("corpus", "features")}
+        settings = content_hash({**made_from, "train": self.config.train.model_dump(mode="json")})
+        return f"{self.name.replace(' ', '_')}-{self.seed}-{settings}{'-valid' if self.tune else ''}.npz"
+
+
+def arguments(description: str | None, models: Sequence[str]) -> argparse.Namespace:
+    """The command line of a benchmark of quality."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=HOME.parent / "shared" / "data", help="folder of the real data")
+    parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
+    parser.add_argument("--models", nargs="+", choices=models, default=list(models), metavar="NAME", help=f"{models}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--budget", type=float, default=float("inf"), help="minutes after which no run is started")
+    parser.add_argument("--parallel", type=int, default=os.cpu_count(), help="runs at once, one thread each")
+    parser.add_argument("--users", type=int, help="so many users only; for a trial")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="other settings; for tuning")
+    parser.add_argument("--tune", action="store_true", help="measure on the validation part; writes no results")
+    found = parser.parse_args()
+    found.trial = bool(found.users or found.set or found.tune)
+    return found
+
+
+def prepared(name: str, options: argparse.Namespace) -> tuple[RunConfig, str]:
+    """The settings of benchmarks/configs/`name`.yaml and a run folder with its corpus and features."""
+    overrides = [f"source.path={options.data / name_of_data(name)}", *options.set]
+    overrides += [f"preprocess.max_users={options.users}"] if options.users else []
+    path = HOME / "benchmarks" / "configs" / f"{name}.yaml"
+    config = load_run(path, overrides, HOME)
+    parts = {part: getattr(config, part).model_dump(mode="json") for part in ("source", "preprocess", "encode")}
+    folder = options.work / f"{name}-{content_hash(parts)}"
+    store = RunStore(str(folder))
+    if not (folder / "corpus" / MANIFEST).exists():
+        with store.write("corpus", {}) as writer:
+            write_preprocessed(writer, config.source, config.preprocess)
+    if not (folder / "features" / MANIFEST).exists():
+        corpus = store.open("corpus")
+        with store.write("features", {}) as writer:
+            places = {"run": store.location, "source": config.source.path, "work": writer.work}
+            FeatureEncoder(corpus, config.encode, **places).encode(_each_here).write(writer)
+    return config, store.location
+
+
+def _each_here(step: str, factory: Callable[[], Callable[[Any], Any]], tasks: Sequence[Any]) -> list[Any]:
+    encode = factory()
+    return [encode(task) for task in tasks]
+
+
+def name_of_data(config_name: str) -> str:
+    """The folder of the data that a config is about: its name up to a dot."""
+    return config_name.partition(".")[0]
+
+
+def read_run(run: str) -> tuple[Corpus, dict[str, Any]]:
+    """Corpus and features of a run folder."""
+    store = RunStore(run)
+    corpus = Corpus.read(store.open("corpus"))
+    return corpus, read_features(store.open("features"), corpus.item_ids)
+
+
+def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) -> ModelScorer:
+    """Train in this process; the best epoch by validation NDCG@10 is kept."""
+    torch.manual_seed(seed)
+    shape = Shape.of(corpus, features, config.model)
+    model = Recommender(config.model, shape, features)
+    attributes = shape.attributes.encode_table(corpus.users)
+    windows = build_windows(corpus, shape.history, attributes, np.ones(len(corpus.interactions), np.float32))
+    engine = TorchEngine(model, config, config.epochs * windows.num_steps(config.batch_size))
+    chosen = some_users(EvaluationSet.build(corpus, VALID), VALIDATION_USERS)
+
+    def validate() -> float:
+        ranked = rank(ModelScorer(model, attributes), chosen, EvaluateConfig())
+        return float(ndcg(ranked.target_rank, 10).mean())
+
+    with tempfile.TemporaryDirectory() as folder:
+        best = Path(folder, "best.safetensors")
+        fit(engine, windows, config, seed=seed, validate=validate, on_best=lambda: save_weights(model, best))
+        model.load_state_dict(load_file(best))
+    return ModelScorer(model, attributes)
+
+
+def some_users(evaluation_set: EvaluationSet, count: int) -> EvaluationSet:
+    """At most `count` rows of an evaluation set, evenly spread."""
+    rows = np.unique(np.linspace(0, len(evaluation_set) - 1, count).round().astype(int))
+    histories = [evaluation_set.histories[row] for row in rows]
+    return replace(
+        evaluation_set, users=evaluation_set.users[rows], histories=histories, targets=evaluation_set.targets[rows]
+    )
+
+
+def finished(
+    jobs: Sequence[Job], work: Callable[[Job], Measured], options: argparse.Namespace
+) -> Iterator[tuple[Job, Measured]]:
+    """Every job with its figures, those that were done before first, then each as it ends.
+
+    A job's figures hold `seconds`, its time. Jobs that the budget leaves no time to start are left out.
+    """
+    shelf = options.work / "figures"
+    shelf.mkdir(parents=True, exist_ok=True)
+    files = {(job.name, job.seed): shelf / job.file for job in jobs}
+    waiting = []
+    for job in jobs:
+        if (path := files[job.name, job.seed]).exists():
+            yield job, dict(np.load(path))
+        else:
+            waiting.append(job)
+    deadline = time.monotonic() + 60 * options.budget
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # before the processes start
+    with ProcessPoolExecutor(options.parallel, mp_context=get_context("spawn")) as pool:
+        running: dict[Future[Measured], Job] = {}
+        while waiting or running:
+            while waiting and len(running) < options.parallel and time.monotonic() < deadline:
+                job = waiting.pop(0)
+                running[pool.submit(_timed, work, job)] = job
+            if not running:
+                print(f"the budget is spent; left for the next call: {[(job.name, job.seed) for job in waiting]}")
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, measured = running.pop(future), future.result()
+                path = files[job.name, job.seed]
+                with open(path.with_suffix(".part"), "wb") as stream:
+                    np.savez(stream, allow_pickle=False, **measured)
+                path.with_suffix(".part").rename(path)
+                yield job, measured
+
+
+def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
+    torch.set_num_threads(1)
+    print(f"{job.name}, seed {job.seed}: started", flush=True)
+    started = time.monotonic()
+    measured = work(job)
+    seconds = time.monotonic() - started
+    shown = {name: f"{values.mean():.4f}" for name, values in measured.items() if "@" in name}
+    print(f"{job.name}, seed {job.seed}: {seconds:.0f} s, {shown}", flush=True)
+    return {**measured, "seconds": np.array(seconds)}
+
+
+def of_common_seeds(done: Mapping[str, Mapping[int, Measured]]) -> dict[str, list[Measured]]:
+    """The runs of each model with the seeds that all models have been run with, so that like is compared with like."""
+    common = sorted(set.intersection(*(set(runs) for runs in done.values())))
+    return {name: [runs[seed] for seed in common] for name, runs in done.items()} if common else {}
+
+
+def by_user(runs: Sequence[Measured], metric: str) -> dict[int, float]:
+    """Each user's mean of a metric over all its rows in all runs."""
+    users = np.concatenate([run["user"] for run in runs])
+    values = np.concatenate([run[metric] for run in runs]).astype(np.float64)
+    known, member = np.unique(users, return_inverse=True)
+    means = np.bincount(member, values) / np.bincount(member)
+    return dict(zip(known.tolist(), means.tolist(), strict=True))
+
+
+def aligned(figures: Mapping[str, Mapping[int, float]]) -> dict[str, np.ndarray]:
+    """Figures by model as arrays over the users that all models were measured for, in the same order."""
+    users = sorted(set.intersection(*(set(values) for values in figures.values())))
+    return {name: np.array([values[user] for user in users]) for name, values in figures.items()}
