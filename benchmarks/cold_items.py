@@ -58,7 +58,7 @@ from llm4rec.schema import (
     Modality,
 )
 
-DATA = "ml-1m-seq.cold"
+DATA = "ml-1m-seq"
 OURS, RANDOM, GENRES, NEIGHBOURS = "llm4rec", "random", "genre_popularity", "text_neighbours"
 MODELS = (OURS, RANDOM, GENRES, NEIGHBOURS)
 COLD_SHARE = 0.1

@@ -90,7 +90,7 @@ def arguments(description: str | None, models: Sequence[str]) -> argparse.Namesp
 
 def prepared(name: str, options: argparse.Namespace) -> tuple[RunConfig, str]:
     """The settings of benchmarks/configs/`name`.yaml and a run folder with its corpus and features."""
-    overrides = [f"source.path={options.data / name_of_data(name)}", *options.set]
+    overrides = [f"source.path={options.data / name}", *options.set]
     overrides += [f"preprocess.max_users={options.users}"] if options.users else []
     path = HOME / "benchmarks" / "configs" / f"{name}.yaml"
     config = load_run(path, overrides, HOME)
@@ -111,11 +111,6 @@ def prepared(name: str, options: argparse.Namespace) -> tuple[RunConfig, str]:
 def _each_here(step: str, factory: Callable[[], Callable[[Any], Any]], tasks: Sequence[Any]) -> list[Any]:
     encode = factory()
     return [encode(task) for task in tasks]
-
-
-def name_of_data(config_name: str) -> str:
-    """The folder of the data that a config is about: its name up to a dot."""
-    return config_name.partition(".")[0]
 
 
 def read_run(run: str) -> tuple[Corpus, dict[str, Any]]:
