@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
+from measure import HOME, hardware, now, resident, revision
+from measure import RESULTS as RESULTS_FOLDER
 
-HOME = Path(__file__).parents[1]
-RESULTS = HOME / "benchmarks" / "results" / "demo.json"
+RESULTS = RESULTS_FOLDER / "demo.json"
 SEEDS = (0, 1, 2)
 MODELS = {
     "llm4rec_ndcg10": "llm4rec",
@@ -94,10 +94,10 @@ def main() -> None:
         for part in arguments.parts:
             if part != "install":
                 _make(clone, "setup")  # not part of any other figure
-            started, revision = time.monotonic(), _revision(clone)
+            started, measured = time.monotonic(), revision(clone)
             extra = {"chosen_seeds": arguments.seeds} if part == "seeds" else {}
             figures = PARTS[part](clone.absolute(), **extra)
-            _store(part, figures, time.monotonic() - started, revision)
+            _store(part, figures, time.monotonic() - started, measured)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -117,37 +117,28 @@ def _make(clone: Path, *targets: str) -> tuple[float, int]:
 
 def _memory(clone: str) -> int:
     """Memory of all processes started from the clone: Ray's daemons leave the process tree, so the tree is no guide."""
-    total = 0
-    for process in psutil.process_iter():
-        try:
-            if clone in process.environ().get("PATH", ""):
-                total += process.memory_full_info().pss
-        except (psutil.Error, OSError):
-            continue
-    return total
+    return resident(process for process in psutil.process_iter() if _is_from(clone, process))
 
 
-def _revision(clone: Path) -> str:
-    """The revision measured, with a mark if the checkout was changed."""
-    answers = [
-        subprocess.run(["git", *words], capture_output=True, text=True, cwd=clone, check=True).stdout.strip()
-        for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-    ]
-    return answers[0] + (" with changes" if answers[1] else "")
+def _is_from(clone: str, process: psutil.Process) -> bool:
+    try:
+        return clone in process.environ().get("PATH", "")
+    except (psutil.Error, OSError):
+        return False
 
 
-def _store(part: str, figures: dict[str, Any], seconds: float, revision: str) -> None:
+def _store(part: str, figures: dict[str, Any], seconds: float, measured: str) -> None:
     """Merge one part's figures into the results file."""
     stored: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     parts = {
         **stored.get("parts", {}),
-        part: {"date": _now(), "git": revision, "seconds": round(seconds)},
+        part: {"date": now(), "git": measured, "seconds": round(seconds)},
     }
     stored = {
         "command": "python benchmarks/demo.py",
-        "date": _now(),
-        "git": revision,
-        "hardware": f"{os.cpu_count()} CPU cores, {psutil.virtual_memory().total / 1e9:.0f} GB, no GPU",
+        "date": now(),
+        "git": measured,
+        "hardware": hardware(),
         "seconds": sum(entry["seconds"] for entry in parts.values()),
         "seeds": figures.pop("seeds", stored.get("seeds", [])),
         "figures": {**stored.get("figures", {}), **figures},
@@ -156,10 +147,6 @@ def _store(part: str, figures: dict[str, Any], seconds: float, revision: str) ->
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     print(f"{part}: {json.dumps(figures)}", flush=True)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ HOME = Path(__file__).parents[1]
 RESULTS = HOME / "benchmarks" / "results"
 
 
-def timed(command: Sequence[str], cwd: Path = HOME, environment: Mapping[str, str] | None = None) -> tuple[float, int]:
+def timed(command: Sequence[str]) -> tuple[float, int]:
     """Wall seconds of a command, and the peak in bytes of the memory of it and all its descendants.
 
     Memory is the proportional set size, sampled every half second: pages that processes share count once.
     A command that fails ends the benchmark.
     """
     started, peak = time.monotonic(), 0
-    process = subprocess.Popen(list(command), cwd=cwd, env=None if environment is None else dict(environment))
+    process = subprocess.Popen(list(command), cwd=HOME)
     while process.poll() is None:
         peak = max(peak, _memory(process.pid))
         time.sleep(0.5)
@@ -33,11 +33,15 @@ def timed(command: Sequence[str], cwd: Path = HOME, environment: Mapping[str, st
 
 
 def _memory(root: int) -> int:
-    total = 0
     try:
-        processes = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
-    except psutil.Error:
+        return resident([psutil.Process(root), *psutil.Process(root).children(recursive=True)])
+    except psutil.Error:  # it has just ended
         return 0
+
+
+def resident(processes: Iterable[psutil.Process]) -> int:
+    """Proportional set size in bytes, summed; processes that have ended or may not be looked at are left out."""
+    total = 0
     for process in processes:
         try:
             total += process.memory_full_info().pss
@@ -50,9 +54,9 @@ def store(name: str, figures: Mapping[str, Any], seconds: float, seeds: Sequence
     """Write `results/<name>.json`, and show it."""
     results = {
         "command": " ".join(["python", *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
         "git": revision(HOME),
-        "hardware": f"{os.cpu_count()} CPU cores, {psutil.virtual_memory().total / 1e9:.0f} GB, no GPU",
+        "hardware": hardware(),
         "seconds": round(seconds),
         "seeds": list(seeds),
         "figures": dict(figures),
@@ -60,6 +64,16 @@ def store(name: str, figures: Mapping[str, Any], seconds: float, seeds: Sequence
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1), flush=True)
+
+
+def hardware() -> str:
+    """The machine, in words."""
+    return f"{os.cpu_count()} CPU cores, {psutil.virtual_memory().total / 1e9:.0f} GB, no GPU"
+
+
+def now() -> str:
+    """The moment, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def revision(checkout: Path) -> str:

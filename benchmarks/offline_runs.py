@@ -74,7 +74,7 @@ class Job:
 def arguments(description: str | None, models: Sequence[str]) -> argparse.Namespace:
     """The command line of a benchmark of quality."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=HOME.parent / "shared" / "data", help="folder of the real data")
+    parser.add_argument("--data", type=Path, default=HOME / "data", help="folder of the real data")
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
     parser.add_argument("--models", nargs="+", choices=models, default=list(models), metavar="NAME", help=f"{models}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

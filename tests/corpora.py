@@ -9,7 +9,7 @@ from transformers import LlamaConfig
 from llm4rec.artifacts import ArtifactWriter
 from llm4rec.model.config import ModelConfig
 from llm4rec.model.recommender import Recommender, Shape
-from llm4rec.schema import Corpus, Features, History, Modality, write_modality
+from llm4rec.schema import Corpus, Features, History, Modality, modality_table
 
 # user, item, timestamp, value, event, split, split_temporal
 LOG = [
@@ -59,7 +59,7 @@ def random_features(num_items: int, missing: dict[str, list[int]] | None = None,
 def write_features(writer: ArtifactWriter, item_ids: list[str], features: Features) -> None:
     """A features artifact as the encode stage leaves it."""
     for name, modality in features.items():
-        write_modality(writer, name, item_ids, modality)
+        writer.write_table(name, modality_table(item_ids, modality))
     shapes = {name: modality.shape for name, modality in features.items() if modality.shape}
     writer.write_json("features.json", {"modalities": sorted(features), "shapes": shapes})
 

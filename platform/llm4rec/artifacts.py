@@ -233,7 +233,8 @@ class RunStore:
             self._fs.delete_file(f"{path}/{MANIFEST}")
         self._fs.create_dir(path, recursive=True)
         self._fs.delete_dir_contents(path)
-        work = f".work/{stage}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}"
+        made_from = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        work = f".work/{stage}/{made_from}"
         writer = ArtifactWriter(self._fs, path, _inside(self.location, work))
         yield writer
         digests = {name: entry["sha256"] for name, entry in sorted(writer.files.items())}
@@ -251,7 +252,7 @@ class RunStore:
         data = (json.dumps(manifest, indent=1) + "\n").encode()
         with self._fs.open_output_stream(f"{path}/{MANIFEST}") as stream:
             stream.write(data)
-        self.delete(work)
+        self.delete(f".work/{stage}")  # also what runs with other settings left when they were killed
 
     def delete(self, folder: str) -> None:
         """Remove a folder of the run, if it is there."""

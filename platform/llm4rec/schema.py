@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm4rec.artifacts import Artifact, ArtifactWriter
+from llm4rec.artifacts import Artifact
 from llm4rec.errors import DataError
 
 USER_ID, ITEM_ID = "user_id", "item_id"
@@ -212,11 +212,6 @@ def modality_table(item_ids: list[str], modality: Modality) -> pa.Table:
         pa.array(modality.vectors.ravel()), modality.width, mask=pa.array(~modality.present)
     )
     return pa.table({ITEM_ID: pa.array(item_ids, pa.string()), "vector": values})
-
-
-def write_modality(writer: ArtifactWriter, name: str, item_ids: list[str], modality: Modality) -> None:
-    """Write one modality as a table of one part."""
-    writer.write_table(name, modality_table(item_ids, modality))
 
 
 def read_features(artifact: Artifact, item_ids: list[str]) -> dict[str, Modality]:

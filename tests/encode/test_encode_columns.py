@@ -4,7 +4,7 @@ import pyarrow as pa
 from llm4rec.artifacts import RunStore
 from llm4rec.encode.categories import CategoryColumns, encode_categories
 from llm4rec.encode.numbers import NumberScales, encode_numbers
-from llm4rec.schema import read_features, write_modality
+from llm4rec.schema import modality_table, read_features
 
 
 def categories(*rows):
@@ -66,7 +66,7 @@ def test_modalities_survive_the_artifact(tmp_path):
     store = RunStore(str(tmp_path))
     with store.write("features", {}) as writer:
         for name, modality in found.items():
-            write_modality(writer, name, ["x", "y"], modality)
+            writer.write_table(name, modality_table(["x", "y"], modality))
         writer.write_json("features.json", {"modalities": list(found)})
     for name, modality in read_features(store.open("features"), ["x", "y"]).items():
         np.testing.assert_array_equal(modality.vectors, found[name].vectors)

@@ -70,7 +70,7 @@ def test_a_table_of_parts_reads_back_whole_and_by_column(store: RunStore) -> Non
 def test_parts_outlive_a_run_killed_before_the_manifest_and_go_with_it(store: RunStore, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         adopt(store, killed=True)
-    (work,) = (tmp_path / "run" / ".work").iterdir()
+    (work,) = (tmp_path / "run" / ".work" / "corpus").iterdir()
     assert len(list(work.iterdir())) == TABLE.num_rows
     adopt(store)
     assert not work.exists()

@@ -8,7 +8,7 @@ import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.errors import DataError
-from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus, read_features, write_modality
+from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus, modality_table, read_features
 from tests.corpora import ITEM_IDS, history, random_features, write_features, write_small_corpus
 
 
@@ -88,7 +88,7 @@ def test_what_a_flat_vector_stands_for_comes_back(tmp_path: Path, shape: tuple[i
 def test_features_without_a_word_on_shapes_are_plain_vectors(tmp_path: Path) -> None:
     store, written = RunStore(str(tmp_path)), random_features(5)["text"]
     with store.write("features", {}) as writer:
-        write_modality(writer, "text", ITEM_IDS, written)
+        writer.write_table("text", modality_table(ITEM_IDS, written))
         writer.write_json("features.json", {"modalities": ["text"]})
     assert read_features(store.open("features"), ITEM_IDS)["text"].shape is None
 

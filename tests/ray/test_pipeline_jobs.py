@@ -152,7 +152,7 @@ def test_preprocess_killed_at_work_redoes_only_what_is_missing(tmp_path: Path, j
 
 
 def finished_tasks(run: Path, step: str) -> list[Path]:
-    found = run.glob(f".work/*/{step}/finished/*.parquet")
+    found = run.glob(f".work/corpus/*/{step}/finished/*.parquet")
     return [path for path in found if not path.name.endswith(".pending.parquet")]
 
 

@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional as F
 
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.encode.categories import encode_categories
-from llm4rec.encode.numbers import encode_numbers
+from llm4rec.encode.categories import CategoryColumns
+from llm4rec.encode.numbers import NumberScales
 from llm4rec.encode.text import TextEncoder, item_text
 from llm4rec.index.facts import display_titles, item_categories, item_years
 from llm4rec.model.items import feature_tensors
@@ -129,10 +129,18 @@ class LiveCatalogue:
 class ContentEncoder:
     """Vectors of items put since training: from their content, and the id vector where training knew the item."""
 
-    def __init__(self, snapshot: Snapshot, text: TextEncoder) -> None:
+    def __init__(self, snapshot: Snapshot, text: TextEncoder, max_categories: int) -> None:
+        """Encode as the encode stage did.
+
+        Args:
+            snapshot: the trained model and the corpus that it was trained on.
+            text: the encoder of texts.
+            max_categories: how many categories have a column, see `encode.max_categories`.
+        """
         self._snapshot = snapshot
         self._text = text
-        self._known = sorted({c for own in item_categories(snapshot.corpus.items) for c in own})
+        items = snapshot.corpus.items
+        self._categories, self._numbers = CategoryColumns.fit([items], max_categories), NumberScales.fit([items])
 
     def encode(self, item_id: str, record: Record) -> tuple[FloatVector, FloatVector]:
         """The item vector, shape (D,), and the text vector, shape (T,).
@@ -141,7 +149,7 @@ class ContentEncoder:
         """
         shown = item_text(item_id, record["title"], record["categories"], record["numbers"], record["text"])
         text = self._text.encode([shown])[0]
-        features = {"text": Modality(text[None], np.ones(1, np.bool_)), **self._rest(item_id, record)}
+        features = {"text": Modality(text[None], np.ones(1, np.bool_)), **self._rest(record)}
         model = self._snapshot.scorer.model
         vectors, present = feature_tensors({name: features[name] for name in model.shape.widths if name in features})
         code = self._snapshot.corpus.item_codes.get(item_id, model.shape.num_warm_items)
@@ -152,17 +160,13 @@ class ContentEncoder:
             vector = F.normalize(vector, dim=-1)
         return vector[0].numpy(), text
 
-    def _rest(self, item_id: str, record: Record) -> dict[str, Modality]:
-        """Categories and numbers, encoded beside the corpus's own so that places and scales are the same."""
-        corpus = self._snapshot.corpus.items.select([ITEM_ID, CATEGORIES, NUMBERS])
-        row = {
-            ITEM_ID: item_id,
-            CATEGORIES: [c for c in record["categories"] if c in self._known],
-            NUMBERS: _known_numbers(record["numbers"], corpus.schema.field(NUMBERS).type),
-        }
-        both = pa.concat_tables([corpus, pa.Table.from_pylist([row], schema=corpus.schema)])
-        encoded = {"categories": encode_categories(both), "numbers": encode_numbers(both)}
-        return {name: Modality(m.vectors[-1:], m.present[-1:]) for name, m in encoded.items() if m is not None}
+    def _rest(self, record: Record) -> dict[str, Modality]:
+        """Categories and numbers, in the columns and scales of the corpus."""
+        schema = pa.schema([self._snapshot.corpus.items.schema.field(name) for name in (CATEGORIES, NUMBERS)])
+        numbers = _known_numbers(record["numbers"], schema.field(NUMBERS).type)
+        row = pa.Table.from_pylist([{CATEGORIES: record["categories"], NUMBERS: numbers}], schema=schema)
+        encoded = {CATEGORIES: self._categories.encode(row)}
+        return encoded if self._numbers is None else encoded | {NUMBERS: self._numbers.encode(row)}
 
 
 def _known_numbers(numbers: Mapping[str, float], kind: pa.DataType) -> dict[str, float | None] | None:

@@ -46,7 +46,7 @@ class Service:
         self._log = log
         self._text = text
         self._reasons = reasons
-        self._content = ContentEncoder(snapshot, text)
+        self._content = ContentEncoder(snapshot, text, config.encode.max_categories)
         self._grounding = Grounding(snapshot, config.explain)
         self._catalogue = LiveCatalogue.of(snapshot)
         self._change = asyncio.Lock()

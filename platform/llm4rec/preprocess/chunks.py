@@ -3,7 +3,6 @@
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import pyarrow.parquet as pq
 
@@ -64,12 +63,8 @@ def read_chunk(chunk: Chunk, wanted: Sequence[str], separator: str = "|") -> Ite
         DataError: the file has gone, or is not the gzip or Parquet file that its name says.
     """
     before = 0
-    for number, records in enumerate(_read(chunk, wanted, separator)):
-        if number:
-            bad = [(row + before, reason) for row, reason in records.bad]
-            yield replace(records, rows=records.rows + before, bad=bad)
-        else:
-            yield records
+    for records in _read(chunk, wanted, separator):
+        yield records.behind(before)
         before += records.num_rows
 
 

@@ -72,11 +72,11 @@ def finish_interactions(task: InteractionsTask) -> dict[str, Any]:
     """Write the bucket's parts of `interactions` and `users`.
 
     Returns:
-        interactions, users: the parts. held_out: see `held_out_sum`. events: names. time_span: first and last moment.
+        interactions, users: the parts. held_out: see `held_out_sum`. time_span: first and last moment.
         statistics: `PartStatistics` as plain values.
     """
     work, name = Work(task.work), f"{task.bucket:05d}"
-    log, final, alive = work.read(f"settled/{name}"), work.read_codes(FINAL), work.read_mask(f"alive/{name}")
+    log, final, alive = work.read(f"settled/{name}"), work.read_array(FINAL), work.read_array(f"alive/{name}")
     log = log.filter(pa.array(alive[log[USER].to_numpy()] & (final >= 0)[log[ITEM].to_numpy()]))
     user_ids = work.read(f"users/{name}")[USER_ID].combine_chunks()
     columns = _columns(task, log, alive, final, user_ids, work.read(CANDIDATES)[ITEM_ID])
@@ -93,7 +93,6 @@ def finish_interactions(task: InteractionsTask) -> dict[str, Any]:
         "interactions": asdict(work.write_part(f"interactions/{name}", table)),
         "users": asdict(work.write_part(f"people/{name}", rows_of(people, USER_ID, user_ids.filter(pa.array(alive))))),
         "held_out": held_out_sum(table),
-        "events": pc.unique(log[EVENT]).to_pylist(),
         "time_span": [span["min"], span["max"]] if log.num_rows else None,
         "statistics": statistics.model_dump(mode="json"),
     }
@@ -107,9 +106,9 @@ def finish_items(task: ItemsTask) -> dict[str, Any]:
     """
     work = Work(task.work)
     items = work.read_part(f"parsed/{task.piece}").drop_columns([ORDER])
-    items = items.filter(pa.array(~work.read_mask(f"double_items/{task.piece}")))
+    items = items.filter(pa.array(~work.read_array(f"double_items/{task.piece}")))
     items = add_media(join_details(items, work.read_part(DETAILS)), find_layout(task.source))
-    warm: BoolVector = work.read_codes(FINAL)[task.first : task.first + items.num_rows] >= 0
+    warm: BoolVector = work.read_array(FINAL)[task.first : task.first + items.num_rows] >= 0
     return {
         "warm": asdict(write_items(work, f"warm/{task.piece}", items.filter(pa.array(warm)), warm=True)),
         "cold": asdict(write_items(work, f"cold/{task.piece}", items.filter(pa.array(~warm)), warm=False)),

@@ -56,7 +56,7 @@ def read_known(layout: Layout, config: PreprocessConfig, work: Work, each: Each)
     repeated: BoolVector = pd.Series(ids[ITEM_ID].to_pylist(), dtype=object).duplicated().to_numpy(bool)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
     for name, start, stop in zip(pieces["name"].to_pylist(), starts[:-1], starts[1:], strict=True):
-        work.write_mask(f"double_items/{name}", repeated[start:stop])
+        work.write_array(f"double_items/{name}", repeated[start:stop])
     firsts = [int((~repeated[:start]).sum()) for start in starts[:-1]]
     unique = ids[ITEM_ID].filter(pa.array(~repeated)).combine_chunks()
     return Known(pieces, unique, firsts, _double_items(ids, repeated, pieces, starts))

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +55,11 @@ class Records:
     rows: LongVector
     num_rows: int
     bad: list[BadRow] = field(default_factory=list)
+
+    def behind(self, num_rows: int) -> "Records":
+        """The same records in a text that has so many rows before them."""
+        bad = [(row + num_rows, reason) for row, reason in self.bad]
+        return replace(self, rows=self.rows + num_rows, bad=bad)
 
 
 def read_delimited(data: bytes, form: FileForm, wanted: Sequence[str], *, header: bool, multiline: bool) -> Records:

@@ -1,7 +1,6 @@
 """Files that are small beside the log: read here, in pieces, and not by tasks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -32,8 +31,7 @@ def read_file(
     for chunk in list_chunks(folder, [form], _PIECE_BYTES, multiline=multiline):
         num_rows = 0
         for records in read_chunk(chunk, wanted, separator):
-            bad = [(row + before, reason) for row, reason in records.bad]
-            yield replace(records, rows=records.rows + before, bad=bad)
+            yield records.behind(before)
             num_rows += records.num_rows
         before += num_rows
 

@@ -1,7 +1,8 @@
 """The whole stage: raw files into the parts of a corpus, step by step.
 
 Each step runs one function on many tasks; `each` says where. No step holds more than a chunk of a file, a bucket of
-users, or the ids of the items, so memory follows the settings and the catalogue, not the length of the log:
+users, or the ids of the items and a flag a user, so memory follows the settings and the catalogue, not the length of
+the log:
 
     catalogue   chunk of the catalogue  -> parsed items
     log         chunk of the log        -> rows by bucket of users, items seen
@@ -94,19 +95,20 @@ def preprocess(source: SourceConfig, config: PreprocessConfig, work: Work, each:
     settled = each("settle", settle, tasks)
     core = _core(work, config, num_buckets, len(candidates), sum(answer["num_rows"] for answer in settled))
     final = _final_codes(core)
-    work.write_codes(FINAL, final)
+    work.write_array(FINAL, final)
     finished = _finish_log(layout, config, work, each, core)
     items, of_items = _finish_items(source, work, each, known, candidates, final)
     small = pa.concat_tables([bad_details, bad_users])
     quarantine, of_quarantine = _quarantine(work, known, num_buckets, small)
     parts = [*(PartStatistics(**answer["statistics"]) for answer in finished), *of_items, *of_quarantine]
+    total = sum(parts, PartStatistics())
     return CorpusParts(
         interactions=[Part(**answer["interactions"]) for answer in finished],
         items=items,
         users=[Part(**answer["users"]) for answer in finished],
         quarantine=quarantine,
-        info=_info(finished, core),
-        statistics=summarise(sum(parts, PartStatistics()), core.counts),
+        info=_info(finished, core, total),
+        statistics=summarise(total, core.counts),
     )
 
 
@@ -162,7 +164,7 @@ def _core(work: Work, config: PreprocessConfig, num_buckets: int, num_items: int
             f"and min_item_interactions={config.min_item_interactions}; lower them"
         )
     for bucket, alive in enumerate(core.users):
-        work.write_mask(f"alive/{bucket:05d}", alive)
+        work.write_array(f"alive/{bucket:05d}", alive)
     return core
 
 
@@ -255,14 +257,14 @@ def _quarantine(work: Work, known: Known, num_buckets: int, small: pa.Table) -> 
     return parts, statistics
 
 
-def _info(finished: Sequence[Answer], core: Core) -> Answer:
+def _info(finished: Sequence[Answer], core: Core, total: PartStatistics) -> Answer:
     spans = [answer["time_span"] for answer in finished if answer["time_span"]]
     held_out = sum(int(answer["held_out"], 16) for answer in finished) % 2**256
     return {
-        "events": sorted({name for answer in finished for name in answer["events"]}),
+        "events": sorted(total.events),
         "num_warm_items": int(core.items.sum()),
-        "num_users": int(sum(alive.sum() for alive in core.users)),
-        "num_interactions": int(core.counts.sum()),
+        "num_users": total.users,
+        "num_interactions": total.interactions,
         "split_hash": f"{held_out:064x}",
         "time_span": [min(span[0] for span in spans), max(span[1] for span in spans)],
     }

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from llm4rec.artifacts import Part, open_location, read_parquet, write_part
-from llm4rec.schema import BoolVector, IntVector
 
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -82,20 +82,10 @@ class Work:
         fs, path = self._at
         return read_parquet(fs, f"{path}/{name}.parquet", columns)
 
-    def write_mask(self, name: str, mask: BoolVector) -> None:
-        """Write an array of flags."""
-        self.write(name, pa.table({"flag": mask}))
+    def write_array(self, name: str, values: np.ndarray) -> None:
+        """Write an array of one dimension."""
+        self.write(name, pa.table({"value": values}))
 
-    def read_mask(self, name: str) -> BoolVector:
-        """Read an array of flags."""
-        flags: BoolVector = self.read(name)["flag"].to_numpy()
-        return flags
-
-    def write_codes(self, name: str, codes: IntVector) -> None:
-        """Write an array of codes."""
-        self.write(name, pa.table({"code": codes}))
-
-    def read_codes(self, name: str) -> IntVector:
-        """Read an array of codes."""
-        codes: IntVector = self.read(name)["code"].to_numpy()
-        return codes
+    def read_array(self, name: str) -> np.ndarray:
+        """Read an array written by `write_array`."""
+        return np.asarray(self.read(name)["value"])
