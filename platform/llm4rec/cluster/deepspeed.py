@@ -7,7 +7,7 @@ import torch
 
 from llm4rec.model.recommender import Recommender
 from llm4rec.train.config import TrainConfig
-from llm4rec.train.loop import Engine, parameter_groups, warmup_then_decay
+from llm4rec.train.loop import Engine, build_optimizer, warmup_then_decay
 
 
 class CheckpointingEngine(Engine, Protocol):
@@ -28,8 +28,7 @@ def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, to
         os.environ["DS_ACCELERATOR"] = "cpu"  # Ray does not hand this variable to workers
     import deepspeed  # picks its accelerator when imported
 
-    # torch's own AdamW: DeepSpeed's fused one is compiled on first use and hangs on CPU
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), weight_decay=config.weight_decay)
+    optimizer = build_optimizer(model, config)  # torch's own: DeepSpeed's is compiled on first use and hangs on CPU
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(config, total_steps))
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=optimizer, lr_scheduler=schedule, config=settings(config, world_size)
