@@ -43,6 +43,13 @@ def test_paths_start_from_the_source_and_may_lead_to_its_neighbours(source):
     assert load(source, f"file://{source}/sub/b%20c.jpg") == b"data/films/sub/b c.jpg"
 
 
+def test_a_source_may_be_given_by_a_roundabout_path(source):
+    roundabout = source / "../../data/./films"
+    assert load(roundabout, "a.jpg") == b"data/films/a.jpg"
+    assert load(roundabout, "../posters/1.jpg") == b"data/posters/1.jpg"
+    assert "lies outside" in reason(roundabout, "../../secret/key")
+
+
 @pytest.mark.parametrize(
     "reference",
     [

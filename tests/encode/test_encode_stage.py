@@ -167,8 +167,10 @@ def test_items_with_nothing_at_all_are_an_error(tmp_path):
         encode(tmp_path, {"image": [None, ""]})
 
 
-def test_a_modality_of_which_nothing_is_good_is_left_out(tmp_path):
+def test_a_modality_of_which_nothing_is_good_is_left_out_aloud(tmp_path, caplog):
     artifact = encode(tmp_path, {"title": ["Alien", "Babe"], "image": ["no.jpg", None]})
+    warning = "encode: image is left out: nothing could be used, such as no.jpg: there is no such file"
+    assert warning in [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     info = artifact.read_json("features.json")
     assert info["modalities"] == ["text"]
     assert info["counts"]["image"] == {"items": 2, "present": 0, "quarantined": 1, "absent": 1}

@@ -40,7 +40,7 @@ class MediaLoader:
         """
         self._config = config
         self._fs, folder = open_location(source)
-        self._folder = folder.rstrip("/")
+        self._folder = posixpath.normpath(folder)  # a path that was given as "../data" must not look like an escape
         parent = posixpath.dirname(self._folder)
         self._allowed = self._folder if parent in {"", "/"} else parent
 

@@ -166,8 +166,8 @@ def write_answer(
         refused: row in the catalogue (from 1) and reason of each whose content could not be used.
 
     Returns:
-        vectors: a part, (item_id, vector). quarantine: a part, or None. items, present, quarantined, absent: numbers of
-        items, the last those without any content.
+        vectors: a part, (item_id, vector). quarantine: a part, or None. refusal: the first reason, or None. items,
+        present, quarantined, absent: numbers of items, the last those without any content.
     """
     fs, path = open_location(work)
     folder = f"{path}/parts/{modality}"
@@ -181,6 +181,7 @@ def write_answer(
     return {
         "vectors": asdict(vectors),
         "quarantine": quarantine,
+        "refusal": refused[0][1] if refused else None,
         "items": len(item_ids),
         "present": present,
         "quarantined": len(refused),

@@ -59,6 +59,9 @@ class FeatureParts:
         self.quarantine += [Part(**answer["quarantine"]) for answer in answers if answer["quarantine"]]
         log.info("encode: %s: %s", name, ", ".join(f"{key} {n}" for key, n in self.info["counts"][name].items()))
         if not counts["present"]:
+            if counts["quarantined"]:
+                reason = next(answer["refusal"] for answer in answers if answer["refusal"])
+                log.warning("encode: %s is left out: nothing could be used, such as %s", name, reason)
             return
         self.modalities[name] = [Part(**answer["vectors"]) for answer in answers]
         self.info["modalities"].append(name)
