@@ -40,14 +40,16 @@ class Jobs:
         command = [sys.executable, f"jobs/{stage}.py", "--config", config, "--set", f"run.path={run}"]
         return command + [part for setting in settings for part in ("--set", setting)]
 
-    def run(self, stage: str, run: Path, *settings: str, config: str = SMOKE) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, stage: str, run: Path, *settings: str, config: str = SMOKE, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(stage, run, *settings, config=config),
             env=self.environment,
             cwd=HOME,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
             check=False,
         )
 
