@@ -38,5 +38,8 @@ class ModelConfig(StrictModel):
     """Which of the encoded modalities the network reads; null reads all, [] none, so that ids alone place items."""
     modality_dropout: Probability = 0.1
     """Chance that a modality of an item is hidden for one training step."""
+    id_dropout: Probability = 0.0
+    """Chance that the id vector of an item with content is hidden for one training step, so that its content alone has
+    to place it, as it must a cold item."""
     id_scale: NonNegativeFloat = 1.0
     """Standard deviation of initial id vectors times sqrt(D); small values let content speak first."""

@@ -33,6 +33,7 @@ class ItemTower(nn.Module):
         super().__init__()
         self.num_items = num_items
         self.widths = dict(widths)
+        self.id_dropout = config.id_dropout
         self.fusion = Fusion(widths, config.fusion_size, config.modality_dropout, frames) if widths else None
         # without a bias, which would be content that an item without content has
         self.content = nn.Linear(config.fusion_size, config.embedding_size, bias=False) if widths else None
@@ -43,7 +44,19 @@ class ItemTower(nn.Module):
         """Vectors of all I items, warm ones first, shape (I, D)."""
         content_ID = self.from_content(vectors, present, self.num_items)
         num_cold = self.num_items - self.id_emb.num_embeddings
-        return content_ID + nn.functional.pad(self.id_emb.weight, (0, 0, 0, num_cold))
+        return content_ID + nn.functional.pad(self._ids(present), (0, 0, 0, num_cold))
+
+    def _ids(self, present: Tensors) -> Tensor:
+        """Id vectors of the warm items, shape (I_warm, D); in training those of some items with content are zero.
+
+        What only known items have is dropped so that content learns to stand in for it (Volkovs et al., DropoutNet).
+        """
+        weight = self.id_emb.weight
+        if not self.training or self.id_dropout == 0 or not self.widths:
+            return weight
+        has_content = torch.stack([present[name] for name in self.widths]).any(0)[: len(weight)]
+        hidden = has_content & (torch.rand(len(weight), device=weight.device) < self.id_dropout)
+        return torch.where(hidden[:, None], 0, weight)
 
     def from_content(self, vectors: Tensors, present: Tensors, num_items: int) -> Tensor:
         """Vectors from content alone, shape (I, D): what a new item gets.
