@@ -33,7 +33,7 @@ from measure import store
 from PIL import Image
 
 from llm4rec.artifacts import Artifact, RunStore
-from llm4rec.cluster.session import connect, free_cpus
+from llm4rec.cluster.session import connect
 from llm4rec.encode.config import EncodeConfig
 from llm4rec.encode.part import IMAGE, TEXT, Answer, EncodeTask, load_encoder
 from llm4rec.schema import ITEM_ID
@@ -146,7 +146,7 @@ def _stage(name: str, values: Sequence[str], folder: Path) -> list[Span]:
         def each(
             step: str, factory: Callable[[], Callable[[EncodeTask], Answer]], tasks: Sequence[EncodeTask]
         ) -> list[Answer]:
-            answers = steps.each_with_actors(step, partial(_Timed, factory), tasks, free_cpus())
+            answers = steps.each_with_actors(step, partial(_Timed, factory), tasks)
             spans.extend(answer["span"] for answer in answers)
             return answers
 

@@ -1,19 +1,18 @@
 """The encode stage: items go through actor pools of Ray Data, sized from the cluster."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import ray
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
-from llm4rec.cluster.resume import Answer, Steps
+from llm4rec.cluster.pool import encoder_pool
+from llm4rec.cluster.resume import Steps
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.stage import run_stage
 from llm4rec.encode.config import EncodeConfig
-from llm4rec.encode.part import EncodeTask
 from llm4rec.encode.precomputed import fingerprint
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.encode.text import TextEncoder
@@ -30,15 +29,9 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     source = config.source.path
 
     def build(writer: ArtifactWriter) -> None:
-        steps, num_actors = Steps("encode", writer.work), free_cpus()
-
-        def each(
-            step: str, factory: Callable[[], Callable[[EncodeTask], Answer]], tasks: Sequence[EncodeTask]
-        ) -> list[Answer]:
-            return steps.each_with_actors(step, factory, tasks, num_actors)
-
+        steps = Steps("encode", writer.work)
         encoder = FeatureEncoder(corpus, config.encode, run=store.location, source=source, work=writer.work)
-        encoder.encode(each).write(writer)
+        encoder.encode(steps.each_with_actors).write(writer)
 
     files = {f"precomputed.{name}": fingerprint(one, source) for name, one in config.encode.precomputed.items()}
     return run_stage(
@@ -56,13 +49,15 @@ def embed(texts: Sequence[str], config: EncodeConfig) -> FloatMatrix:
     table = pa.table({"row": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
     # ready-made blocks: an operator that cut them would wait for a CPU that the actors hold
     blocks = [table.slice(start, ROWS_PER_TASK) for start in range(0, len(texts), ROWS_PER_TASK)]
+    pool = encoder_pool(len(blocks))
     encoded = ray.data.from_arrow(blocks).map_batches(
         TextEncoder,
         fn_constructor_args=(config,),
         batch_size=ROWS_PER_TASK,
         batch_format="numpy",
-        num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(size=min(free_cpus(), len(blocks))),
+        num_cpus=pool.num_cpus,
+        num_gpus=pool.num_gpus,
+        compute=ray.data.ActorPoolStrategy(size=pool.size),
     )
     parts, done = [], 0
     for batch in encoded.iter_batches(batch_size=None, batch_format="numpy"):

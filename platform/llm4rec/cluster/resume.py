@@ -16,6 +16,7 @@ from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from llm4rec.artifacts import open_location
+from llm4rec.cluster.pool import encoder_pool
 from llm4rec.config import StrictModel
 
 log = logging.getLogger("llm4rec")
@@ -48,15 +49,14 @@ class Steps:
         return self._run(step, tasks, lambda rows, left: rows.map(partial(_answer, function=function, payloads=left)))
 
     def each_with_actors(
-        self, step: str, factory: Callable[[], Callable[[Any], Answer]], tasks: Sequence[StrictModel], num_actors: int
+        self, step: str, factory: Callable[[], Callable[[Any], Answer]], tasks: Sequence[StrictModel]
     ) -> list[Answer]:
         """As `each`, with a function that is made once an actor, such as one that loads a network."""
-        # The tasks that read and write need a share of the CPUs, or they would wait for the actors for ever.
-        share = max(num_actors - 1, 0.1) / num_actors
 
         def run(rows: Dataset, left: Payloads) -> Dataset:
-            pool = ray.data.ActorPoolStrategy(size=min(num_actors, len(left)))
-            made = {"fn_constructor_args": (factory, left), "compute": pool, "num_cpus": share}
+            pool = encoder_pool(len(left))
+            made = {"fn_constructor_args": (factory, left), "compute": ray.data.ActorPoolStrategy(size=pool.size)}
+            made |= {"num_cpus": pool.num_cpus, "num_gpus": pool.num_gpus}
             return rows.map(_Actor, **made)  # type: ignore[arg-type]  # classes are allowed, and not annotated
 
         return self._run(step, tasks, run)
