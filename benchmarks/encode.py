@@ -134,6 +134,7 @@ def _loop(name: str, values: Sequence[str], threads: int, barrier: Any, answers:
 def _stage(name: str, values: Sequence[str], folder: Path) -> list[Span]:
     """The stage on a corpus of nothing but these inputs; when each run of items began and ended."""
     connect()
+    from llm4rec.cluster.pool import Free
     from llm4rec.cluster.resume import Steps
     from llm4rec.encode.stage import FeatureEncoder
 
@@ -141,12 +142,12 @@ def _stage(name: str, values: Sequence[str], folder: Path) -> list[Span]:
     spans: list[Span] = []
 
     with RunStore(str(folder)).write("features", {}) as writer:
-        steps = Steps("encode", writer.work)
+        steps, free = Steps("encode", writer.work), Free.now()
 
         def each(
             step: str, factory: Callable[[], Callable[[EncodeTask], Answer]], tasks: Sequence[EncodeTask]
         ) -> list[Answer]:
-            answers = steps.each_with_actors(step, partial(_Timed, factory), tasks)
+            answers = steps.each_with_actors(step, partial(_Timed, factory), tasks, partial(free.pool, on_gpu=True))
             spans.extend(answer["span"] for answer in answers)
             return answers
 

@@ -134,7 +134,8 @@ def report(done: dict[str, dict[int, Measured]], options: argparse.Namespace) ->
     if options.trial:
         print({data: found["ndcg10"] for data, found in figures.items()}, flush=True)
     else:
-        store("fusion", summary | figures, seconds, options.seeds)
+        complete = [seed for seed in options.seeds if all(seed in runs for runs in done.values())]
+        store("fusion", summary | figures, seconds, complete)
 
 
 def compare(runs: dict[str, list[Measured]]) -> dict[str, Any]:

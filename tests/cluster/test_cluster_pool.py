@@ -2,28 +2,34 @@
 
 import pytest
 
-from llm4rec.cluster.pool import Pool, pool_within
+from llm4rec.cluster.pool import Free, Pool
 
 
 @pytest.mark.parametrize(
-    ("free", "num_tasks", "expected"),
+    ("free", "num_tasks", "on_gpu", "expected"),
     [
-        ({"CPU": 2.0}, 9, Pool(2, 0.5, 0)),
-        ({"CPU": 2.0}, 1, Pool(1, 1.0, 0)),
-        ({"CPU": 1.0}, 9, Pool(1, 0.1, 0)),
-        ({}, 9, Pool(1, 0.1, 0)),
-        ({"CPU": 16.0, "GPU": 4.0}, 9, Pool(4, 1.0, 1)),
-        ({"CPU": 16.0, "GPU": 4.0}, 2, Pool(2, 1.0, 1)),
-        ({"CPU": 2.0, "GPU": 8.0}, 99, Pool(8, 0.125, 1)),
-        ({"CPU": 4.0, "GPU": 0.5}, 9, Pool(4, 0.75, 0)),
+        (Free(2.0, 0.0), 9, True, Pool(2, 0.5, 0)),
+        (Free(2.0, 0.0), 1, True, Pool(1, 1.0, 0)),
+        (Free(1.0, 0.0), 9, True, Pool(1, 0.1, 0)),
+        (Free(16.0, 4.0), 9, True, Pool(4, 1.0, 1)),
+        (Free(16.0, 4.0), 2, True, Pool(2, 1.0, 1)),
+        (Free(16.0, 4.0), 99, False, Pool(16, 15 / 16, 0)),
+        (Free(2.0, 8.0), 99, True, Pool(8, 0.125, 1)),
+        (Free(4.0, 0.5), 9, True, Pool(4, 0.75, 0)),
     ],
 )
-def test_one_actor_a_gpu_else_one_a_cpu(free: dict[str, float], num_tasks: int, expected: Pool) -> None:
-    assert pool_within(free, num_tasks) == expected
+def test_one_actor_a_gpu_else_one_a_cpu(free: Free, num_tasks: int, on_gpu: bool, expected: Pool) -> None:
+    assert free.pool(num_tasks, on_gpu=on_gpu) == expected
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 3, 64])
 @pytest.mark.parametrize("gpus", [0, 1, 8])
 def test_something_is_left_for_the_tasks_that_read_and_write(cpus: int, gpus: int) -> None:
-    pool = pool_within({"CPU": float(cpus), "GPU": float(gpus)}, 10**6)
+    pool = Free(float(cpus), float(gpus)).pool(10**6, on_gpu=True)
     assert pool.size * pool.num_cpus <= max(cpus - 1, 0.1) + 1e-9
+
+
+def test_ray_is_told_what_each_actor_reserves() -> None:
+    options = Free(16.0, 4.0).pool(9, on_gpu=True).options()
+    assert (options["num_cpus"], options["num_gpus"]) == (1.0, 1)
+    assert (options["compute"].min_size, options["compute"].max_size) == (4, 4)

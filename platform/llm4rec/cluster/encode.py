@@ -1,26 +1,31 @@
 """The encode stage: items go through actor pools of Ray Data, sized from the cluster."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import ray
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
-from llm4rec.cluster.pool import encoder_pool
-from llm4rec.cluster.resume import Steps
+from llm4rec.cluster.pool import Free
+from llm4rec.cluster.resume import Answer, Steps
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.encode.config import EncodeConfig
+from llm4rec.encode.part import EncodeTask
 from llm4rec.encode.precomputed import fingerprint
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.encode.text import TextEncoder
-from llm4rec.schema import FloatMatrix
+from llm4rec.schema import IMAGE, TEXT, FloatMatrix
 
 log = logging.getLogger("llm4rec")
 
 ROWS_PER_TASK = 256
+
+ON_GPU = {TEXT, IMAGE}
+"""Modalities whose encoders run on an accelerator where there is one; those of sounds run on CPUs."""
 
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
@@ -29,9 +34,15 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     source = config.source.path
 
     def build(writer: ArtifactWriter) -> None:
-        steps = Steps("encode", writer.work)
+        steps, free = Steps("encode", writer.work), Free.now()
+
+        def each(
+            step: str, factory: Callable[[], Callable[[EncodeTask], Answer]], tasks: Sequence[EncodeTask]
+        ) -> list[Answer]:
+            return steps.each_with_actors(step, factory, tasks, partial(free.pool, on_gpu=step in ON_GPU))
+
         encoder = FeatureEncoder(corpus, config.encode, run=store.location, source=source, work=writer.work)
-        encoder.encode(steps.each_with_actors).write(writer)
+        encoder.encode(each).write(writer)
 
     files = {f"precomputed.{name}": fingerprint(one, source) for name, one in config.encode.precomputed.items()}
     return run_stage(
@@ -45,19 +56,16 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
 
 
 def embed(texts: Sequence[str], config: EncodeConfig) -> FloatMatrix:
-    """Unit vectors of texts in the order given, shape (len(texts), D), by an actor pool over all CPUs."""
+    """Unit vectors of texts in the order given, shape (len(texts), D), by a pool of actors."""
     table = pa.table({"row": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
-    # ready-made blocks: an operator that cut them would wait for a CPU that the actors hold
+    # ready-made blocks, since an operator that cut them would need a CPU of its own
     blocks = [table.slice(start, ROWS_PER_TASK) for start in range(0, len(texts), ROWS_PER_TASK)]
-    pool = encoder_pool(len(blocks))
     encoded = ray.data.from_arrow(blocks).map_batches(
         TextEncoder,
         fn_constructor_args=(config,),
         batch_size=ROWS_PER_TASK,
         batch_format="numpy",
-        num_cpus=pool.num_cpus,
-        num_gpus=pool.num_gpus,
-        compute=ray.data.ActorPoolStrategy(size=pool.size),
+        **Free.now().pool(len(blocks), on_gpu=True).options(),
     )
     parts, done = [], 0
     for batch in encoded.iter_batches(batch_size=None, batch_format="numpy"):

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import ray
+import ray.data
 
 LEFT_FREE = 1.0
 """CPUs that actors leave to the tasks which read and write, or those would wait for the actors for ever."""
@@ -23,20 +24,33 @@ class Pool:
     num_cpus: float
     num_gpus: int
 
+    def options(self) -> dict[str, Any]:
+        """What Ray Data's `map` and `map_batches` take."""
+        strategy = ray.data.ActorPoolStrategy(size=self.size)
+        return {"compute": strategy, "num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
 
-def encoder_pool(num_tasks: int) -> Pool:
-    """Actors that each hold a network, for so many tasks, on this cluster."""
-    return pool_within(ray.available_resources(), num_tasks)
 
+@dataclass(frozen=True)
+class Free:
+    """CPUs and GPUs that nothing has reserved."""
 
-def pool_within(free: Mapping[str, float], num_tasks: int) -> Pool:
-    """One actor a GPU where there are any, else one a CPU; never more than tasks.
+    cpus: float
+    gpus: float
 
-    >>> pool_within({"CPU": 2.0}, 100)
-    Pool(size=2, num_cpus=0.5, num_gpus=0)
-    >>> pool_within({"CPU": 64.0, "GPU": 8.0}, 100)
-    Pool(size=8, num_cpus=1.0, num_gpus=1)
-    """
-    cpus, gpus = free.get("CPU", 1.0), int(free.get("GPU", 0.0))
-    size = max(1, min(gpus or int(cpus), num_tasks))
-    return Pool(size, min(1.0, max(cpus - LEFT_FREE, 0.1) / size), min(gpus, 1))
+    @classmethod
+    def now(cls) -> "Free":
+        """Of the whole cluster. Ask when a stage starts: what actors held is given back some time after their end."""
+        found: Mapping[str, float] = ray.available_resources()
+        return cls(found.get("CPU", 1.0), found.get("GPU", 0.0))
+
+    def pool(self, num_tasks: int, *, on_gpu: bool) -> Pool:
+        """One actor a GPU where there are any and the work can use them, else one a CPU; never more than tasks.
+
+        >>> Free(2.0, 0.0).pool(100, on_gpu=True)
+        Pool(size=2, num_cpus=0.5, num_gpus=0)
+        >>> Free(64.0, 8.0).pool(100, on_gpu=True)
+        Pool(size=8, num_cpus=1.0, num_gpus=1)
+        """
+        gpus = int(self.gpus) if on_gpu else 0
+        size = max(1, min(gpus or int(self.cpus), num_tasks))
+        return Pool(size, min(1.0, max(self.cpus - LEFT_FREE, 0.1) / size), min(gpus, 1))

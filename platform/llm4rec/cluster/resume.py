@@ -16,7 +16,7 @@ from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from llm4rec.artifacts import open_location
-from llm4rec.cluster.pool import encoder_pool
+from llm4rec.cluster.pool import Pool
 from llm4rec.config import StrictModel
 
 log = logging.getLogger("llm4rec")
@@ -49,14 +49,23 @@ class Steps:
         return self._run(step, tasks, lambda rows, left: rows.map(partial(_answer, function=function, payloads=left)))
 
     def each_with_actors(
-        self, step: str, factory: Callable[[], Callable[[Any], Answer]], tasks: Sequence[StrictModel]
+        self,
+        step: str,
+        factory: Callable[[], Callable[[Any], Answer]],
+        tasks: Sequence[StrictModel],
+        pool: Callable[[int], Pool],
     ) -> list[Answer]:
-        """As `each`, with a function that is made once an actor, such as one that loads a network."""
+        """As `each`, with a function that is made once an actor, such as one that loads a network.
+
+        Args:
+            step: its name.
+            factory: makes the function, where it runs.
+            tasks: what to run it on.
+            pool: the actors for so many tasks.
+        """
 
         def run(rows: Dataset, left: Payloads) -> Dataset:
-            pool = encoder_pool(len(left))
-            made = {"fn_constructor_args": (factory, left), "compute": ray.data.ActorPoolStrategy(size=pool.size)}
-            made |= {"num_cpus": pool.num_cpus, "num_gpus": pool.num_gpus}
+            made = {"fn_constructor_args": (factory, left), **pool(len(left)).options()}
             return rows.map(_Actor, **made)  # type: ignore[arg-type]  # classes are allowed, and not annotated
 
         return self._run(step, tasks, run)

@@ -2,15 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from llm4rec.model.inputs import PADDING, HistoryBatch, HistoryCodec, IntMatrix
-from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, LongVector
-
-BATCHES_SORTED = 32
-"""Batches whose windows are sorted by length together, so that a batch holds little padding and is still random."""
+from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History
 
 
 @dataclass(frozen=True)
@@ -35,34 +31,21 @@ class Windows:
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1
     ) -> Iterator["Windows"]:
-        """One rank's share of one epoch's shuffled batches, each of windows of about one length.
+        """One rank's share of one epoch's shuffled batches; every rank gets equally many.
 
-        Every rank gets equally many. The order depends on seed and epoch alone, so that any number of workers sees the
-        same global batches.
+        The order depends on seed and epoch alone, so that any number of workers sees the same global batches.
         """
-        for rows in self._shuffled(batch_size, np.random.default_rng((seed, epoch))):
-            yield self._trimmed(np.resize(rows, max(world_size, len(rows)))[rank::world_size])
+        order = np.random.default_rng((seed, epoch)).permutation(len(self))
+        for start in range(0, self.num_steps(batch_size) * batch_size, batch_size):
+            rows = np.resize(order[start : start + batch_size], max(world_size, len(order[start : start + batch_size])))
+            yield self._trimmed(rows[rank::world_size])
 
     def num_steps(self, batch_size: int) -> int:
         """Steps in an epoch; the last batch may be short."""
         return -(-len(self) // batch_size)
 
-    @cached_property
-    def _lengths(self) -> LongVector:
-        """Items read by each window, shape (W,)."""
-        return (self.history.item != PADDING).sum(axis=1)
-
-    def _shuffled(self, batch_size: int, rng: np.random.Generator) -> list[LongVector]:
-        """Rows of each batch."""
-        order = rng.permutation(len(self))
-        for start in range(0, len(order), BATCHES_SORTED * batch_size):
-            some = order[start : start + BATCHES_SORTED * batch_size]
-            some[:] = some[np.argsort(self._lengths[some], kind="stable")]
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        return [batches[place] for place in rng.permutation(len(batches))]
-
-    def _trimmed(self, rows: LongVector) -> "Windows":
-        longest = max(1, int(self._lengths[rows].max()))
+    def _trimmed(self, rows: IntMatrix) -> "Windows":
+        longest = max(1, int((self.history.item[rows] != PADDING).sum(axis=1).max()))
         h = self.history.rows(rows)
         history = HistoryBatch(h.item[:, :longest], h.event[:, :longest], h.value[:, :longest], h.gap[:, :longest])
         targets = slice(None, longest + 1)
