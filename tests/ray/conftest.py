@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,20 @@ from llm4rec.cluster.session import LOOPBACK
 
 HOME = Path(__file__).parents[2]
 SMOKE = "configs/smoke.yaml"
+
+
+def wait_for_tasks(driver: "subprocess.Popen[str]", run: Path, artifact: str, step: str, count: int) -> None:
+    """Wait until so many tasks of a step are finished and remembered; the driver must be at work until then."""
+    deadline = time.monotonic() + 600
+    while len(finished_tasks(run, artifact, step)) < count:
+        assert driver.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline, f"{step}: too slow"
+        time.sleep(0.02)
+
+
+def finished_tasks(run: Path, artifact: str, step: str) -> list[Path]:
+    found = run.glob(f".work/{artifact}/*/{step}/finished/*.parquet")
+    return [path for path in found if not path.name.endswith(".pending.parquet")]
 
 
 def free_port() -> int:

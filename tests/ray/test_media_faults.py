@@ -3,17 +3,16 @@
 import json
 import re
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from llm4rec.artifacts import Artifact, RunStore
+from llm4rec.artifacts import RunStore
 from llm4rec.encode.stage import ROWS_PER_TASK
 from llm4rec.schema import IMAGE
 from tests.encode.media_files import HTML, image_file, picture, sound_file, tone
-from tests.ray.conftest import Jobs
+from tests.ray.conftest import Jobs, wait_for_tasks
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -150,9 +149,7 @@ def test_encode_killed_half_way_redoes_only_what_is_missing(
     shutil.copytree(unbroken / "corpus", killed / "corpus")
     driver = jobs.start("encode", killed, config=config)
     half = ITEMS // ROWS_PER_TASK[IMAGE] // 2
-    while len(finished(killed, IMAGE)) < half:
-        assert driver.poll() is None, "the job ended before it could be killed"
-        time.sleep(0.1)
+    wait_for_tasks(driver, killed, "features", IMAGE, half)
     driver.kill()
     driver.wait()
     done = jobs.run("encode", killed, config=config, timeout=900)
@@ -160,13 +157,5 @@ def test_encode_killed_half_way_redoes_only_what_is_missing(
     (count, total) = map(int, re.findall(r"encode: image goes on, (\d+)/(\d+) are done", done.stdout)[0])
     assert half <= count < total
     assert "encode: text goes on" in done.stdout, "the finished texts were kept"
-    assert read(killed).hash == read(unbroken).hash
-
-
-def finished(run: Path, step: str) -> list[Path]:
-    found = run.glob(f".work/features/*/{step}/finished/*.parquet")
-    return [path for path in found if not path.name.endswith(".pending.parquet")]
-
-
-def read(run: Path) -> Artifact:
-    return RunStore(str(run)).open("features")
+    expected, found = (RunStore(str(run)).open("features") for run in (unbroken, killed))
+    assert found.hash == expected.hash

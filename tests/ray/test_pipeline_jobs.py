@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
@@ -14,7 +13,7 @@ import pytest
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.local import LocalCluster
 from llm4rec.schema import SLATE_SCHEMA
-from tests.ray.conftest import HOME, Jobs
+from tests.ray.conftest import HOME, Jobs, wait_for_tasks
 
 pytestmark = pytest.mark.ray
 
@@ -134,9 +133,7 @@ def test_preprocess_killed_at_work_redoes_only_what_is_missing(tmp_path: Path, j
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert jobs.run("preprocess", whole, config=str(config)).returncode == 0
     driver = jobs.start("preprocess", killed, config=str(config))
-    while len(finished_tasks(killed, "log")) < 6:
-        assert driver.poll() is None, "the job ended before it could be killed"
-        time.sleep(0.02)
+    wait_for_tasks(driver, killed, "corpus", "log", 6)
     driver.kill()
     driver.wait()
     done = jobs.run("preprocess", killed, config=str(config))
@@ -149,11 +146,6 @@ def test_preprocess_killed_at_work_redoes_only_what_is_missing(tmp_path: Path, j
     assert found.manifest["rows"]["quarantine"] == 600
     assert set(found.read_table("quarantine")["reason"].to_pylist()) == {"expected 3 columns, found 1: 'cut in ha'"}
     assert not list((killed / ".work").iterdir())
-
-
-def finished_tasks(run: Path, step: str) -> list[Path]:
-    found = run.glob(f".work/corpus/*/{step}/finished/*.parquet")
-    return [path for path in found if not path.name.endswith(".pending.parquet")]
 
 
 def test_damaged_weights_are_refused_by_recommend(run_copy: Path, jobs: Jobs, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from llm4rec.baselines.sasrec import SASRec
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.snapshot import REQUIRED, Snapshot
 from llm4rec.cluster.stage import run_stage
 from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
@@ -35,6 +36,8 @@ log = logging.getLogger("llm4rec")
 NUM_EXAMPLES = 3
 NUM_SHOWN = 5
 MAX_GROUPS = 25
+MAX_THREADS = 4
+"""Of a baseline that is a network: its small matrices gain nothing from more."""
 
 
 class Baseline(Scorer, Protocol):
@@ -82,7 +85,7 @@ def baselines(config: RunConfig) -> list[Baseline]:
 def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train_seconds: float) -> None:
     corpus = snapshot.corpus
     evaluation_set = EvaluationSet.build(corpus, TEST)
-    fits = [ray.remote(_fit_and_rank).options(num_cpus=1).remote(b, corpus, config) for b in baselines(config)]
+    fits = [_start(baseline, corpus, config) for baseline in baselines(config)]
     ranked = {OURS: (rank(snapshot.scorer, evaluation_set, config.evaluate), train_seconds)}
     log.info("evaluate: llm4rec ranked")
     for done, reference in enumerate(fits, start=1):
@@ -108,8 +111,22 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
 
 
-def _fit_and_rank(baseline: Baseline, corpus: Corpus, config: RunConfig) -> tuple[str, RankedLists, float]:
-    torch.set_num_threads(1)
+def _start(baseline: Baseline, corpus: Corpus, config: RunConfig) -> Any:
+    """A Ray task that fits and ranks. A network, the last to end, gets the CPUs that the others leave idle."""
+    num_cpus = _cpus_for_training() if isinstance(baseline, SASRec) else 1
+    return ray.remote(_fit_and_rank).options(num_cpus=num_cpus).remote(baseline, corpus, config, num_cpus)
+
+
+def _cpus_for_training() -> int:
+    """Those that are free on a cluster of one machine; 1 on others, where free CPUs may lie on several machines."""
+    machines = [node for node in ray.nodes() if node["Alive"]]
+    return min(free_cpus(), MAX_THREADS) if len(machines) == 1 else 1
+
+
+def _fit_and_rank(
+    baseline: Baseline, corpus: Corpus, config: RunConfig, num_threads: int
+) -> tuple[str, RankedLists, float]:
+    torch.set_num_threads(num_threads)
     started = time.monotonic()
     if isinstance(baseline, SASRec):
         baseline.fit(corpus, progress=lambda line: print(f"evaluate: {line}", flush=True))

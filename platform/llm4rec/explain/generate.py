@@ -20,7 +20,7 @@ from transformers import (
 from llm4rec.errors import ConfigError
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.prompt import Prompt
-from llm4rec.weights import SMOLLM2, SMOLLM2_FILE, smollm2_folder
+from llm4rec.weights import SMOLLM2, language_model
 
 _SENTENCE_ENDS = (".", "!", "?", '."', '!"', '?"')
 # A small model that has said it all often goes on after a colon or semicolon, with the same once more.
@@ -40,7 +40,8 @@ class Generator:
         """
         self._config = config
         self._lock = threading.Lock()
-        place, options = _locate(config.generator)
+        place, gguf = language_model(config.generator, "explain.generator")
+        options = {"gguf_file": gguf} if gguf else {}
         weights = {**options, "quantization_config": GgufConfig(dequantize=True)} if options else {}
         try:
             # Padding on the left, so that the last column of a batch holds every prompt's last token.
@@ -153,10 +154,3 @@ def finished(opening: str, added: str) -> str | None:
     if sentence.endswith(_CLAUSE_ENDS):
         return f"{sentence[:-1].rstrip()}."
     return sentence if sentence.endswith(_SENTENCE_ENDS) else None
-
-
-def _locate(generator: str) -> tuple[str, dict[str, str]]:
-    """Where a generator's files are, and the options to load them with."""
-    if generator != SMOLLM2:
-        return generator, {}
-    return str(smollm2_folder(f"explain.generator {generator!r}")), {"gguf_file": SMOLLM2_FILE}

@@ -8,7 +8,7 @@ from transformers.utils import logging as transformers_logging
 
 from llm4rec.errors import ConfigError
 from llm4rec.model.config import ModelConfig
-from llm4rec.weights import SMOLLM2, SMOLLM2_FILE, smollm2_folder
+from llm4rec.weights import language_model
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -24,7 +24,7 @@ def load_backbone(config: ModelConfig, *, with_weights: bool = True) -> PreTrain
         ConfigError: the model cannot be found or has fewer layers than asked for.
     """
     transformers_logging.disable_progress_bar()
-    folder, gguf = locate(config.backbone)
+    folder, gguf = language_model(config.backbone, "train.model.backbone")
     if config.pretrained and with_weights:
         core = _first_layers(_pretrained(folder, gguf), config)
     else:
@@ -36,17 +36,6 @@ def load_backbone(config: ModelConfig, *, with_weights: bool = True) -> PreTrain
             parameter.requires_grad_(False)
         inject_adapter_in_model(lora, core)
     return core
-
-
-def locate(name: str) -> tuple[str, str | None]:
-    """Where a model's files are: a folder or hub name, and the GGUF file in it for packaged models.
-
-    Raises:
-        ConfigError: the package that carries the model is not installed.
-    """
-    if name != SMOLLM2:
-        return name, None
-    return str(smollm2_folder(f"train.model.backbone {name!r}")), SMOLLM2_FILE
 
 
 def _pretrained(folder: str, gguf: str | None) -> PreTrainedModel:
