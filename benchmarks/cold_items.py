@@ -10,7 +10,7 @@ votes, no revenue) and nothing else. The target is ranked among the cold items a
 history left out.
 
 The others: `random`; `genre_popularity`, over an item's genres the mean of how often the user's history has the genre
-times how often its warm items are interacted with;
+times how often its warm items are interacted with, ties in random order;
 `text_neighbours`, the mean cosine of MiniLM's vector of the item's text and those of the last items of the history, how
 many being chosen on validation. Validation never sees the cold items of the test: among the warm ones another tenth is
 drawn and held out in the same way (`--tune` measures on that).
@@ -207,12 +207,16 @@ class GenrePopularity:
     """Shape (I, genres): an item's genres, each row sums to 1 or, without any, to 0."""
     popularity: FloatVector
     """By genre, the mean number of interactions of its warm items."""
+    seed: int
+    """Items of the same genres stand in random order: ties would count against the model."""
     name: str = GENRES
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
         """Popularity in the genres that the user likes."""
         shares = np.stack([self.genres[history.item].mean(axis=0) for history in histories])
-        return (shares * self.popularity) @ self.genres.T
+        scores = (shares * self.popularity) @ self.genres.T
+        noise = np.random.default_rng((self.seed, *users[:1].tolist())).random(scores.shape, np.float32)
+        return scores + np.float32(1e-4) * scores.max() * noise
 
 
 @dataclass
@@ -256,7 +260,8 @@ def genre_popularity(split: ColdSplit, _: ColdSplit, job: Job) -> Scorer:
     counts = np.bincount(split.corpus.interactions.item, minlength=split.corpus.num_items)
     warm = slice(None, split.corpus.num_warm_items)
     popularity = counts[warm] @ has[warm] / np.maximum(has[warm].sum(axis=0), 1)
-    return GenrePopularity(has / np.maximum(has.sum(axis=1, keepdims=True), 1), popularity.astype(np.float32))
+    shares = has / np.maximum(has.sum(axis=1, keepdims=True), 1)
+    return GenrePopularity(shares, popularity.astype(np.float32), job.seed)
 
 
 def text_neighbours(split: ColdSplit, validation: ColdSplit, job: Job) -> Scorer:
