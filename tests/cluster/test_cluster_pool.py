@@ -33,3 +33,4 @@ def test_ray_is_told_what_each_actor_reserves() -> None:
     options = Free(16.0, 4.0).pool(9, on_gpu=True).options()
     assert (options["num_cpus"], options["num_gpus"]) == (1.0, 1)
     assert (options["compute"].min_size, options["compute"].max_size) == (4, 4)
+    assert options["compute"].max_tasks_in_flight_per_actor == 1, "no actor takes what another could do"

@@ -26,7 +26,8 @@ class Pool:
 
     def options(self) -> dict[str, Any]:
         """What Ray Data's `map` and `map_batches` take."""
-        strategy = ray.data.ActorPoolStrategy(size=self.size)
+        # one task at a time: the first actor to be ready would otherwise take a second one from the others
+        strategy = ray.data.ActorPoolStrategy(size=self.size, max_tasks_in_flight_per_actor=1)
         return {"compute": strategy, "num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
 
 
