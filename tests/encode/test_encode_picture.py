@@ -110,6 +110,7 @@ def test_cut_off_files_are_called_so():
     assert reason(whole[: len(whole) // 2]).startswith("truncated JPEG: ")
     png = image_file(picture(0, (300, 200)), "PNG")
     assert reason(png[: len(png) // 2]).startswith("truncated PNG: ")
+    assert reason(whole[:20]) == "truncated or damaged JPEG: its header is not whole"
     assert reason(whole[:3])
 
 

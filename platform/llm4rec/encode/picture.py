@@ -46,6 +46,8 @@ def _open(media: bytes, max_pixels: int) -> Image.Image:
             warnings.simplefilter("ignore")  # on sizes, which are checked below, and on odd metadata
             image = Image.open(BytesIO(media), formats=_FORMATS)
     except UnidentifiedImageError:
+        if kind := _begins_like(media):
+            raise UnreadableError(f"truncated or damaged {kind}: its header is not whole") from None
         raise UnreadableError(f"not an image ({_NEEDED}): starts with {first_bytes(media)}") from None
     except Exception as error:  # headers make decoders raise nearly anything too
         raise _damaged("image", error) from None
@@ -55,6 +57,15 @@ def _open(media: bytes, max_pixels: int) -> Image.Image:
     if width * height <= 1:
         raise UnreadableError("a placeholder of 1 x 1 pixels")
     return image
+
+
+def _begins_like(media: bytes) -> str | None:
+    """The format that the first bytes announce."""
+    for kind in _FORMATS:
+        _, accept = Image.OPEN.get(kind, (None, None))
+        if accept is not None and accept(media[:16]) is True:  # a text says why a format could not be read here
+            return kind
+    return None
 
 
 def _damaged(kind: str, error: Exception) -> UnreadableError:
