@@ -117,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "ci95": {name: list(ours[name].ci95) for name in others},
         "on_policy_covered_by": {name: ours[name].ci95[0] <= truth <= ours[name].ci95[1] for name in others},
         "on_policy_covered": all(
-            ours[name].ci95[0] <= truth <= ours[name].ci95[1] for name in others if name != "dm"  # the model alone
+            ours[name].ci95[0] <= truth <= ours[name].ci95[1]
+            for name in others
+            if name != "dm"  # the model alone
         ),
         "obp_value": theirs,
         "max_difference_to_obp": max(abs(ours[name].value - theirs[name]) for name in others),

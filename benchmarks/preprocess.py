@@ -1,8 +1,9 @@
 """Time and memory of the preprocess stage on 25 million and 2.5 million rows, side by side with one polars script.
 
+    pip install --no-deps -r benchmarks/requirements.txt
     python benchmarks/preprocess.py --runs 3     # writes benchmarks/results/preprocess.json
 
-Needs polars 2.1.0 (`pip install polars==2.1.0`). The raw files are made up (benchmarks/movielens_like.py). Times are
+The raw files are made up (benchmarks/movielens_like.py). Times are
 of whole processes, Ray's start included; both sides run by turns, and medians are given.
 """
 

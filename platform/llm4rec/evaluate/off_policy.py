@@ -55,12 +55,12 @@ class Decisions:
 
 
 def ips(decisions: Decisions) -> Values:
-    """w r: unbiased where the propensities are right (Horvitz and Thompson 1952)."""
+    """The rewards times w: unbiased where the propensities are right (Horvitz and Thompson 1952)."""
     return decisions.weight * decisions.reward
 
 
 def snips(decisions: Decisions) -> Values:
-    """w r / mean(w): bounded by the rewards, biased in small samples (Swaminathan and Joachims 2015).
+    """The rewards times w / mean(w): bounded by them, biased in small samples (Swaminathan and Joachims 2015).
 
     Raises:
         DataError: the policy to be valued makes none of the logged choices.
@@ -72,12 +72,12 @@ def snips(decisions: Decisions) -> Values:
 
 
 def direct_method(decisions: Decisions) -> Values:
-    """sum over a of pi(a | x) q(x, a): as good as the reward model."""
+    """What the reward model expects of the policy, sum over a of pi(a | x) q(x, a): as good as the reward model."""
     return decisions.expected
 
 
 def doubly_robust(decisions: Decisions) -> Values:
-    """DM + w (r - q): unbiased if the propensities or the reward model are right (Dudik, Langford and Li 2011)."""
+    """The direct method plus w (r - q): unbiased if the propensities or the reward model are right (Dudik, Langford and Li 2011)."""
     return decisions.expected + decisions.weight * (decisions.reward - decisions.predicted)
 
 
