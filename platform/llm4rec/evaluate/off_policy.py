@@ -77,7 +77,7 @@ def direct_method(decisions: Decisions) -> Values:
 
 
 def doubly_robust(decisions: Decisions) -> Values:
-    """The direct method plus w (r - q): unbiased if the propensities or the reward model are right (Dudik, Langford and Li 2011)."""
+    """The direct method plus w (r - q): unbiased if propensities or reward model are right (Dudik et al. 2011)."""
     return decisions.expected + decisions.weight * (decisions.reward - decisions.predicted)
 
 
