@@ -28,7 +28,7 @@ from offline_runs import (
     of_common_seeds,
     prepared,
     read_run,
-    train,
+    trained,
 )
 
 from llm4rec.cluster.run_config import RunConfig
@@ -87,7 +87,7 @@ def ablate(job: Job) -> Measured:
     corpus, features = read_run(job.run)
     if job.name.startswith(MUSIC):
         corpus = published_split(corpus, Path(job.config.source.path, "lfm2k.inter"))
-    scorer = train(corpus, features, job.config.train, job.seed)
+    scorer = trained(job, corpus, features)
     rows = every_pair(corpus, VALID if job.tune else TEST)
     ranked = rank(scorer, rows, EvaluateConfig())
     measured = {"user": rows.users, "ndcg@10": ndcg(ranked.target_rank, 10), "hr@10": hit_rate(ranked.target_rank, 10)}

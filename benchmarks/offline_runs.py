@@ -68,7 +68,8 @@ class Job:
         store = RunStore(self.run)
         made_from = {name: store.open(name).hash for name in ("corpus", "features")}
         settings = content_hash({**made_from, "train": self.config.train.model_dump(mode="json")})
-        return f"{self.name.replace(' ', '_')}-{self.seed}-{settings}{'-valid' if self.tune else ''}.npz"
+        name = self.name.replace(" ", "_").replace(":", "-")
+        return f"{name}-{self.seed}-{settings}{'-valid' if self.tune else ''}.npz"
 
 
 def arguments(description: str | None, models: Sequence[str]) -> argparse.Namespace:
@@ -118,6 +119,21 @@ def read_run(run: str) -> tuple[Corpus, dict[str, Any]]:
     store = RunStore(run)
     corpus = Corpus.read(store.open("corpus"))
     return corpus, read_features(store.open("features"), corpus.item_ids)
+
+
+def trained(job: Job, corpus: Corpus, features: Features) -> ModelScorer:
+    """The model of a job; its weights are kept, so that benchmarks which ask other questions of it train it once."""
+    path = Path(job.run).parent / "models" / Path(job.file.removesuffix("-valid.npz")).with_suffix(".safetensors")
+    if not path.exists():
+        scorer = train(corpus, features, job.config.train, job.seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(scorer.model, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+        return scorer
+    shape = Shape.of(corpus, features, job.config.train.model)
+    model = Recommender(job.config.train.model, shape, features, with_weights=False)
+    model.load_state_dict(load_file(path))
+    return ModelScorer(model, shape.attributes.encode_table(corpus.users))
 
 
 def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) -> ModelScorer:
