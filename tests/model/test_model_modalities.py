@@ -26,7 +26,7 @@ def features() -> dict[str, Modality]:
 
 def step(model: Recommender) -> torch.Tensor:
     """One training pass: scores, with gradients in the parameters."""
-    scores = model.train()(model.shape.history.encode([PAST]), np.array([[1, 1]]))
+    scores = model.train()(model.shape.history.encode([PAST]), np.array([[1, 1]])).scores
     scores[0, -1, 0].backward()
     return scores
 
@@ -65,7 +65,7 @@ def test_ids_alone_do_not_depend_on_the_features(corpus: Corpus, tmp_path: Path)
         torch.manual_seed(2)
         model = tiny_recommender(corpus, encoded, tmp_path, modalities=[]).eval()
         with torch.no_grad():
-            found.append(model(model.shape.history.encode([PAST]), np.array([[1, 1]])))
+            found.append(model(model.shape.history.encode([PAST]), np.array([[1, 1]])).scores)
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 

@@ -21,7 +21,7 @@ PAST = history(0, 1, 2, 3, 1)
 def scores(model: Recommender, histories: list[History], user: int = 0) -> torch.Tensor:
     attributes = np.full((len(histories), 2), user, np.int64)
     with torch.no_grad():
-        return model(model.shape.history.encode(histories), attributes)
+        return model(model.shape.history.encode(histories), attributes).scores
 
 
 def test_scores_are_cosines_over_the_temperature_for_every_position_and_warm_item(recommender: Recommender) -> None:
@@ -67,7 +67,7 @@ def test_the_scorer_is_the_forward_pass_at_the_last_position(recommender: Recomm
     scorer = ModelScorer(recommender, attributes, batch_size=2)
     found = scorer.score(np.array([2, 0, 1], np.int32), [histories[n] for n in (2, 0, 1)])
     with torch.no_grad():
-        forward = recommender(recommender.shape.history.encode(histories), attributes).numpy()
+        forward = recommender(recommender.shape.history.encode(histories), attributes).scores.numpy()
     expected = [forward[2, 2], forward[0, 5], forward[1, 0]]
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
@@ -106,7 +106,7 @@ def test_retrieved_evidence_is_read_unless_turned_off(corpus: Corpus, tmp_path: 
 
 def test_gradients_reach_every_trainable_parameter_that_the_batch_uses(corpus: Corpus, tmp_path: Path) -> None:
     model = tiny_recommender(corpus, random_features(5), tmp_path).train()
-    model(model.shape.history.encode([PAST]), np.array([[1, 1]]))[0, -1, 0].backward()
+    model(model.shape.history.encode([PAST]), np.array([[1, 1]])).scores[0, -1, 0].backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     # the last position's state has read all of them
     parts = (
@@ -128,7 +128,7 @@ def test_lora_trains_its_update_and_leaves_the_backbone_frozen(corpus: Corpus, t
     assert trained and trained == {name for name in backbone if "lora_" in name}
     before = {name: p.detach().clone() for name, p in backbone.items()}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
-    model.train()(model.shape.history.encode([PAST]), np.array([[1, 1]]))[0, -1, 0].backward()
+    model.train()(model.shape.history.encode([PAST]), np.array([[1, 1]])).scores[0, -1, 0].backward()
     optimizer.step()
     changed = {name for name, p in backbone.items() if not torch.equal(p, before[name])}
     assert changed and changed <= trained

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from llm4rec.baselines.ease import EASEConfig
 from llm4rec.baselines.item_knn import ItemKNNConfig
@@ -76,6 +77,12 @@ class RunConfig(StrictModel):
     explain: ExplainConfig = ExplainConfig()
     online: OnlineConfig = OnlineConfig()
     serve: ServeConfig = ServeConfig()
+
+    @model_validator(mode="after")
+    def _outcomes_are_known_before_they_are_learnt(self) -> Self:
+        if self.train.model.outcome and not self.debias.outcome_model:
+            raise ValueError("train.model.outcome needs debias.outcome_model: true, which says what a good outcome is")
+        return self
 
 
 def load_run(path: str | Path, overrides: Sequence[str] = (), home: str | Path | None = None) -> RunConfig:

@@ -20,8 +20,8 @@ from llm4rec.cluster.deepspeed import CheckpointingEngine, build_engine
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.config import content_hash
-from llm4rec.debias.estimate import read_effects
-from llm4rec.errors import ArtifactError
+from llm4rec.debias.estimate import Effects, read_effects
+from llm4rec.errors import ArtifactError, ConfigError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
@@ -31,7 +31,7 @@ from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import VALID, Corpus, read_features
 from llm4rec.train.loop import Progress, TorchEngine, fit, train_epoch
 from llm4rec.train.state import WEIGHTS, save_weights, write_model
-from llm4rec.train.windows import Windows, build_windows
+from llm4rec.train.windows import KnownOutcomes, Windows, build_windows
 
 log = logging.getLogger("llm4rec")
 
@@ -140,11 +140,28 @@ def _parts(store: RunStore, config: RunConfig) -> Parts:
     corpus, shape = _corpus_and_shape(store, config)
     features = read_features(store.open("features"), corpus.item_ids)
     attributes = shape.attributes.encode_table(corpus.users)
-    windows = build_windows(corpus, shape.history, attributes, read_effects(store.open("effects")).weight)
+    effects = read_effects(store.open("effects"))
+    outcomes = known_outcomes(corpus, effects) if config.train.model.outcome else None
+    windows = build_windows(corpus, shape.history, attributes, effects.weight, outcomes)
     torch.manual_seed(config.run.seed)
     return Parts(
         Recommender(config.train.model, shape, features), windows, EvaluationSet.build(corpus, VALID), attributes
     )
+
+
+def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:
+    """What the debias stage says of outcomes.
+
+    Raises:
+        ConfigError: it made no outcome model.
+    """
+    if effects.outcome is None:
+        raise ConfigError(
+            "train.model.outcome needs the debias stage's outcome model: set debias.outcome_model to true, and see the "
+            "warnings in effects.json if it is"
+        )
+    good = effects.outcome.is_good(corpus.interactions.value)
+    return KnownOutcomes(good, effects.outcome.users, effects.outcome.items)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What the debias stage can be told."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from llm4rec.config import StrictModel
@@ -8,12 +10,27 @@ from llm4rec.config import StrictModel
 class DebiasConfig(StrictModel):
     """Configuration of the debias stage."""
 
+    weights: Literal["ips", "snips", "dynamic"] = "snips"
+    """Training weights: ips, density / propensity; snips, the same of mean 1; dynamic, a power of the propensity from 0
+    to -1, chosen for each pair so that it has the least mix of squared bias and variance."""
+
+    bias_share: float = Field(0.9, ge=0.5, le=1.0)
+    """How much squared bias counts against variance in dynamic weights: 0.5 makes them equal, 1 inverse
+    propensities."""
+
     clip_quantile: float = Field(0.05, ge=0.0, lt=1.0)
     """Propensities below this quantile of the train interactions' propensities are raised to it before weighting.
     0 turns it off. More clipping: less variance, more bias towards the log."""
 
     clip_floor: float = Field(0.0, ge=0.0, lt=1.0)
     """Absolute lower bound on a propensity; where it and `clip_quantile` both apply, the larger threshold wins."""
+
+    outcome_model: bool = False
+    """Fit a model of the outcome of every pair, which doubly robust training takes for the outcomes that were not
+    observed."""
+
+    good_above: float | None = None
+    """Values above this one are good outcomes, which that model predicts. Null: above the mean."""
 
     negatives: int = Field(2, ge=1, le=50)
     """Unobserved pairs sampled for each observed pair to fit the propensity model."""

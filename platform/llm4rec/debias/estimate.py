@@ -20,9 +20,10 @@ from llm4rec.debias.effects import (
     naive_slope,
     placebo,
 )
+from llm4rec.debias.outcome import OutcomeModel, fit_outcome
 from llm4rec.debias.propensity import Propensities, fit_propensities
-from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, snips
-from llm4rec.schema import ITEM_ID, TRAIN, USER_ID, Corpus, Features, FloatVector
+from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, training_weights
+from llm4rec.schema import ITEM_ID, TRAIN, USER_ID, Corpus, Features, FloatMatrix, FloatVector
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,12 @@ class Effects:
 
     Attributes:
         propensity: shape (N,), P(observed) of every corpus interaction before clipping; NaN outside train.
-        weight: shape (N,), clipped, self-normalised inverse propensity; mean 1 over train, 0 outside.
+        weight: shape (N,), training weight of each interaction; mean about 1 over train, 0 outside.
         user_effect: shape (U,), change of the outcome by one unit of `popularity` for each user; all 0, which
             corrects nothing, where no effect could be estimated (`summary["popularity_effect"]` is then None).
         popularity: shape (I,), standardised log train popularity, in the unit of the effects.
         summary: estimates with intervals, diagnostics and warnings, ready for JSON.
+        outcome: the outcome model, where one was asked for and could be fitted.
     """
 
     propensity: FloatVector
@@ -43,6 +45,7 @@ class Effects:
     user_effect: FloatVector
     popularity: FloatVector
     summary: dict[str, Any]
+    outcome: OutcomeModel | None = None
 
 
 def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int) -> Effects:
@@ -58,14 +61,20 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
     covariates = build_covariates(corpus, features, config)
     propensities = fit_propensities(covariates, config, seed)
     threshold = clip_threshold(propensities.train, config)
-    train_weight = snips(clip(propensities.train, threshold))
+    density = float(propensities.diagnostics["density"])
+    train_weight = training_weights(clip(propensities.train, threshold), density, config)
+    outcome = fit_outcome(covariates, train_weight, config, seed) if config.outcome_model else None
+    if isinstance(outcome, str):
+        propensities.warnings.append(outcome)
+        outcome = None
     sample = effect_sample(covariates, config.max_rows, np.random.default_rng(seed))
     popularity, exposure, user_effect, warnings = _effects(covariates, sample, config, seed)
     summary = {
         "outcome": "value",
         "rows": len(sample.outcome),
         "popularity_unit": {"log_mean": covariates.scale.mean, "log_deviation": covariates.scale.deviation},
-        "propensity": _propensity_summary(propensities, train_weight, threshold),
+        "propensity": {"weights": config.weights, **_propensity_summary(propensities, train_weight, threshold)},
+        "outcome_model": None if outcome is None else {"threshold": outcome.threshold, "held_out_loss": outcome.loss},
         "popularity_effect": popularity,
         "exposure_effect": exposure,
         "warnings": [*propensities.warnings, *_group_warnings(covariates.attributes), *warnings],
@@ -73,7 +82,7 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
     in_train = corpus.interactions.split == TRAIN
     propensity, weight = np.full(len(in_train), np.nan, np.float32), np.zeros(len(in_train), np.float32)
     propensity[in_train], weight[in_train] = propensities.train, train_weight
-    return Effects(propensity, weight, user_effect, covariates.popularity, summary)
+    return Effects(propensity, weight, user_effect, covariates.popularity, summary, outcome)
 
 
 def write_effects(writer: ArtifactWriter, corpus: Corpus, effects: Effects) -> None:
@@ -86,20 +95,28 @@ def write_effects(writer: ArtifactWriter, corpus: Corpus, effects: Effects) -> N
         "weight": effects.weight,
     }
     writer.write_table("weights", pa.table(weights))
-    writer.write_table("users", pa.table({USER_ID: user_ids, "popularity_effect": effects.user_effect}))
-    writer.write_table("items", pa.table({ITEM_ID: item_ids, "popularity": effects.popularity}))
+    users = {USER_ID: user_ids, "popularity_effect": effects.user_effect}
+    items = {ITEM_ID: item_ids, "popularity": effects.popularity}
+    if effects.outcome is not None:
+        users["outcome"], items["outcome"] = _vectors(effects.outcome.users), _vectors(effects.outcome.items)
+    writer.write_table("users", pa.table(users))
+    writer.write_table("items", pa.table(items))
     writer.write_json("effects.json", effects.summary)
 
 
 def read_effects(artifact: Artifact) -> Effects:
     """Read what `write_effects` wrote, rows in corpus order."""
-    weights = artifact.read_table("weights")
+    weights, users, items = (artifact.read_table(name) for name in ("weights", "users", "items"))
+    summary = artifact.read_json("effects.json")
+    known = summary["outcome_model"]
+    tables = (_matrix(users, "outcome"), _matrix(items, "outcome")) if known else None
     return Effects(
         propensity=_floats(weights, "propensity"),
         weight=_floats(weights, "weight"),
-        user_effect=_floats(artifact.read_table("users"), "popularity_effect"),
-        popularity=_floats(artifact.read_table("items"), "popularity"),
-        summary=artifact.read_json("effects.json"),
+        user_effect=_floats(users, "popularity_effect"),
+        popularity=_floats(items, "popularity"),
+        summary=summary,
+        outcome=OutcomeModel(*tables, known["threshold"], known["held_out_loss"]) if tables else None,
     )
 
 
@@ -183,3 +200,12 @@ def _propensity_summary(propensities: Propensities, weight: FloatVector, thresho
 
 def _floats(table: pa.Table, name: str) -> FloatVector:
     return np.asarray(table[name].to_numpy(zero_copy_only=False), np.float32)
+
+
+def _vectors(matrix: FloatMatrix) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+
+
+def _matrix(table: pa.Table, name: str) -> FloatMatrix:
+    column = table[name].combine_chunks()
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(len(table), -1)

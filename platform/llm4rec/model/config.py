@@ -43,3 +43,7 @@ class ModelConfig(StrictModel):
     to place it, as it must a cold item."""
     id_scale: NonNegativeFloat = 1.0
     """Standard deviation of initial id vectors times sqrt(D); small values let content speak first."""
+    outcome: bool = False
+    """Whether the network also predicts if the outcome of a choice would be good."""
+    protected: tuple[str, ...] = ()
+    """User attributes that the network does not read, and that an adversary in training is not to find in its states."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from llm4rec.errors import ConfigError
 from llm4rec.schema import USER_ID, Corpus, FloatVector, History, IntVector, LongVector
 
 IntMatrix = npt.NDArray[np.int64]
@@ -59,6 +60,19 @@ class AttributeCodec:
     def names(self) -> list[str]:
         """The attributes, sorted."""
         return sorted({*self.vocabularies, *self.edges})
+
+    def places(self, names: Sequence[str]) -> list[int]:
+        """Where attributes stand among `names`.
+
+        Raises:
+            ConfigError: one of them is no user attribute.
+        """
+        if unknown := sorted(set(names) - set(self.names)):
+            raise ConfigError(
+                f"train.model.protected: no user attribute {', '.join(map(repr, unknown))}; "
+                f"the corpus has {', '.join(self.names) or 'none'}"
+            )
+        return [self.names.index(name) for name in names]
 
     def encode(self, attributes: Mapping[str, object]) -> list[int]:
         """The codes of one user's attributes, in the order of `names`."""

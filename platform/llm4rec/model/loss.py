@@ -1,10 +1,14 @@
-"""The training objective. Shapes: B users, T positions, I items."""
+"""The terms of the training objective. Shapes: B users, T positions, I items, N kept positions."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from llm4rec.model.inputs import PADDING
+
+OutcomeLoss = Literal["naive", "weighted", "doubly_robust"]
 
 
 def weighted_softmax_loss(scores_BTI: Tensor, target_BT: Tensor, weight_BT: Tensor, causal_weight: float) -> Tensor:
@@ -24,3 +28,60 @@ def weighted_softmax_loss(scores_BTI: Tensor, target_BT: Tensor, weight_BT: Tens
     rank = losses.mean()
     causal = (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
     return (rank + causal_weight * causal) / (1 + causal_weight)
+
+
+def outcome_loss(
+    logit_NI: Tensor, target_N: Tensor, good_N: Tensor, weight_N: Tensor, imputed_NI: Tensor | None, kind: OutcomeLoss
+) -> Tensor:
+    """Log loss of the outcomes of all items, estimated from those that were observed.
+
+    With l(z, y) the log loss of log odds z, observed items n with outcome y and weight w, and imputed outcomes r:
+
+    - naive: mean over n of l(z_n, y_n);
+    - weighted: mean over n of w_n l(z_n, y_n), inverse propensity scoring (Schnabel et al. 2016);
+    - doubly_robust: mean over all items of l(z, r) + mean over n of w_n (l(z_n, y_n) - l(z_n, r_n)), which is unbiased
+      if the propensities or the imputed outcomes are right (Wang et al. 2019).
+
+    Args:
+        logit_NI: log odds z of all items.
+        target_N: code of the observed item.
+        good_N: its outcome y, 0 or 1.
+        weight_N: its weight w, of mean 1.
+        imputed_NI: r, which doubly_robust needs.
+        kind: which of the three.
+    """
+    rows = torch.arange(len(target_N), device=logit_NI.device)
+    observed = logit_NI[rows, target_N].float()
+    losses = F.binary_cross_entropy_with_logits(observed, good_N, reduction="none")
+    if kind == "naive":
+        return losses.mean()
+    if kind == "weighted":
+        return (weight_N * losses).mean()
+    if imputed_NI is None:
+        raise ValueError("doubly robust needs imputed outcomes")
+    imputed = F.binary_cross_entropy_with_logits(logit_NI.float(), imputed_NI)
+    errors = losses - F.binary_cross_entropy_with_logits(observed, imputed_NI[rows, target_N], reduction="none")
+    return imputed + (weight_N * errors).mean()
+
+
+def parity_penalty(scores_BTI: Tensor, kept_BT: Tensor, popular_I: Tensor, code_BA: Tensor, tolerance: float) -> Tensor:
+    """How far popular items' share differs among groups: mean over attributes of max_g |m_g - m| - eps, at least 0.
+
+    m is the softmax mass of popular items, averaged over the positions of a user, then over users; m_g over those of a
+    group g of the batch. A slate drawn from the softmax shows popular items in that share, so m_g - m is the gap of
+    demographic parity in what is shown.
+
+    Args:
+        scores_BTI: logits, temperature applied.
+        kept_BT: which positions count.
+        popular_I: 1 for popular items, else 0.
+        code_BA: codes of protected attributes.
+        tolerance: eps.
+    """
+    mass_BT = scores_BTI.float().softmax(dim=-1) @ popular_I.float()
+    share_B = (mass_BT * kept_BT).sum(dim=1) / kept_BT.sum(dim=1).clamp(min=1)
+    gaps = []
+    for code_B in code_BA.T:
+        means = torch.stack([share_B[code_B == code].mean() for code in code_B.unique()])
+        gaps.append((means - share_B.mean()).abs().max())
+    return (torch.stack(gaps) - tolerance).clamp(min=0).mean()

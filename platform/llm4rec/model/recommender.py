@@ -4,15 +4,18 @@ Score: h_u . e_i / tau, both normalised. Shapes: B users, L history, T = L + 1, 
 """
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llm4rec.model.adversary import Adversary
 from llm4rec.model.backbone import load_backbone
 from llm4rec.model.config import ModelConfig
 from llm4rec.model.inputs import AttributeCodec, HistoryBatch, HistoryCodec, IntMatrix
 from llm4rec.model.items import ItemTower, chosen_features, feature_tensors
+from llm4rec.model.outcome import OutcomeHead
 from llm4rec.model.retrieval import retrieve
 from llm4rec.model.users import UserTower
 from llm4rec.schema import TRAIN, Corpus, Features
@@ -66,6 +69,20 @@ class Shape:
         return cls(**{**values, "attributes": attributes, "history": history})  # type: ignore[arg-type]
 
 
+class Outputs(NamedTuple):
+    """What one pass gives, after 0..L history items.
+
+    Attributes:
+        scores: of all warm items, h_u . e_i / tau, shape (B, T, I_warm).
+        states: h_u, shape (B, T, D).
+        outcomes: log odds of a good outcome, shape (B, T, I_warm); None from a network that does not predict them.
+    """
+
+    scores: Tensor
+    states: Tensor
+    outcomes: Tensor | None
+
+
 class Recommender(nn.Module):
     """The trainable recommender over one catalogue, whose content vectors it holds as buffers."""
 
@@ -82,7 +99,11 @@ class Recommender(nn.Module):
             num_events=shape.history.num_events,
             num_values=shape.history.num_values,
             attribute_sizes=shape.attributes.sizes,
+            hidden=shape.attributes.places(config.protected),
         )
+        self.outcome = OutcomeHead(config.embedding_size, shape.num_warm_items) if config.outcome else None
+        sizes = dict(zip(shape.attributes.names, shape.attributes.sizes, strict=True))
+        self.adversary = Adversary(config.embedding_size, {name: sizes[name] for name in config.protected})
         chosen = {name: features[name] for name in sorted(shape.widths)}
         vectors, present = feature_tensors(chosen)
         for name in chosen:
@@ -125,8 +146,11 @@ class Recommender(nn.Module):
         """What retrieval adds to each item: the mean vector of its nearest texts, shape (I, D)."""
         return item_ID[self.retrieved].mean(dim=1) if self.config.num_retrieved else torch.zeros_like(item_ID)
 
-    def forward(self, history: HistoryBatch, attributes: IntMatrix) -> Tensor:
-        """Scores of all warm items after 0..L history items, shape (B, T, I_warm)."""
+    def forward(self, history: HistoryBatch, attributes: IntMatrix) -> Outputs:
+        """Scores of all warm items and, where the network predicts them, outcomes."""
         item_ID = self.item_vectors()
         states = self.user_states(item_ID, history, attributes)
-        return states @ item_ID[: self.shape.num_warm_items].T / self.config.temperature
+        warm_ID = item_ID[: self.shape.num_warm_items]
+        cosines = states @ warm_ID.T
+        outcomes = self.outcome(cosines, states, warm_ID) if self.outcome is not None else None
+        return Outputs(cosines / self.config.temperature, states, outcomes)

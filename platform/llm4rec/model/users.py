@@ -3,6 +3,8 @@
 Shapes: B users, L history, T = L + 1 soft tokens, W backbone width, D width of item vectors, A attributes.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -28,7 +30,18 @@ class UserTower(nn.Module):
         num_events: int,
         num_values: int,
         attribute_sizes: list[int],
+        hidden: Collection[int] = (),
     ) -> None:
+        """Build around a backbone.
+
+        Args:
+            config: sizes and dropout.
+            backbone: the causal language model.
+            num_events: how many event codes there are.
+            num_values: how many value bins.
+            attribute_sizes: how many codes each user attribute has.
+            hidden: places of attributes that are not read.
+        """
         super().__init__()
         width = int(backbone.config.hidden_size)
         self.backbone = backbone
@@ -37,7 +50,8 @@ class UserTower(nn.Module):
         self.event_emb = nn.Embedding(num_events, width)
         self.value_emb = nn.Embedding(num_values, width)
         self.gap_emb = nn.Embedding(NUM_GAPS, width)
-        self.attribute_embs = nn.ModuleList(nn.Embedding(size, width) for size in attribute_sizes)
+        self.read = [place for place in range(len(attribute_sizes)) if place not in hidden]
+        self.attribute_embs = nn.ModuleList(nn.Embedding(attribute_sizes[place], width) for place in self.read)
         self.start = nn.Parameter(torch.randn(width) * TOKEN_STD)
         self.dropout = nn.Dropout(config.dropout)
         self.narrow = nn.Linear(width, config.embedding_size)
@@ -58,7 +72,7 @@ class UserTower(nn.Module):
         if self.evidence is not None:
             token_BLW = token_BLW + self.evidence(evidence_BLD)
         first_BW = self.start.expand(len(attribute_BA), -1)
-        for column, table in enumerate(self.attribute_embs):
+        for column, table in zip(self.read, self.attribute_embs, strict=True):
             first_BW = first_BW + table(attribute_BA[:, column])
         token_BTW = self.dropout(torch.cat([first_BW[:, None], token_BLW], dim=1))
         hidden_BTW = self.backbone(inputs_embeds=token_BTW, use_cache=False).last_hidden_state

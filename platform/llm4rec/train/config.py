@@ -1,11 +1,12 @@
 """Configuration of the train stage."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from llm4rec.config import StrictModel
 from llm4rec.model.config import ModelConfig
+from llm4rec.model.loss import OutcomeLoss
 
 
 class TrainConfig(StrictModel):
@@ -31,6 +32,19 @@ class TrainConfig(StrictModel):
     """Gradients are scaled down to this norm."""
     causal_weight: NonNegativeFloat = 0.1
     """beta: share of the inverse-propensity weighted loss next to the plain one."""
+    rank_weight: NonNegativeFloat = 1.0
+    """Weight of the ranking loss, plain and causal; 0 trains on outcomes alone."""
+    outcome_weight: NonNegativeFloat = 1.0
+    """Weight of the outcome loss, where `model.outcome` is on."""
+    outcome_loss: OutcomeLoss = "doubly_robust"
+    """How that loss over all items is estimated from the observed ones: naive, weighted by the debias stage's weights,
+    or doubly robust."""
+    adversary_weight: NonNegativeFloat = 0.0
+    """lambda: how strongly user states are moved to hide `model.protected` from the adversary."""
+    parity_weight: NonNegativeFloat = 0.0
+    """Weight of the penalty on showing popular items to groups of `model.protected` in different shares."""
+    parity_tolerance: NonNegativeFloat = 0.0
+    """Differences of shares up to this one cost nothing."""
     num_workers: NonNegativeInt = 2
     """Ray Train workers; 0 trains in the driver's process with plain PyTorch, without checkpoints."""
     zero_stage: Literal[0, 1, 2] = 2
@@ -39,3 +53,11 @@ class TrainConfig(StrictModel):
     """What weights and activations are held in while training; the optimiser keeps float32 copies."""
     max_failures: NonNegativeInt = 2
     """How often a run restarts by itself from its last checkpoint after a worker died."""
+
+    @model_validator(mode="after")
+    def _weights_have_something_to_act_on(self) -> Self:
+        if self.rank_weight == 0 and not (self.model.outcome and self.outcome_weight > 0):
+            raise ValueError("rank_weight 0 leaves nothing to learn; set model.outcome and an outcome_weight above 0")
+        if (self.adversary_weight or self.parity_weight) and not self.model.protected:
+            raise ValueError("adversary_weight and parity_weight need model.protected, the attributes to protect")
+        return self

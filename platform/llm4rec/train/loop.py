@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from llm4rec.errors import DataError
-from llm4rec.model.loss import weighted_softmax_loss
-from llm4rec.model.recommender import Recommender
+from llm4rec.model.recommender import Outputs, Recommender
 from llm4rec.train.config import TrainConfig
+from llm4rec.train.objective import objective
 from llm4rec.train.windows import Windows
 
 
@@ -21,7 +21,7 @@ class Engine(Protocol):
 
     module: Recommender
 
-    def __call__(self, *inputs: object) -> Tensor:
+    def __call__(self, *inputs: object) -> Outputs:
         """Run the model."""
 
     def backward(self, loss: Tensor) -> object:
@@ -64,7 +64,7 @@ class TorchEngine:
         self._clip = config.gradient_clipping
         self._autocast = config.precision == "bf16"
 
-    def __call__(self, *inputs: object) -> Tensor:
+    def __call__(self, *inputs: object) -> Outputs:
         """Run the model, with bfloat16 matrix products where the config says so."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self._autocast):
             return self.module(*inputs)
@@ -124,9 +124,7 @@ def train_epoch(
     engine.module.train()
     losses = []
     for step, batch in enumerate(batches):
-        scores = engine(batch.history, batch.attributes)
-        target, weight = torch.from_numpy(batch.target), torch.from_numpy(batch.weight)
-        loss = weighted_softmax_loss(scores, target.to(scores.device), weight.to(scores.device), config.causal_weight)
+        loss = objective(engine.module, engine(batch.history, batch.attributes), batch, config)
         if not math.isfinite(loss.item()):
             raise DataError(
                 f"the loss is {loss.item()} at step {step} of this epoch; its batch begins with item codes "

@@ -6,7 +6,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm4rec.model.inputs import PADDING, HistoryBatch, HistoryCodec, IntMatrix
-from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History
+from llm4rec.schema import TRAIN, BoolVector, Corpus, FloatMatrix, FloatVector, History
+
+POPULAR_SHARE = 0.2
+"""As evaluate.popular_share has it: the share of the catalogue, most popular first, whose exposure parity looks at."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What is known of outcomes. Shapes: W windows, T positions, I_warm items, K.
+
+    Attributes:
+        good: whether the outcome of each target was good, 0 or 1, shape (W, T).
+        users: of the imputed log odds, each window's user, shape (W, K); K is 0 where nothing is imputed.
+        items: and each warm item, shape (I_warm, K): the log odds are inner products.
+    """
+
+    good: FloatMatrix
+    users: FloatMatrix
+    items: FloatMatrix
+
+    def rows(self, rows: IntMatrix, positions: slice) -> "Outcomes":
+        """Some windows, cut to some positions."""
+        return Outcomes(self.good[rows, positions], self.users[rows], self.items)
 
 
 @dataclass(frozen=True)
@@ -18,12 +40,16 @@ class Windows:
         attributes: the users' attribute codes, shape (W, A).
         target: the item after each position, shape (W, T); PADDING where there is none.
         weight: the target's propensity weight, shape (W, T).
+        popular: which warm items are popular, shape (I_warm,).
+        outcomes: what is known of outcomes, where they are predicted.
     """
 
     history: HistoryBatch
     attributes: IntMatrix
     target: IntMatrix
     weight: FloatMatrix
+    popular: BoolVector
+    outcomes: Outcomes | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -49,10 +75,38 @@ class Windows:
         h = self.history.rows(rows)
         history = HistoryBatch(h.item[:, :longest], h.event[:, :longest], h.value[:, :longest], h.gap[:, :longest])
         targets = slice(None, longest + 1)
-        return Windows(history, self.attributes[rows], self.target[rows, targets], self.weight[rows, targets])
+        return Windows(
+            history,
+            self.attributes[rows],
+            self.target[rows, targets],
+            self.weight[rows, targets],
+            self.popular,
+            self.outcomes.rows(rows, targets) if self.outcomes is not None else None,
+        )
 
 
-def build_windows(corpus: Corpus, codec: HistoryCodec, attributes: IntMatrix, weight: FloatVector) -> Windows:
+@dataclass(frozen=True)
+class KnownOutcomes:
+    """What the debias stage says of outcomes.
+
+    Attributes:
+        good: of each corpus interaction, shape (N,).
+        users: imputed log odds are inner products of these, shape (U, K),
+        items: and these, shape (I, K).
+    """
+
+    good: BoolVector
+    users: FloatMatrix
+    items: FloatMatrix
+
+
+def build_windows(
+    corpus: Corpus,
+    codec: HistoryCodec,
+    attributes: IntMatrix,
+    weight: FloatVector,
+    outcomes: KnownOutcomes | None = None,
+) -> Windows:
     """Cut every user's training history into windows, newest first, so that only the oldest one is short.
 
     Args:
@@ -60,16 +114,20 @@ def build_windows(corpus: Corpus, codec: HistoryCodec, attributes: IntMatrix, we
         codec: turns histories into arrays and fixes the window length.
         attributes: attribute codes by user, shape (U, A).
         weight: propensity weights aligned with `corpus.interactions`, shape (N,).
+        outcomes: what is known of outcomes, if they are to be predicted.
     """
     train = corpus.interactions.split == TRAIN
-    weights = weight[train]
+    per_row = [weight[train]]
+    if outcomes is not None:
+        per_row.append(outcomes.good[train].astype(np.float32))
     histories = corpus.histories(TRAIN)
     read: list[History] = []
     owners: list[int] = []
-    targets, target_weights = [], []
+    targets: list[np.ndarray] = []
+    cut: list[list[np.ndarray]] = [[] for _ in per_row]
     begin = 0
     for user, history in enumerate(histories):
-        own_weights = weights[begin : begin + len(history)]
+        own = [values[begin : begin + len(history)] for values in per_row]
         begin += len(history)
         for start, stop in _spans(len(history), codec.history_length):
             # a window that opens the history also trains the state before the first item
@@ -78,14 +136,26 @@ def build_windows(corpus: Corpus, codec: HistoryCodec, attributes: IntMatrix, we
             owners.append(user)
             pad = first - start
             targets.append(np.concatenate([np.full(pad, PADDING), history.item[first:stop]]))
-            target_weights.append(np.concatenate([np.zeros(pad), own_weights[first:stop]]))
+            for rows, values in zip(cut, own, strict=True):
+                rows.append(np.concatenate([np.zeros(pad), values[first:stop]]))
     length = codec.history_length
+    weights, *good = (_pad(rows, length + 1, 0).astype(np.float32) for rows in cut)
     return Windows(
         _pad_history(codec.encode(read), length),
         attributes[owners],
         _pad(targets, length + 1, PADDING).astype(np.int64),
-        _pad(target_weights, length + 1, 0).astype(np.float32),
+        weights,
+        _popular(corpus),
+        Outcomes(good[0], outcomes.users[owners], outcomes.items[: corpus.num_warm_items]) if outcomes else None,
     )
+
+
+def _popular(corpus: Corpus) -> BoolVector:
+    """Which warm items make up the most popular fifth in training; ties by item code."""
+    count = np.bincount(corpus.part(TRAIN).item, minlength=corpus.num_warm_items)
+    popular = np.zeros(corpus.num_warm_items, np.bool_)
+    popular[np.argsort(-count, kind="stable")[: max(1, round(POPULAR_SHARE * len(popular)))]] = True
+    return popular
 
 
 def _spans(count: int, length: int) -> list[tuple[int, int]]:

@@ -1,0 +1,55 @@
+"""The training objective: ranking, causal, outcome, adversary and parity terms of one batch."""
+
+import torch
+from torch import Tensor
+
+from llm4rec.model.inputs import PADDING
+from llm4rec.model.loss import outcome_loss, parity_penalty, weighted_softmax_loss
+from llm4rec.model.recommender import Outputs, Recommender
+from llm4rec.train.config import TrainConfig
+from llm4rec.train.windows import Outcomes, Windows
+
+
+def objective(network: Recommender, outputs: Outputs, batch: Windows, config: TrainConfig) -> Tensor:
+    """L = w_rank L_rank+causal + w_outcome L_outcome + L_adversary + w_parity L_parity.
+
+    L_adversary trains the adversary itself; `adversary_weight` is how much of its gradient reaches the states, with the
+    sign turned round.
+
+    Args:
+        network: whose adversary is asked.
+        outputs: of the batch.
+        batch: windows.
+        config: the weights.
+    """
+    device = outputs.scores.device
+    target, weight = torch.from_numpy(batch.target).to(device), torch.from_numpy(batch.weight).to(device)
+    kept = target != PADDING
+    loss = outputs.scores.new_zeros((), dtype=torch.float32)
+    if config.rank_weight:
+        loss = loss + config.rank_weight * weighted_softmax_loss(outputs.scores, target, weight, config.causal_weight)
+    if outputs.outcomes is not None and batch.outcomes is not None and config.outcome_weight:
+        loss = loss + config.outcome_weight * _outcome_term(
+            outputs.outcomes, batch.outcomes, target, weight, kept, config
+        )
+    if config.model.protected:
+        places = network.shape.attributes.places(config.model.protected)
+        codes = torch.from_numpy(batch.attributes[:, places]).to(device)
+        loss = loss + network.adversary.loss(outputs.states, codes, kept, config.adversary_weight)
+        if config.parity_weight:
+            popular = torch.from_numpy(batch.popular).to(device)
+            gap = parity_penalty(outputs.scores, kept, popular, codes, config.parity_tolerance)
+            loss = loss + config.parity_weight * gap
+    return loss
+
+
+def _outcome_term(
+    logits: Tensor, outcomes: Outcomes, target: Tensor, weight: Tensor, kept: Tensor, config: TrainConfig
+) -> Tensor:
+    device = logits.device
+    good = torch.from_numpy(outcomes.good).to(device)
+    imputed = None
+    if config.outcome_loss == "doubly_robust":
+        users, items = torch.from_numpy(outcomes.users).to(device), torch.from_numpy(outcomes.items).to(device)
+        imputed = torch.sigmoid(users @ items.T)[:, None].expand(-1, target.shape[1], -1)[kept]
+    return outcome_loss(logits[kept], target[kept], good[kept], weight[kept], imputed, config.outcome_loss)
