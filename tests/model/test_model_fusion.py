@@ -101,3 +101,37 @@ def test_modality_dropout_hides_some_but_never_the_last_and_only_in_training() -
     assert shown[:, 1, 0].float().mean() == pytest.approx(0.79, abs=0.07)
     assert network.eval()._visible(PRESENT) is PRESENT
     torch.testing.assert_close(network(vectors, present)[0], fusion()(vectors, present)[0])
+
+
+def test_a_direction_and_a_scale_that_all_items_share_make_no_difference() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    network.standardise(vectors, present)
+    fused, alpha = network(vectors, present)
+    moved = {name: 7 * vector + torch.arange(WIDTHS[name]) for name, vector in vectors.items()}
+    network.standardise(moved, present)
+    again, alpha_again = network(moved, present)
+    torch.testing.assert_close(again, fused, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(alpha_again, alpha, rtol=1e-3, atol=1e-4)
+
+
+def test_missing_items_have_no_part_in_what_is_standard() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    noisy = {n: torch.where(present[n][:, None], vectors[n], float("nan")) for n in NAMES}
+    network.standardise(noisy, present)
+    assert network.mean_text.tolist() == pytest.approx(vectors["text"][present["text"]].mean(0).tolist(), rel=1e-5)
+    fused, _ = network(noisy, present)
+    assert torch.isfinite(fused).all()
+
+
+def test_a_modality_that_is_the_same_for_all_items_is_only_centred() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    network.standardise({**vectors, "text": torch.ones_like(vectors["text"])}, present)
+    assert network.scale_text.item() == 1
+
+
+def test_what_is_standard_is_kept_with_the_weights() -> None:
+    network, (vectors, present) = fusion(), inputs()
+    network.standardise(vectors, present)
+    other = Fusion(WIDTHS, 8, 0.0).eval()
+    other.load_state_dict(network.state_dict())
+    torch.testing.assert_close(other(vectors, present)[0], network.eval()(vectors, present)[0])

@@ -46,4 +46,4 @@ class ModelConfig(StrictModel):
     outcome: bool = False
     """Whether the network also predicts if the outcome of a choice would be good."""
     protected: tuple[str, ...] = ()
-    """User attributes that the network does not read, and that an adversary in training is not to find in its states."""
+    """User attributes that the network does not read, and that an adversary in training must not find in its states."""

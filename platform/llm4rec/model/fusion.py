@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from llm4rec.model.frames import FrameEncoder
 
+MIN_DEVIATION = 1e-6
+
 
 class Fusion(nn.Module):
     """Fuses frozen vectors h_m of any subset of modalities into one vector an item.
@@ -40,6 +42,10 @@ class Fusion(nn.Module):
         self.modality_dropout = modality_dropout
         self.frames = dict(frames or {})
         self.project = nn.ModuleDict({name: self._projection(name, widths[name], fusion_size) for name in self.names})
+        for name in self.names:
+            if name not in self.frames:  # whose encoder has its own normalisation
+                self.register_buffer(f"mean_{name}", torch.zeros(widths[name]))
+                self.register_buffer(f"scale_{name}", torch.ones(1))
         self.query = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
         self.key = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
         self.value = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
@@ -47,6 +53,22 @@ class Fusion(nn.Module):
         width = fusion_size * len(self.names)
         self.residual = nn.Sequential(nn.Linear(width, fusion_size), nn.GELU(), nn.Linear(fusion_size, fusion_size))
         self.beta = nn.Parameter(torch.full((1,), 0.1))  # not a scalar: DeepSpeed broadcasts parameters as bytes
+
+    @torch.no_grad()
+    def standardise(self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> None:
+        """Learn each modality's mean vector and overall deviation, which are taken out of h_m before anything else.
+
+        Frozen vectors of one encoder share a direction (the mean cosine of ML-1M's texts is 0.32, of its posters 0.40).
+        Left in, it is what the first steps see, and training stands still at the popularity of items.
+        """
+        for name in self.names:
+            known = vectors[name][present[name]].float()
+            if name in self.frames or not len(known):
+                continue
+            mean = known.mean(dim=0)
+            deviation = (known - mean).square().mean().sqrt()
+            getattr(self, f"mean_{name}").copy_(mean)
+            getattr(self, f"scale_{name}").fill_(deviation if deviation > MIN_DEVIATION else 1.0)
 
     def forward(self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Fuse.
@@ -77,7 +99,9 @@ class Fusion(nn.Module):
         if name in self.frames:
             return self.project[name](vectors, present)
         # before the layer, since 0 times NaN would be a NaN in the gradient of its weights
-        return self.project[name](torch.where(present[:, None], vectors, 0))
+        known = torch.where(present[:, None], vectors, 0).float()
+        standard = (known - getattr(self, f"mean_{name}").float()) / getattr(self, f"scale_{name}").float()
+        return self.project[name](standard.to(self.beta.dtype))
 
     def _visible(self, present_IM: Tensor) -> Tensor:
         """The presence mask, in training with modality dropout that never hides an item's last modality."""

@@ -13,7 +13,7 @@ class OutcomeHead(nn.Module):
 
     def __init__(self, width: int, num_warm_items: int) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.ones(1))  # not a scalar: DeepSpeed broadcasts parameters as bytes
         self.user = nn.Linear(width, 1)
         self.item = nn.Linear(width, 1, bias=False)
         self.item_bias = nn.Parameter(torch.zeros(num_warm_items))

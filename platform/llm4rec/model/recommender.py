@@ -106,6 +106,8 @@ class Recommender(nn.Module):
         self.adversary = Adversary(config.embedding_size, {name: sizes[name] for name in config.protected})
         chosen = {name: features[name] for name in sorted(shape.widths)}
         vectors, present = feature_tensors(chosen)
+        if self.items.fusion is not None:
+            self.items.fusion.standardise(vectors, present)
         for name in chosen:
             self.register_buffer(f"content_{name}", vectors[name], persistent=False)
             self.register_buffer(f"present_{name}", present[name], persistent=False)
