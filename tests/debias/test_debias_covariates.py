@@ -63,7 +63,8 @@ def test_principal_components_reproduce_distances_and_skip_missing_items():
     vectors = np.zeros((50, 6), np.float32)
     vectors[:, :2] = rng.normal(size=(50, 2)) * [3, 1]
     present = np.arange(50) < 40
-    components = principal_components(Modality(vectors, present), 4)
+    components, spread = principal_components(Modality(vectors, present), 4)
+    np.testing.assert_allclose(spread, [1, vectors[present, 1].std() / vectors[present, 0].std()], rtol=0.2)
     assert components.shape == (50, 2)  # the other directions have no variance
     np.testing.assert_allclose(components[present].std(axis=0), 1, rtol=1e-4)
     assert not components[~present].any()

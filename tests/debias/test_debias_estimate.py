@@ -62,7 +62,7 @@ def test_summary_reports_groups_placebo_and_both_effects(world, effects):
     assert [entry["group"] for entry in popularity["by_group"]["gender"]] == ["F", "M"]
     assert sum(entry["num_users"] for entry in popularity["by_group"]["gender"]) == 150
     assert popularity["naive"]["effect"] > popularity["effect"]
-    assert popularity["placebo"]["covers_zero"]
+    assert popularity["refutations"]["placebo"]["passed"]
     assert effects.summary["exposure_effect"]["estimator"] == "LinearDRLearner"
     female = np.array(world.corpus.users["gender"].to_pylist()) == "F"
     assert effects.user_effect[female].mean() > effects.user_effect[~female].mean() + 0.1

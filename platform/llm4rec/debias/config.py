@@ -38,6 +38,14 @@ class DebiasConfig(StrictModel):
     folds: int = Field(3, ge=2, le=20)
     """Folds of cross-fitting: nuisance models are fitted on the others and applied to one."""
 
+    effect_model: Literal["linear", "forest"] = "linear"
+    """How the effect of popularity may differ among users: linearly in what is known of them, with intervals clustered
+    by item, or as a causal forest finds it, with intervals that take interactions as independent."""
+
+    exposure_event: str | None = None
+    """Event name of interactions with items that were exposed, such as shown on top or recommended; all others are
+    then the comparison. Null: items more popular at the time than the median count as exposed."""
+
     groups: tuple[str, ...] | None = None
     """User columns whose levels get their own effect. Null: every column that makes between 2 and 25 groups."""
 

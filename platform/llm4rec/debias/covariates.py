@@ -13,7 +13,17 @@ import numpy.typing as npt
 from llm4rec.debias.attributes import Attribute, user_attributes
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.errors import DataError
-from llm4rec.schema import TRAIN, Corpus, Features, FloatMatrix, FloatVector, Interactions, IntVector, Modality
+from llm4rec.schema import (
+    TRAIN,
+    BoolVector,
+    Corpus,
+    Features,
+    FloatMatrix,
+    FloatVector,
+    Interactions,
+    IntVector,
+    Modality,
+)
 
 Float64Vector = npt.NDArray[np.float64]
 PRIOR_COUNT = 5.0  # pseudo-interactions at the overall mean that steady the mean of a short past
@@ -42,9 +52,12 @@ class Covariates:
         popularity: shape (I,), log number of train interactions on `scale`.
         scale: the unit of popularity, the same for `popularity` and `treatment`.
         users: shape (U, P), attribute indicators.
-        items: shape (I, Q), principal components of the item features.
+        items: shape (I, Q), principal components of the item features, each of unit variance.
+        spread: shape (Q,), what each component's deviation was, as a share of the largest of its modality.
         modifiers: shape (U, M), what the effect may vary with: activity and those indicators that differ among users.
         treatment: shape (N,), popularity of the item when the interaction happened, on `scale`.
+        exposed: shape (N,), whether the item was exposed.
+        exposure: what that means, in words.
         past: shape (N, 4), user's and item's mean value so far, log length of the user's past, calendar rank.
     """
 
@@ -55,8 +68,11 @@ class Covariates:
     scale: Scale
     users: FloatMatrix
     items: FloatMatrix
+    spread: FloatVector
     modifiers: FloatMatrix
     treatment: FloatVector
+    exposed: BoolVector
+    exposure: str
     past: FloatMatrix
 
     def pairs(self, user: IntVector, item: IntVector) -> FloatMatrix:
@@ -75,7 +91,7 @@ def build_covariates(corpus: Corpus, features: Features, config: DebiasConfig) -
 
     Raises:
         DataError: there are no train interactions, a train value is not finite, a modality has another number of
-            items than the corpus, or a configured group column cannot be used.
+            items than the corpus, or a configured group column or event cannot be used.
     """
     train = corpus.part(TRAIN)
     _check(train, corpus, features)
@@ -89,7 +105,10 @@ def build_covariates(corpus: Corpus, features: Features, config: DebiasConfig) -
     trained = user_count > 0
     # A user without train interactions counts as the least active one: theta is not extrapolated beyond the log.
     modifiers = np.column_stack([np.maximum(activity, activity[trained].min()), users])
+    treatment = scale.apply(earlier)
+    exposed, exposure = _exposure(corpus, train, treatment, config)
     components = [principal_components(features[name], config.components) for name in sorted(features)]
+    spreads = [np.empty(0, np.float32), *(spread for _, spread in components)]
     return Covariates(
         train=train,
         attributes=attributes,
@@ -97,9 +116,12 @@ def build_covariates(corpus: Corpus, features: Features, config: DebiasConfig) -
         popularity=scale.apply(item_count),
         scale=scale,
         users=users,
-        items=np.hstack([np.empty((corpus.num_items, 0), np.float32)] + components),
+        items=np.hstack([np.empty((corpus.num_items, 0), np.float32), *(vectors for vectors, _ in components)]),
+        spread=np.concatenate(spreads),
         modifiers=modifiers[:, np.ptp(modifiers[trained], axis=0) > 0],
-        treatment=scale.apply(earlier),
+        treatment=treatment,
+        exposed=exposed,
+        exposure=exposure,
         past=_past(train),
     )
 
@@ -122,20 +144,34 @@ def totals_before(
     return count, total
 
 
-def principal_components(modality: Modality, count: int) -> FloatMatrix:
-    """Leading principal components of the items that have the modality, each with unit variance, shape (I, <= count).
+def principal_components(modality: Modality, count: int) -> tuple[FloatMatrix, FloatVector]:
+    """Leading principal components of the items that have the modality, each of unit variance, shape (I, <= count).
 
-    Items without it get zeros, the mean of the others. Directions without variance are left out.
+    With them, shape (<= count,), their standard deviations before that, as shares of the largest. Items without it get
+    zeros, the mean of the others. Directions without variance are left out.
     """
     known = modality.vectors[modality.present].astype(np.float64)
     if len(known) < 2:
-        return np.zeros((len(modality.present), 0), np.float32)
+        return np.zeros((len(modality.present), 0), np.float32), np.zeros(0, np.float32)
     centred = known - known.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T @ centred / len(known))
     kept = np.flatnonzero(variances > 1e-9 * max(variances[-1], 1e-12))[::-1][:count]
     components = np.zeros((len(modality.present), len(kept)), np.float32)
-    components[modality.present] = centred @ directions[:, kept] / np.sqrt(variances[kept])
-    return components
+    deviations = np.sqrt(variances[kept])
+    components[modality.present] = centred @ directions[:, kept] / deviations
+    return components, (deviations / deviations.max(initial=1e-12)).astype(np.float32)
+
+
+def _exposure(
+    corpus: Corpus, train: Interactions, treatment: FloatVector, config: DebiasConfig
+) -> tuple[BoolVector, str]:
+    if config.exposure_event is None:
+        return treatment > np.median(treatment), "popularity at the time above its median"
+    if config.exposure_event not in corpus.events:
+        raise DataError(
+            f"debias.exposure_event: no event {config.exposure_event!r}; the corpus has {', '.join(corpus.events)}"
+        )
+    return train.event == corpus.events.index(config.exposure_event), f"event {config.exposure_event!r}"
 
 
 def _past(train: Interactions) -> FloatMatrix:

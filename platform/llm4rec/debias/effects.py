@@ -1,35 +1,27 @@
-"""Effects of popularity and of high exposure on the outcome, by double machine learning (EconML).
+"""The effect of popularity on the outcome, by double machine learning (EconML).
 
 EconML is imported inside the functions that fit: it takes two seconds to import, and the training and serving
 processes that only read effects never need it.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from scipy.stats import t
+from sklearn.model_selection import GroupKFold
 
 from llm4rec.debias.covariates import Covariates
-from llm4rec.debias.weights import effective_sample_size
-from llm4rec.schema import FloatMatrix, FloatVector, IntVector
+from llm4rec.debias.nuisance import SmoothRegressor
+from llm4rec.errors import DataError
+from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
 
 Matrix = npt.NDArray[np.float64]
-BOOSTING: dict[str, Any] = {
-    "max_iter": 40,
-    "max_leaf_nodes": 15,
-    "learning_rate": 0.2,
-    "max_bins": 63,
-    "early_stopping": False,
-}
-OVERLAP_MARGIN = 0.05  # rows with a treatment propensity outside [0.05, 0.95] are left out (Crump et al. 2009)
-MIN_OVERLAP_SHARE = 0.1
 MAX_TREATMENT_R2 = 0.99
 ROWS_PER_COVARIATE = 3
-PLACEBO_ROWS = 30_000
+REPEATS = 3
+FOREST_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +33,7 @@ class EffectSample:
         treatment: shape (n,), popularity of the item at the time, standardised.
         modifiers: shape (n, P), what the effect may vary with; P may be 0.
         confounders: shape (n, Q), what else drives treatment and outcome.
+        exposed: shape (n,), whether the item was exposed.
         user: shape (n,), user codes.
         item: shape (n,), item codes, the clusters of the intervals.
     """
@@ -49,6 +42,7 @@ class EffectSample:
     treatment: FloatVector
     modifiers: FloatMatrix
     confounders: FloatMatrix
+    exposed: BoolVector
     user: IntVector
     item: IntVector
 
@@ -56,8 +50,8 @@ class EffectSample:
         """The given rows."""
         return EffectSample(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    def problem(self) -> str | None:
-        """Why no effect can be estimated from these rows, or None."""
+    def problem(self, folds: int) -> str | None:
+        """Why no effect can be estimated from these rows with so many folds, or None."""
         width = self.modifiers.shape[1] + self.confounders.shape[1]
         if np.ptp(self.outcome) == 0:
             return f"the outcome is constant ({self.outcome[0]:g}): no effect can be estimated, effects are null"
@@ -68,11 +62,38 @@ class EffectSample:
                 f"{len(self.outcome)} rows are too few to adjust for {width} covariates (at least "
                 f"{ROWS_PER_COVARIATE * width} needed; lower debias.components or give more data): effects are null"
             )
+        if (items := len(np.unique(self.item))) < 2 * folds:
+            return f"{items} items are too few for {folds} folds (at least {2 * folds} needed): effects are null"
         return None
 
 
+class PopularityModel(Protocol):
+    """An estimated effect theta(x) of popularity on the outcome.
+
+    Attributes:
+        estimator: EconML's name of it.
+        clusters: number of items.
+        scores: out-of-fold R2 of the nuisance models of outcome and treatment.
+    """
+
+    @property
+    def estimator(self) -> str: ...  # noqa: D102
+
+    @property
+    def clusters(self) -> int: ...  # noqa: D102
+
+    @property
+    def scores(self) -> dict[str, float]: ...  # noqa: D102
+
+    def effect(self, modifiers: FloatMatrix) -> FloatVector:
+        """theta(x) of each row, shape (rows,)."""
+
+    def average(self, modifiers: FloatMatrix) -> dict[str, Any]:
+        """Mean effect over rows with its 95 % interval."""
+
+
 @dataclass(frozen=True)
-class PopularityModel:
+class LinearModel:
     """The final stage of a LinearDML fit, outcome residual = treatment residual * theta(x), theta linear in x.
 
     Attributes:
@@ -86,6 +107,7 @@ class PopularityModel:
     covariance: Matrix
     clusters: int
     scores: dict[str, float]
+    estimator: str = "LinearDML"
 
     def effect(self, modifiers: FloatMatrix) -> FloatVector:
         """theta(x) of each row, shape (rows,)."""
@@ -96,7 +118,7 @@ class PopularityModel:
         mean = np.concatenate([[1.0], modifiers.mean(axis=0, dtype=np.float64)])
         error = float(np.sqrt(max(mean @ self.covariance @ mean, 0.0)))
         reach = float(t.ppf(0.975, max(self.clusters - 1, 1))) * error
-        return _estimate(float(mean @ self.coefficients), reach)
+        return with_interval(float(mean @ self.coefficients), reach)
 
 
 def effect_sample(covariates: Covariates, max_rows: int, rng: np.random.Generator) -> EffectSample:
@@ -111,34 +133,116 @@ def effect_sample(covariates: Covariates, max_rows: int, rng: np.random.Generato
         treatment=covariates.treatment[rows],
         modifiers=covariates.modifiers[train.user[rows]],
         confounders=confounders[:, np.ptp(confounders, axis=0) > 0],
+        exposed=covariates.exposed[rows],
         user=train.user[rows],
         item=train.item[rows],
     )
 
 
-def fit_popularity(sample: EffectSample, folds: int, seed: int) -> PopularityModel:
-    """LinearDML (Chernozhukov et al. 2018): gradient-boosted nuisances, cross-fitted, linear theta(x).
+@dataclass(frozen=True)
+class ForestModel:
+    """A causal forest on the residuals: theta(x) of any shape, its intervals from the forest.
 
-    EconML's own interval takes rows as independent. Popularity belongs to the item and whatever is unobserved
-    about an item moves all its rows, so the covariance here is the sandwich clustered by item on EconML's residuals.
+    Attributes:
+        forest: the fitted CausalForestDML.
+        clusters: number of items.
+        scores: out-of-fold R2 of the nuisance models of outcome and treatment.
     """
+
+    forest: Any
+    clusters: int
+    scores: dict[str, float]
+    estimator: str = "CausalForestDML"
+
+    def effect(self, modifiers: FloatMatrix) -> FloatVector:
+        """theta(x) of each row, shape (rows,)."""
+        return np.ravel(self.forest.const_marginal_effect(modifiers)).astype(np.float32)
+
+    def average(self, modifiers: FloatMatrix) -> dict[str, Any]:
+        """Mean effect over rows with its 95 % interval, which takes rows as independent."""
+        distinct, counts = np.unique(modifiers, axis=0, return_counts=True)  # rows of a user are alike
+        found = self.forest.const_marginal_effect_inference(distinct)
+        points, errors = np.ravel(found.point_estimate), np.ravel(found.stderr)
+        # What trees share moves all rows alike: the error of a mean is at most the mean of the errors.
+        reach = float(t.ppf(0.975, max(self.clusters - 1, 1)) * np.average(errors, weights=counts))
+        return with_interval(float(np.average(points, weights=counts)), reach)
+
+
+def fit_popularity(sample: EffectSample, folds: int, seed: int, model: str = "linear") -> PopularityModel:
+    """The effect of popularity on the outcome: theta(x) linear in x, or a causal forest.
+
+    Args:
+        sample: rows without a `problem`.
+        folds: of cross-fitting.
+        seed: of folds, nuisance models and forest.
+        model: linear or forest.
+    """
+    return fit_forest(sample, folds, seed) if model == "forest" else fit_linear(sample, folds, seed)
+
+
+def fit_forest(sample: EffectSample, folds: int, seed: int) -> ForestModel:
+    """CausalForestDML (Athey, Tibshirani and Wager 2019) with the nuisance models of `fit_linear`.
+
+    Raises:
+        DataError: no user differs from another, so that there is nothing to grow trees on.
+    """
+    from econml.dml import CausalForestDML
+
+    if not sample.modifiers.shape[1]:
+        raise DataError("debias.effect_model: forest needs users that differ in activity or attributes; use linear")
+    if len(sample.outcome) > FOREST_ROWS:
+        drawn = np.random.default_rng(seed).choice(len(sample.outcome), FOREST_ROWS, replace=False)
+        sample = sample.where(np.sort(drawn))
+    forest = CausalForestDML(
+        model_y=SmoothRegressor(),
+        model_t=SmoothRegressor(),
+        cv=GroupKFold(folds, shuffle=True, random_state=seed),
+        n_estimators=200,
+        min_samples_leaf=50,
+        max_samples=0.25,
+        random_state=seed,
+    )
+    forest.fit(sample.outcome, sample.treatment, X=sample.modifiers, W=sample.confounders, groups=sample.item)
+    return ForestModel(forest, len(np.unique(sample.item)), _scores(forest))
+
+
+def fit_linear(sample: EffectSample, folds: int, seed: int) -> LinearModel:
+    """LinearDML (Chernozhukov et al. 2018): nuisances cross-fitted over items, linear theta(x).
+
+    Repeated over several cuts of the items into folds; the estimate is the mean, and what differs between cuts adds to
+    its variance (the same, section 3.4). EconML's own interval takes rows as independent. Popularity belongs to the
+    item and whatever is unobserved about an item moves all its rows, so the covariance here is the sandwich clustered
+    by item on EconML's residuals.
+    """
+    fits = [_fit_once(sample, folds, seed + 1000 * repeat) for repeat in range(REPEATS)]
+    coefficients = np.mean([fit.coefficients for fit in fits], axis=0)
+    apart = [np.outer(*2 * [fit.coefficients - coefficients]) for fit in fits]
+    covariance = np.mean([fit.covariance + spread for fit, spread in zip(fits, apart, strict=True)], axis=0)
+    scores = {name: float(np.mean([fit.scores[name] for fit in fits])) for name in fits[0].scores}
+    return LinearModel(coefficients, covariance, fits[0].clusters, scores)
+
+
+def _fit_once(sample: EffectSample, folds: int, seed: int) -> LinearModel:
     from econml.dml import LinearDML
 
-    outcome_model = HistGradientBoostingRegressor(**BOOSTING, random_state=seed)
-    treatment_model = HistGradientBoostingRegressor(**BOOSTING, random_state=seed)
-    dml = LinearDML(model_y=outcome_model, model_t=treatment_model, cv=folds, random_state=seed)
+    cut = GroupKFold(folds, shuffle=True, random_state=seed)
+    dml = LinearDML(model_y=SmoothRegressor(), model_t=SmoothRegressor(), cv=cut, random_state=seed)
     x = sample.modifiers if sample.modifiers.shape[1] else None
-    dml.fit(sample.outcome, sample.treatment, X=x, W=sample.confounders, cache_values=True, inference=None)
-    outcome_residual, treatment_residual, _, _ = dml.residuals_  # KFold covers every row, so in the order given
+    rows = {"X": x, "W": sample.confounders, "groups": sample.item}
+    dml.fit(sample.outcome, sample.treatment, **rows, cache_values=True, inference=None)
+    outcome_residual, treatment_residual, _, _ = dml.residuals_  # folds cover every row, so in the order given
     slopes = np.ravel(dml.coef_) if x is not None else np.empty(0)
     coefficients = np.concatenate([np.ravel(dml.intercept_), slopes])
     design = treatment_residual.reshape(-1, 1) * np.column_stack([np.ones(len(sample.outcome)), sample.modifiers])
     covariance = clustered_covariance(design, outcome_residual.ravel() - design @ coefficients, sample.item)
-    scores = {
+    return LinearModel(coefficients, covariance, len(np.unique(sample.item)), _scores(dml))
+
+
+def _scores(dml: Any) -> dict[str, float]:
+    return {
         "outcome_r2": float(np.mean(dml.nuisance_scores_y)),
         "treatment_r2": float(np.mean(dml.nuisance_scores_t)),
     }
-    return PopularityModel(coefficients, covariance, len(np.unique(sample.item)), scores)
 
 
 def clustered_covariance(design: Matrix, residual: Matrix, cluster: npt.NDArray[np.integer]) -> Matrix:
@@ -165,94 +269,9 @@ def naive_slope(sample: EffectSample) -> dict[str, Any]:
     fitted, *_ = np.linalg.lstsq(design, outcome, rcond=None)
     covariance = clustered_covariance(design, outcome - design @ fitted, sample.item)
     degrees = max(len(np.unique(sample.item)) - 1, 1)
-    return _estimate(float(fitted[1]), float(t.ppf(0.975, degrees) * np.sqrt(covariance[1, 1])))
+    return with_interval(float(fitted[1]), float(t.ppf(0.975, degrees) * np.sqrt(covariance[1, 1])))
 
 
-def placebo(sample: EffectSample, folds: int, seed: int) -> dict[str, Any]:
-    """The same estimator on a permuted treatment, which has no effect: its interval should cover 0.
-
-    At most 30,000 rows are used, enough to find a broken estimator in a quarter of the time.
-    """
-    rng = np.random.default_rng(seed)
-    if len(sample.outcome) > PLACEBO_ROWS:
-        sample = sample.where(np.sort(rng.choice(len(sample.outcome), PLACEBO_ROWS, replace=False)))
-    fake = replace(sample, treatment=rng.permutation(sample.treatment))
-    estimate = fit_popularity(fake, folds, seed).average(sample.modifiers)
-    low, high = estimate["ci95"]
-    return {**estimate, "covers_zero": bool(low <= 0 <= high)}
-
-
-def exposure_effect(sample: EffectSample, folds: int, seed: int) -> tuple[dict[str, Any] | None, list[str]]:
-    """Average effect of high exposure (popularity at the time above its median), by LinearDRLearner.
-
-    Estimated on the rows where either treatment was possible. Returns the summary, None where the log allows no
-    estimate, and warnings. The interval is robust to unequal variances and takes rows as independent.
-    """
-    high = sample.treatment > np.median(sample.treatment)
-    if min(high.sum(), (~high).sum()) < 10 * folds:
-        return None, ["too few interactions above or below median popularity: the exposure effect is null"]
-    controls = np.hstack([sample.modifiers, sample.confounders])
-    propensity = _treatment_propensity(controls, high, folds, seed)
-    kept = (propensity >= OVERLAP_MARGIN) & (propensity <= 1 - OVERLAP_MARGIN)
-    overlap = _overlap(propensity, high, kept)
-    if kept.mean() < MIN_OVERLAP_SHARE or min(high[kept].sum(), (~high)[kept].sum()) < 10 * folds:
-        return None, [
-            f"no overlap: only {kept.mean():.1%} of the interactions could have had either exposure (propensity in "
-            f"[{OVERLAP_MARGIN}, {1 - OVERLAP_MARGIN}]): the exposure effect is null"
-        ]
-    effect = _doubly_robust(sample.outcome[kept], high[kept], controls[kept], folds, seed)
-    naive = _difference_in_means(sample.outcome, high)
-    summary = {"estimator": "LinearDRLearner", "treatment": "popularity at the time above its median", **effect}
-    return {**summary, "rows": int(kept.sum()), "naive": naive, "overlap": overlap}, []
-
-
-def _doubly_robust(
-    outcome: FloatVector, high: npt.NDArray[np.bool_], controls: FloatMatrix, folds: int, seed: int
-) -> dict[str, Any]:
-    from econml.dr import LinearDRLearner
-
-    learner = LinearDRLearner(
-        model_propensity=HistGradientBoostingClassifier(**BOOSTING, random_state=seed),
-        model_regression=HistGradientBoostingRegressor(**BOOSTING, random_state=seed),
-        min_propensity=OVERLAP_MARGIN,
-        cv=folds,
-        random_state=seed,
-    )
-    learner.fit(outcome, high.astype(int), X=None, W=controls)
-    inference = learner.ate_inference()
-    low, upper = inference.conf_int_mean(alpha=0.05)
-    return {
-        "effect": float(np.squeeze(inference.mean_point)),
-        "ci95": [float(np.squeeze(low)), float(np.squeeze(upper))],
-    }
-
-
-def _treatment_propensity(
-    controls: FloatMatrix, high: npt.NDArray[np.bool_], folds: int, seed: int
-) -> npt.NDArray[np.float64]:
-    """P(high exposure | controls), each row predicted by a model that has not seen it."""
-    model = HistGradientBoostingClassifier(**BOOSTING, random_state=seed)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return cross_val_predict(model, controls, high, cv=splitter, method="predict_proba")[:, 1]
-
-
-def _overlap(
-    propensity: npt.NDArray[np.float64], high: npt.NDArray[np.bool_], kept: npt.NDArray[np.bool_]
-) -> dict[str, float]:
-    safe = np.clip(propensity, OVERLAP_MARGIN, 1 - OVERLAP_MARGIN)
-    weight = np.where(high, 1 / safe, 1 / (1 - safe))
-    return {
-        "share": float(kept.mean()),
-        "ess_share_high": effective_sample_size(weight[high]) / int(high.sum()),
-        "ess_share_low": effective_sample_size(weight[~high]) / int((~high).sum()),
-    }
-
-
-def _difference_in_means(outcome: FloatVector, high: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    one, zero = outcome[high].astype(np.float64), outcome[~high].astype(np.float64)
-    error = np.sqrt(one.var(ddof=1) / len(one) + zero.var(ddof=1) / len(zero))
-    return _estimate(float(one.mean() - zero.mean()), float(norm.ppf(0.975) * error))
-
-
-def _estimate(effect: float, reach: float) -> dict[str, Any]:
+def with_interval(effect: float, reach: float) -> dict[str, Any]:
+    """An estimate and how far its 95 % interval reaches on both sides, ready for JSON."""
     return {"effect": effect, "ci95": [effect - reach, effect + reach]}

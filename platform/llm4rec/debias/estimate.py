@@ -15,13 +15,13 @@ from llm4rec.debias.effects import (
     EffectSample,
     PopularityModel,
     effect_sample,
-    exposure_effect,
     fit_popularity,
     naive_slope,
-    placebo,
 )
+from llm4rec.debias.exposure import exposure_effect
 from llm4rec.debias.outcome import OutcomeModel, fit_outcome
 from llm4rec.debias.propensity import Propensities, fit_propensities
+from llm4rec.debias.refute import refute
 from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, training_weights
 from llm4rec.schema import ITEM_ID, TRAIN, USER_ID, Corpus, Features, FloatMatrix, FloatVector
 
@@ -124,37 +124,47 @@ def _effects(
     covariates: Covariates, sample: EffectSample, config: DebiasConfig, seed: int
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None, FloatVector, list[str]]:
     nothing = np.zeros(len(covariates.activity), np.float32)
-    problem = sample.problem()
+    problem = sample.problem(config.folds)
     if problem:
         return None, None, nothing, [problem]
     exposure, warnings = exposure_effect(sample, config.folds, seed)
-    model = fit_popularity(sample, config.folds, seed)
+    if exposure is not None:
+        exposure = {"treatment": covariates.exposure, **exposure}
+    model = fit_popularity(sample, config.folds, seed, config.effect_model)
     if model.scores["treatment_r2"] > MAX_TREATMENT_R2:
         warnings.append(
             f"no overlap: the covariates determine popularity (R2 {model.scores['treatment_r2']:.3f}): "
             "the popularity effect is null"
         )
         return None, exposure, nothing, warnings
-    refutation = placebo(sample, config.folds, seed)
-    if not refutation["covers_zero"]:
-        low, high = refutation["ci95"]
-        warnings.append(
-            f"placebo refutation: the interval of a permuted treatment, {low:.4f} to {high:.4f}, leaves out 0; "
-            "chance alone does this in about one run of twenty, another seed tells"
-        )
+    refutations = refute(sample, config.folds, seed)
+    warnings += [_failed(name, found) for name, found in refutations.items() if found.get("passed") is False]
     if model.clusters < 20:
         warnings.append(f"only {model.clusters} items have train interactions: intervals are rough")
     popularity = {
-        "estimator": "LinearDML",
+        "estimator": model.estimator,
         "treatment": "log popularity of the item at the time of the interaction, standardised",
         **model.average(sample.modifiers),
         "naive": naive_slope(sample),
         "by_group": _by_group(model, sample, covariates.attributes),
-        "placebo": refutation,
+        "refutations": refutations,
         "nuisance": model.scores,
     }
     user_effect = model.effect(covariates.modifiers)
     return popularity, exposure, user_effect, warnings
+
+
+def _failed(name: str, found: dict[str, Any]) -> str:
+    low, high = found["ci95"]
+    what = {
+        "placebo": "the interval of a permuted treatment leaves out 0",
+        "random_common_cause": "with a confounder of pure noise the effect leaves its interval",
+        "subset": "the interval on half of the items leaves out the effect on all",
+    }[name]
+    return (
+        f"refutation {name}: {what} (effect {found['effect']:.4f}, interval {low:.4f} to {high:.4f}); "
+        "chance alone does this in about one run of twenty, another seed tells"
+    )
 
 
 def _by_group(

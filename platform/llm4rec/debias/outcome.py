@@ -21,7 +21,7 @@ from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
 
 MAX_ROWS = 50_000
 INVERSE_PENALTIES = (0.3, 1.0, 3.0)
-FEATURE_SCALES = (0.1, 0.2, 0.5)
+FEATURE_SCALES = (0.1, 0.2, 0.5, 1.0)
 """Of known features beside the indicators of users and items: the smaller, the stronger their penalty."""
 
 
@@ -97,7 +97,7 @@ class _Log:
         """Indicators of user and item, and known features times `scale`, shape (n, U + I + P + Q + P Q)."""
         user, item = (codes[self.rows] for codes in (self.covariates.train.user, self.covariates.train.item))
         known_user = sparse.csr_array(scale * self.covariates.users[user])
-        known_item = sparse.csr_array(scale * self.covariates.items[item])
+        known_item = sparse.csr_array(scale * _content(self.covariates)[item])
         columns = known_user.tocsc()
         products = [
             known_item.multiply(columns[:, [place]].toarray() / scale).tocsr() for place in range(columns.shape[1])
@@ -115,6 +115,11 @@ class _Log:
             model = _fit(design[fitted], self.good[fitted], self.weight[fitted], penalty)
             predicted[held] = model.predict_proba(design[held])[:, 1]
         return float(log_loss(self.good, predicted, sample_weight=self.weight, labels=[False, True]))
+
+
+def _content(covariates: Covariates) -> FloatMatrix:
+    """Components of the items with their own spread: minor ones are not blown up, so the penalty falls on them."""
+    return covariates.items * covariates.spread
 
 
 def _indicators(codes: IntVector, width: int) -> sparse.csr_array:
@@ -137,8 +142,9 @@ def _tables(
     ends = np.cumsum([num_users, num_items, num_known, num_components])
     user_term, item_term, user_slope, item_slope, products = np.split(fitted.coef_[0], ends)
     user_own = user_term + scale * covariates.users @ user_slope + fitted.intercept_[0]
-    item_own = item_term + scale * covariates.items @ item_slope
-    slopes = scale * covariates.items @ products.reshape(num_known, num_components).T
+    content = _content(covariates)
+    item_own = item_term + scale * content @ item_slope
+    slopes = scale * content @ products.reshape(num_known, num_components).T
     users = np.column_stack([user_own, np.ones(num_users), covariates.users])
     items = np.column_stack([np.ones(num_items), item_own, slopes])
     return OutcomeModel(users.astype(np.float32), items.astype(np.float32), threshold, loss)

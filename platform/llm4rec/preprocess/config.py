@@ -154,13 +154,38 @@ class MovieLensConfig(StrictModel):
     genome was computed from all tags and reviews of its day; false for a strict temporal evaluation."""
 
 
+class SyntheticConfig(StrictModel):
+    """A world to try things on, whose causal effects are known; see docs/concepts/causal.md."""
+
+    users: int = Field(default=500, ge=10)
+    """Users, about half of them women."""
+    items: int = Field(default=200, ge=20)
+    """Items of six kinds."""
+    interactions: int = Field(default=40, ge=5)
+    """Interactions of each user."""
+    popularity_effect: float = 0.2
+    """What one unit of log popularity adds to a man's rating."""
+    women_more: float = 0.2
+    """What it adds to a woman's beyond that."""
+    prominence_effect: float = 0.3
+    """What being shown prominently adds to a rating."""
+    seed: int = Field(default=0, ge=0)
+    """Of everything random."""
+
+    @model_validator(mode="after")
+    def _something_is_left_to_show(self) -> "SyntheticConfig":
+        if self.interactions >= self.items:
+            raise ValueError(f"interactions {self.interactions} must stay below items {self.items}")
+        return self
+
+
 class SourceConfig(StrictModel):
     """Where the raw files are and how to read them."""
 
-    format: Literal["movielens", "amazon-2023", "yelp", "tabular"] = "movielens"
+    format: Literal["movielens", "amazon-2023", "yelp", "tabular", "synthetic"] = "movielens"
     """movielens: the layout (RecBole atomic, ml-100k, ml-1m, ml-10m, ml-latest/20m/25m/32m) is recognised from the
     files. amazon-2023: Amazon Reviews 2023, one or more categories. yelp: the Yelp Open Dataset. tabular: a team's own
-    files."""
+    files. synthetic: a made-up world with known causal effects, written to `path` if nothing is there."""
     path: str = Field(min_length=1)
     """Folder of the source: a local path, s3:// or gs://."""
     images: str | None = None
@@ -172,6 +197,8 @@ class SourceConfig(StrictModel):
     """Settings that only format movielens has."""
     tabular: TabularConfig | None = None
     """Column mapping; required by, and only allowed with, format tabular."""
+    synthetic: SyntheticConfig | None = None
+    """Size and effects of a synthetic world."""
 
     @field_validator("images", "audio")
     @classmethod
@@ -184,7 +211,7 @@ class SourceConfig(StrictModel):
     def _mapping_goes_with_format(self) -> "SourceConfig":
         if self.format == "tabular" and self.tabular is None:
             raise ValueError("format 'tabular' needs a 'tabular' section that names the files and their columns")
-        for name in ("movielens", "tabular"):
+        for name in ("movielens", "tabular", "synthetic"):
             if self.format != name and getattr(self, name) is not None:
                 raise ValueError(f"a {name!r} section needs format {name!r}, got format {self.format!r}")
         return self

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from llm4rec.preprocess.config import MovieLensConfig, SourceConfig
+from llm4rec.preprocess.config import MovieLensConfig, SourceConfig, SyntheticConfig
 from llm4rec.preprocess.folder import Folder
 from llm4rec.preprocess.sources.amazon import find_amazon
 from llm4rec.preprocess.sources.layout import CatalogueFile, DetailFile, Layout, LogFile
 from llm4rec.preprocess.sources.movielens import find_movielens
+from llm4rec.preprocess.sources.synthetic import find_synthetic
 from llm4rec.preprocess.sources.tabular import find_tabular
 from llm4rec.preprocess.sources.yelp import find_yelp
 
@@ -24,6 +25,8 @@ def find_layout(source: SourceConfig) -> Layout:
 
 
 def _find(source: SourceConfig) -> Layout:
+    if source.format == "synthetic":
+        return find_synthetic(source.path, source.synthetic or SyntheticConfig())
     folder = Folder(source.path)
     if source.tabular is not None:
         return find_tabular(folder, source.tabular)
