@@ -13,10 +13,13 @@ deviations.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -320,18 +323,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "coat")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="other settings of our row")
+    parser.add_argument("--parallel", type=int, default=os.cpu_count(), help="runs at once, one thread each")
     parser.add_argument("--tune", action="store_true", help="show validation figures only")
     parser.add_argument("--only", nargs="+", help="some rows of the table; writes nothing")
     options = parser.parse_args(argv)
-    torch.set_num_threads(1)
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # before the processes start
     started = time.monotonic()
     overrides = [f"source.path={options.work}", *options.set]
     config = load_run(HOME / "benchmarks" / "configs" / "coat.yaml", overrides, HOME)
+    read(options, config, 0)  # prepares the run that all processes read
     table: dict[str, list[Scores]] = {}
     for name in [*METHODS, "outcome_model", "llm4rec"]:
         if options.only and name not in options.only:
             continue
-        table[name] = [scored(name, options, config, seed) for seed in range(options.seeds)]
+        with ProcessPoolExecutor(options.parallel, mp_context=get_context("spawn")) as pool:
+            runs = [pool.submit(scored, name, options, config, seed) for seed in range(options.seeds)]
+            table[name] = [run.result() for run in runs]
         means = {key: round(float(np.mean([row[key] for row in table[name]])), 4) for key in table[name][0]}
         print(name, means, flush=True)
     if not options.tune and not options.only:
@@ -340,6 +347,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def scored(name: str, options: argparse.Namespace, config: RunConfig, seed: int) -> Scores:
     """Figures of one run: settings and epochs by the held-out part, then trained on all and asked once."""
+    torch.set_num_threads(1)
     coat = read(options, config, seed)
     tried = []
     for decay in WEIGHT_DECAYS if name in METHODS else (None,):

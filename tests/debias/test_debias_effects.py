@@ -78,7 +78,7 @@ def test_no_modifiers_give_one_effect():
 
 
 def test_placebo_finds_nothing():
-    assert placebo(sample_with(), folds=3, seed=0)["passed"]
+    assert placebo(sample_with(), {}, folds=3, seed=0)["passed"]
 
 
 def test_noise_and_halves_leave_a_true_effect_alone():

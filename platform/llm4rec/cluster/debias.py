@@ -1,4 +1,7 @@
-"""The debias stage: effects, propensities and weights, estimated in a Ray task."""
+"""The debias stage: effects, propensities and weights, estimated in Ray tasks, one for each independent fit."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import ray
 
@@ -16,8 +19,8 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     def build(writer: ArtifactWriter) -> None:
         corpus = Corpus.read(corpus_artifact, config.run.split)
         features = read_features(features_artifact, corpus.item_ids)
-        remote = ray.remote(estimate).options(num_cpus=1)
-        write_effects(writer, corpus, ray.get(remote.remote(corpus, features, config.debias, config.run.seed)))
+        remote: Any = ray.remote(estimate).options(num_cpus=1)
+        write_effects(writer, corpus, ray.get(remote.remote(corpus, features, config.debias, config.run.seed, each)))
 
     return run_stage(
         store,
@@ -27,3 +30,10 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         seed=config.run.seed,
         build=build,
     )
+
+
+def each(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """A Ray task for each call; an argument that several calls share is stored once."""
+    stored = {id(value): ray.put(value) for call in calls for value in call}
+    task = ray.remote(function).options(num_cpus=1)
+    return list(ray.get([task.remote(*(stored[id(value)] for value in call)) for call in calls]))

@@ -4,6 +4,7 @@ EconML is imported inside the functions that fit: it takes two seconds to import
 processes that only read effects never need it.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -65,6 +66,15 @@ class EffectSample:
         if (items := len(np.unique(self.item))) < 2 * folds:
             return f"{items} items are too few for {folds} folds (at least {2 * folds} needed): effects are null"
         return None
+
+
+Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
+"""Calls a function with each tuple of arguments, in any order, and returns the answers in the order given."""
+
+
+def here(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """One call after the other, in this process."""
+    return [function(*call) for call in calls]
 
 
 class PopularityModel(Protocol):
@@ -168,7 +178,9 @@ class ForestModel:
         return with_interval(float(np.average(points, weights=counts)), reach)
 
 
-def fit_popularity(sample: EffectSample, folds: int, seed: int, model: str = "linear") -> PopularityModel:
+def fit_popularity(
+    sample: EffectSample, folds: int, seed: int, model: str = "linear", each: Each = here
+) -> PopularityModel:
     """The effect of popularity on the outcome: theta(x) linear in x, or a causal forest.
 
     Args:
@@ -176,8 +188,9 @@ def fit_popularity(sample: EffectSample, folds: int, seed: int, model: str = "li
         folds: of cross-fitting.
         seed: of folds, nuisance models and forest.
         model: linear or forest.
+        each: runs independent fits.
     """
-    return fit_forest(sample, folds, seed) if model == "forest" else fit_linear(sample, folds, seed)
+    return fit_forest(sample, folds, seed) if model == "forest" else fit_linear(sample, folds, seed, each)
 
 
 def fit_forest(sample: EffectSample, folds: int, seed: int) -> ForestModel:
@@ -206,7 +219,7 @@ def fit_forest(sample: EffectSample, folds: int, seed: int) -> ForestModel:
     return ForestModel(forest, len(np.unique(sample.item)), _scores(forest))
 
 
-def fit_linear(sample: EffectSample, folds: int, seed: int) -> LinearModel:
+def fit_linear(sample: EffectSample, folds: int, seed: int, each: Each = here) -> LinearModel:
     """LinearDML (Chernozhukov et al. 2018): nuisances cross-fitted over items, linear theta(x).
 
     Repeated over several cuts of the items into folds; the estimate is the mean, and what differs between cuts adds to
@@ -214,7 +227,7 @@ def fit_linear(sample: EffectSample, folds: int, seed: int) -> LinearModel:
     item and whatever is unobserved about an item moves all its rows, so the covariance here is the sandwich clustered
     by item on EconML's residuals.
     """
-    fits = [_fit_once(sample, folds, seed + 1000 * repeat) for repeat in range(REPEATS)]
+    fits = each(_fit_once, [(sample, folds, seed + 1000 * repeat) for repeat in range(REPEATS)])
     coefficients = np.mean([fit.coefficients for fit in fits], axis=0)
     apart = [np.outer(*2 * [fit.coefficients - coefficients]) for fit in fits]
     covariance = np.mean([fit.covariance + spread for fit, spread in zip(fits, apart, strict=True)], axis=0)

@@ -12,10 +12,12 @@ from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates, build_covariates
 from llm4rec.debias.effects import (
     MAX_TREATMENT_R2,
+    Each,
     EffectSample,
     PopularityModel,
     effect_sample,
     fit_popularity,
+    here,
     naive_slope,
 )
 from llm4rec.debias.exposure import exposure_effect
@@ -48,11 +50,18 @@ class Effects:
     outcome: OutcomeModel | None = None
 
 
-def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int) -> Effects:
+def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int, each: Each = here) -> Effects:
     """Estimate propensities, weights and causal effects on the train split. Equal inputs give equal results.
 
     A log that cannot answer a question (constant outcome, no overlap, one group, too few rows) gives null for
     that answer and a sentence in `summary["warnings"]`.
+
+    Args:
+        corpus: whose train split is looked at.
+        features: of its items.
+        config: what to estimate, and how.
+        seed: of everything random.
+        each: runs independent fits, here or elsewhere.
 
     Raises:
         DataError: the corpus has no train interactions, values are not finite, the features belong to another
@@ -68,7 +77,7 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
         propensities.warnings.append(outcome)
         outcome = None
     sample = effect_sample(covariates, config.max_rows, np.random.default_rng(seed))
-    popularity, exposure, user_effect, warnings = _effects(covariates, sample, config, seed)
+    popularity, exposure, user_effect, warnings = _effects(covariates, sample, config, seed, each)
     summary = {
         "outcome": "value",
         "rows": len(sample.outcome),
@@ -121,23 +130,23 @@ def read_effects(artifact: Artifact) -> Effects:
 
 
 def _effects(
-    covariates: Covariates, sample: EffectSample, config: DebiasConfig, seed: int
+    covariates: Covariates, sample: EffectSample, config: DebiasConfig, seed: int, each: Each
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None, FloatVector, list[str]]:
     nothing = np.zeros(len(covariates.activity), np.float32)
     problem = sample.problem(config.folds)
     if problem:
         return None, None, nothing, [problem]
-    exposure, warnings = exposure_effect(sample, config.folds, seed)
+    [(exposure, warnings)] = each(exposure_effect, [(sample, config.folds, seed)])
     if exposure is not None:
         exposure = {"treatment": covariates.exposure, **exposure}
-    model = fit_popularity(sample, config.folds, seed, config.effect_model)
+    model = fit_popularity(sample, config.folds, seed, config.effect_model, each)
     if model.scores["treatment_r2"] > MAX_TREATMENT_R2:
         warnings.append(
             f"no overlap: the covariates determine popularity (R2 {model.scores['treatment_r2']:.3f}): "
             "the popularity effect is null"
         )
         return None, exposure, nothing, warnings
-    refutations = refute(sample, config.folds, seed)
+    refutations = refute(sample, config.folds, seed, each)
     warnings += [_failed(name, found) for name, found in refutations.items() if found.get("passed") is False]
     if model.clusters < 20:
         warnings.append(f"only {model.clusters} items have train interactions: intervals are rough")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -30,6 +30,9 @@ MAX_PAIRED_COLUMNS = 24
 """With more columns, products of two different ones are left out."""
 CHOOSING_ROWS = 20_000
 PENALTY = 10.0
+SCALING_ROWS = 50_000
+"""Every so many-th row fixes means and deviations of the columns."""
+CHUNK_ROWS = 50_000
 
 
 class SmoothRegressor(RegressorMixin, BaseEstimator):
@@ -41,13 +44,28 @@ class SmoothRegressor(RegressorMixin, BaseEstimator):
     """
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Fit to rows x, shape (n, columns), and y, shape (n,)."""
-        self.model_ = make_pipeline(_expansion(x.shape[1]), Ridge(PENALTY)).fit(x, np.ravel(y))
+        """Fit to rows x, shape (n, columns), and y, shape (n,), by the normal equations, some rows at a time."""
+        target = np.ravel(y).astype(np.float64)
+        self.expansion_ = _expansion(x.shape[1]).fit(x[:: -(-len(x) // SCALING_ROWS)])
+        self.intercept_ = float(target.mean())
+        gram, product, total = 0.0, 0.0, 0.0
+        for rows in self._chunks(x):
+            wide = self.expansion_.transform(x[rows]).astype(np.float64)
+            gram, product = gram + wide.T @ wide, product + wide.T @ (target[rows] - self.intercept_)
+            total = total + wide.sum(axis=0)
+        self.mean_ = total / len(x)
+        centred = gram - len(x) * np.outer(self.mean_, self.mean_)
+        self.coef_ = np.linalg.solve(centred + PENALTY * np.eye(len(centred)), product)
         return self
 
     def predict(self, x: Matrix) -> Matrix:
         """Predictions, shape (n,)."""
-        return self.model_.predict(x)
+        parts = [(self.expansion_.transform(x[rows]) - self.mean_) @ self.coef_ for rows in self._chunks(x)]
+        return self.intercept_ + np.concatenate(parts)
+
+    @staticmethod
+    def _chunks(x: Matrix) -> list[slice]:
+        return [slice(start, start + CHUNK_ROWS) for start in range(0, len(x), CHUNK_ROWS)]
 
 
 class SmoothClassifier(ClassifierMixin, BaseEstimator):

@@ -3,37 +3,49 @@
 At most 30,000 rows are used, enough to find a broken estimator in a quarter of the time.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import t
 
-from llm4rec.debias.effects import EffectSample, fit_linear
+from llm4rec.debias.effects import Each, EffectSample, fit_linear, here
 
 MAX_ROWS = 30_000
 
 
-def refute(sample: EffectSample, folds: int, seed: int) -> dict[str, Any]:
-    """Every refutation of the linear effect of popularity, each with `passed` and what it found."""
+def refute(sample: EffectSample, folds: int, seed: int, each: Each = here) -> dict[str, Any]:
+    """Every refutation of the linear effect of popularity, each with `passed` and what it found.
+
+    Args:
+        sample: rows without a `problem`.
+        folds: of cross-fitting.
+        seed: of what is drawn.
+        each: runs independent fits.
+    """
     rng = np.random.default_rng(seed)
     if len(sample.outcome) > MAX_ROWS:
         sample = sample.where(np.sort(rng.choice(len(sample.outcome), MAX_ROWS, replace=False)))
     estimate = fit_linear(sample, folds, seed).average(sample.modifiers)
+    call = (sample, estimate, folds, seed)
+    attempts = each(_attempt, [(placebo, *call), (random_common_cause, *call), (subset, *call)])
     return {
-        "placebo": placebo(sample, folds, seed),
-        "random_common_cause": random_common_cause(sample, estimate, folds, seed),
-        "subset": subset(sample, estimate, folds, seed),
+        **dict(zip(("placebo", "random_common_cause", "subset"), attempts, strict=True)),
         "unmeasured_confounder": unmeasured_confounder(estimate, len(np.unique(sample.item))),
     }
 
 
-def placebo(sample: EffectSample, folds: int, seed: int) -> dict[str, Any]:
+def _attempt(attempt: Callable[..., dict[str, Any]], *call: Any) -> dict[str, Any]:
+    return attempt(*call)
+
+
+def placebo(sample: EffectSample, estimate: dict[str, Any], folds: int, seed: int) -> dict[str, Any]:
     """The same estimator on a permuted treatment, which has no effect: its interval should cover 0."""
     fake = replace(sample, treatment=np.random.default_rng(seed).permutation(sample.treatment))
-    estimate = fit_linear(fake, folds, seed).average(sample.modifiers)
-    low, high = estimate["ci95"]
-    return {**estimate, "passed": bool(low <= 0 <= high)}
+    nothing = fit_linear(fake, folds, seed).average(sample.modifiers)
+    low, high = nothing["ci95"]
+    return {**nothing, "passed": bool(low <= 0 <= high)}
 
 
 def random_common_cause(sample: EffectSample, estimate: dict[str, Any], folds: int, seed: int) -> dict[str, Any]:
