@@ -13,7 +13,7 @@ from llm4rec.debias.effects import (
     fit_popularity,
     naive_slope,
 )
-from llm4rec.debias.exposure import exposure_effect
+from llm4rec.debias.exposure import balance, exposure_effect
 from llm4rec.debias.refute import placebo, random_common_cause, refute, subset, unmeasured_confounder
 from tests.debias.synthetic_log import World, build_world
 
@@ -172,3 +172,22 @@ def test_repeating_rows_inside_clusters_adds_no_certainty():
 def test_problems_are_named(changes, problem):
     assert re.search(problem, sample_with(**changes).problem(3))
     assert sample_with().problem(3) is None
+
+
+def test_balance_by_hand():
+    """Exposed rows have x = 1, 3 with propensity 1/2, 1/4; the others x = 0, 2 with 1/2, 1/4."""
+    x = np.array([[1.0], [3.0], [0.0], [2.0]], np.float32)
+    high, nothing, codes = np.array([True, True, False, False]), np.empty((4, 0), np.float32), np.arange(4)
+    sample = EffectSample(x[:, 0], x[:, 0], nothing, x, high, codes, codes, ("x",))
+    # raw: means 2 and 1, both variances 1; weighted: (1 * 2 + 3 * 4) / 6 and (0 * 2 + 2 * 4/3) / (10/3)
+    expected = {"covariate": "x", "raw": 1.0, "weighted": 14 / 6 - 0.8}
+    [found] = balance(sample, np.array([0.5, 0.25, 0.5, 0.25]))
+    assert found == pytest.approx(expected)
+
+
+def test_every_covariate_has_a_name():
+    covariates = build_covariates(build_world(0).corpus, build_world(0).features, DebiasConfig())
+    sample = effect_sample(covariates, 1000, np.random.default_rng(0))
+    assert len(sample.names) == sample.modifiers.shape[1] + sample.confounders.shape[1]
+    assert {"gender M", "item's mean so far", "calendar", "categories 1"} <= set(sample.names)
+    assert sample.where(np.arange(5)).names == sample.names

@@ -74,3 +74,8 @@ def test_equal_groups_have_no_gap():
 def test_slice_means():
     sliced = metrics.slice_means(np.array([1, 0, 0.5], np.float32), np.array(["x", "x", "y"]))
     assert sliced == {"x": {"mean": 0.5, "users": 2}, "y": {"mean": 0.5, "users": 1}}
+
+
+def test_tail_share_by_hand():
+    slates, popular = np.array([[0, 1, 2], [2, 3, -1]], np.int32), np.array([True, False, False, True])
+    np.testing.assert_allclose(metrics.tail_share(slates, popular), [2 / 3, 1 / 2])

@@ -25,6 +25,15 @@ FUSION = {
         }
     }
 }
+CAUSAL = {
+    "warnings": ["the <u>log</u> is short"],
+    "popularity_effect": {"by_group": {"gender": [{"group": "<F>", "effect": 0.1, "ci95": [0.0, 0.2]}]}},
+    "exposure_effect": {
+        "treatment": "event 'top'",
+        "overlap": {"share": 0.8, "histogram": {"edges": [0, 0.5, 1], "exposed": [0.2, 0.8], "others": [0.7, 0.3]}},
+        "balance": [{"covariate": "<i>age</i>", "raw": 0.4, "weighted": 0.02}],
+    },
+}
 GROUPS = {"gender": np.array(["F", "M"])}
 VOID = {"meta", "path", "use", "br", "img", "link", "rect", "circle", "line"}
 
@@ -107,6 +116,7 @@ def full_extras(results) -> ReportExtras:
         learning_curve=[{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "ndcg@3": 0.1}],
         popularity_slices=sliced,
         group_slices={"gender": sliced},
+        causal=CAUSAL,
         effects={"exposure of $5 <b>items</b>": {"effect": 0.25, "ci95": [0.125, 0.375]}},
         slates=[
             ExampleSlate("u<0>", ["Alpha"], [("Beta & <script>alert(1)</script>", "You had Alpha."), ("Gamma", "")])
@@ -144,7 +154,9 @@ def test_page_shows_every_section(page, metrics):
         assert text in page
     for text in ("1,234", "0.750", "88 %", "&ndash;"):
         assert text in page
-    assert page.count("<svg") == 6
+    for text in ("event &#39;top&#39;", "the &lt;u&gt;log&lt;/u&gt; is short", "80 %"):
+        assert text in page
+    assert page.count("<svg") == 10
     balance = Balance()
     balance.feed(page)
     assert balance.open == []
@@ -169,6 +181,18 @@ def test_sections_without_data_are_left_out(metrics):
 
 def test_same_input_same_page(page, metrics, results):
     assert render_html(metrics, full_extras(results)) == page
+
+
+def test_a_log_that_could_answer_nothing_shows_its_warnings(metrics):
+    causal = {"warnings": ["the outcome is constant"], "popularity_effect": None, "exposure_effect": None}
+    page = render_html(metrics, ReportExtras(causal=causal))
+    assert "the outcome is constant" in page and "Overlap" not in page and "Balance" not in page
+
+
+def test_the_sweep_over_debias_is_drawn(metrics):
+    sweep = {f"debias {x}": {"ndcg@3": 0.1 - x / 100, "arp@3": 9.0 - x} for x in (0, 1)}
+    page = render_html(metrics | {"ablations": sweep}, ReportExtras())
+    assert "Before and after" in page and "debias 1" in page
 
 
 def test_ablations_are_shown(metrics):

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -29,10 +30,12 @@ from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
 from llm4rec.evaluate.result import ModelResult, measure, train_popularity
 from llm4rec.explain.template import template_reason
-from llm4rec.schema import TEST, TEXT, USER_ID, Corpus
+from llm4rec.recommend.rerank import shift_popularity, standardise
+from llm4rec.schema import TEST, TEXT, USER_ID, Corpus, FloatMatrix, History, IntVector
 
 log = logging.getLogger("llm4rec")
 
+SWEEP = (0.5, 1.0)
 NUM_EXAMPLES = 3
 NUM_SHOWN = 5
 MAX_GROUPS = 25
@@ -105,10 +108,53 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
         )
         for name, (lists, seconds) in ranked.items()
     ]
-    metrics = build_metrics(results, evaluation_set, config.evaluate, split=config.run.split, fusion=_fusion(snapshot))
+    metrics = build_metrics(
+        results,
+        evaluation_set,
+        config.evaluate,
+        split=config.run.split,
+        ablations=_debias_sweep(ranked[OURS][0], snapshot, evaluation_set, config),
+        fusion=_fusion(snapshot),
+    )
     extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups)
     writer.write_json("metrics.json", metrics)
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
+
+
+@dataclass
+class Debiased:
+    """A scorer with popularity's effect on each user taken out, as a request with `debias` does it."""
+
+    snapshot: Snapshot
+    debias: float
+    name: str = OURS
+
+    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """Standardised scores of the warm items, shifted, shape (users, warm items)."""
+        scores, effects = self.snapshot.scorer.score(users, histories), self.snapshot.effects
+        everything = np.ones(scores.shape[1], np.bool_)
+        popularity = effects.popularity[: scores.shape[1]]
+        rows = [
+            shift_popularity(standardise(row, everything), popularity, float(effects.user_effect[user]), self.debias)
+            for user, row in zip(users, scores, strict=True)
+        ]
+        return np.stack(rows)
+
+
+def _debias_sweep(
+    plain: RankedLists, snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig
+) -> dict[str, dict[str, float]]:
+    """Accuracy and popularity by how much of the estimated effect is taken out; empty where there is none to take."""
+    if not snapshot.effects.user_effect.any():
+        return {}
+    lists = {0.0: plain}
+    lists |= {debias: rank(Debiased(snapshot, debias), evaluation_set, config.evaluate) for debias in SWEEP}
+    found = {}
+    for debias, ranked in lists.items():
+        result = measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0)
+        means = {name: float(values.mean()) for name, values in result.per_user.items()}
+        found[f"debias {debias:g}"] = means | dict(result.overall)
+    return found
 
 
 def _start(baseline: Baseline, corpus: Corpus, config: RunConfig) -> Any:
@@ -158,6 +204,7 @@ def _extras(
         popularity_slices=slice_results(results, slices, metric),
         group_slices={name: slice_results(results, labels, metric) for name, labels in groups.items()},
         effects=_effects(snapshot.effects.summary),
+        causal=snapshot.effects.summary,
         slates=_examples(snapshot, config, evaluation_set, ranked),
     )
 

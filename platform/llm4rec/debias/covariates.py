@@ -26,6 +26,7 @@ from llm4rec.schema import (
 )
 
 Float64Vector = npt.NDArray[np.float64]
+PAST = ("user's mean so far", "item's mean so far", "user's past", "calendar")
 PRIOR_COUNT = 5.0  # pseudo-interactions at the overall mean that steady the mean of a short past
 
 
@@ -58,6 +59,8 @@ class Covariates:
         treatment: shape (N,), popularity of the item when the interaction happened, on `scale`.
         exposed: shape (N,), whether the item was exposed.
         exposure: what that means, in words.
+        modifier_names: of the M modifiers, in words.
+        item_names: of the Q components.
         past: shape (N, 4), user's and item's mean value so far, log length of the user's past, calendar rank.
     """
 
@@ -73,6 +76,8 @@ class Covariates:
     treatment: FloatVector
     exposed: BoolVector
     exposure: str
+    modifier_names: tuple[str, ...]
+    item_names: tuple[str, ...]
     past: FloatMatrix
 
     def pairs(self, user: IntVector, item: IntVector) -> FloatMatrix:
@@ -107,6 +112,8 @@ def build_covariates(corpus: Corpus, features: Features, config: DebiasConfig) -
     modifiers = np.column_stack([np.maximum(activity, activity[trained].min()), users])
     treatment = scale.apply(earlier)
     exposed, exposure = _exposure(corpus, train, treatment, config)
+    varies = np.ptp(modifiers[trained], axis=0) > 0
+    names = ["activity", *(f"{a.name} {level}" for a in attributes for level in a.levels[1:])]
     components = [principal_components(features[name], config.components) for name in sorted(features)]
     spreads = [np.empty(0, np.float32), *(spread for _, spread in components)]
     return Covariates(
@@ -118,7 +125,13 @@ def build_covariates(corpus: Corpus, features: Features, config: DebiasConfig) -
         users=users,
         items=np.hstack([np.empty((corpus.num_items, 0), np.float32), *(vectors for vectors, _ in components)]),
         spread=np.concatenate(spreads),
-        modifiers=modifiers[:, np.ptp(modifiers[trained], axis=0) > 0],
+        modifiers=modifiers[:, varies],
+        modifier_names=tuple(name for name, kept in zip(names, varies, strict=True) if kept),
+        item_names=tuple(
+            f"{name} {place + 1}"
+            for name, (_, spread) in zip(sorted(features), components, strict=True)
+            for place in range(len(spread))
+        ),
         treatment=treatment,
         exposed=exposed,
         exposure=exposure,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.stats import t
 from sklearn.model_selection import GroupKFold
 
-from llm4rec.debias.covariates import Covariates
+from llm4rec.debias.covariates import PAST, Covariates
 from llm4rec.debias.nuisance import SmoothRegressor
 from llm4rec.errors import DataError
 from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
@@ -34,6 +34,7 @@ class EffectSample:
         treatment: shape (n,), popularity of the item at the time, standardised.
         modifiers: shape (n, P), what the effect may vary with; P may be 0.
         confounders: shape (n, Q), what else drives treatment and outcome.
+        names: of the P + Q modifiers and confounders, in words.
         exposed: shape (n,), whether the item was exposed.
         user: shape (n,), user codes.
         item: shape (n,), item codes, the clusters of the intervals.
@@ -46,10 +47,12 @@ class EffectSample:
     exposed: BoolVector
     user: IntVector
     item: IntVector
+    names: tuple[str, ...] = ()
 
     def where(self, rows: npt.NDArray[np.integer]) -> "EffectSample":
         """The given rows."""
-        return EffectSample(*(getattr(self, field.name)[rows] for field in fields(self)))
+        by_row = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "names"}
+        return EffectSample(**by_row, names=self.names)
 
     def problem(self, folds: int) -> str | None:
         """Why no effect can be estimated from these rows with so many folds, or None."""
@@ -138,14 +141,17 @@ def effect_sample(covariates: Covariates, max_rows: int, rng: np.random.Generato
     if len(rows) > max_rows:
         rows = np.sort(rng.choice(rows, max_rows, replace=False))
     confounders = covariates.confounders(rows)
+    varies = np.ptp(confounders, axis=0) > 0
+    kept = [name for name, kept in zip((*PAST, *covariates.item_names), varies, strict=True) if kept]
     return EffectSample(
         outcome=train.value[rows],
         treatment=covariates.treatment[rows],
         modifiers=covariates.modifiers[train.user[rows]],
-        confounders=confounders[:, np.ptp(confounders, axis=0) > 0],
+        confounders=confounders[:, varies],
         exposed=covariates.exposed[rows],
         user=train.user[rows],
         item=train.item[rows],
+        names=(*covariates.modifier_names, *kept),
     )
 
 

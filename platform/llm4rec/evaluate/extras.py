@@ -32,6 +32,7 @@ class ReportExtras:
         popularity_slices: model to slice to {"mean": NDCG, "users": count}, from `slice_results`.
         group_slices: the same for each user attribute.
         effects: name to {"effect": x, "ci95": [low, high]} and, where known, "p_value" and "note".
+        causal: the debias stage's summary, for its plots.
         slates: examples.
     """
 
@@ -40,4 +41,5 @@ class ReportExtras:
     popularity_slices: SliceMeans = field(default_factory=dict)
     group_slices: Mapping[str, SliceMeans] = field(default_factory=dict)
     effects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    causal: Mapping[str, Any] = field(default_factory=dict)
     slates: Sequence[ExampleSlate] = ()

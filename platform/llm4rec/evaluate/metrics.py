@@ -80,6 +80,11 @@ def popular_exposure(slates: IntVector, popular: BoolVector) -> FloatVector:
     return ((weights * popular[slates]).sum(axis=1) / weights.sum(axis=1)).astype(np.float32)
 
 
+def tail_share(slates: IntVector, popular: BoolVector) -> FloatVector:
+    """Per user: share of the slate's items that are not popular; the mean over users is APLT (Abdollahpouri 2019)."""
+    return _slate_mean(slates, (~popular).astype(np.float32))
+
+
 def parity_gap(exposure: FloatVector, groups: Labels, min_group_size: int) -> float:
     """Demographic parity gap: max over groups g of |mean exposure in g - mean exposure of all users|.
 

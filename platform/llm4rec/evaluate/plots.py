@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from llm4rec.evaluate import causal_plots
 from llm4rec.evaluate.extras import ReportExtras, SliceMeans
 from llm4rec.page import ACCENT, INK, MUTED, SERIES, draw, grid
 
@@ -23,6 +24,7 @@ def draw_all(metrics: Mapping[str, Any], extras: ReportExtras, metric: str, ours
         charts["popularity"] = draw(_slices, extras.popularity_slices, metric)
     if extras.effects:
         charts["effects"] = draw(_effects, extras.effects)
+    charts |= causal_plots.draw_all(extras.causal, metrics["ablations"], metric)
     if metrics["fusion"]:
         charts["fusion"] = draw(_fusion, metrics["fusion"])
     return charts

@@ -63,6 +63,8 @@ def measure(
         f"arp@{n}": metrics.average_popularity(slates, popularity),
         f"novelty@{n}": metrics.novelty(slates, popularity, corpus.num_users),
     }
+    popular = metrics.popular_items(popularity, config.popular_share)
+    per_user[f"aplt@{n}"] = metrics.tail_share(slates, popular)
     if text_vectors is not None:
         per_user[f"ild@{n}"] = metrics.diversity(slates, text_vectors)
     overall = {
@@ -70,10 +72,14 @@ def measure(
         f"gini@{n}": metrics.gini(slates, corpus.num_warm_items),
     }
     if groups:
-        exposure = metrics.popular_exposure(slates, metrics.popular_items(popularity, config.popular_share))
-        gaps = {
-            f"dp_gap@{n}/{attribute}": metrics.parity_gap(exposure, labels, config.min_group_size)
-            for attribute, labels in groups.items()
+        compared = {
+            "dp_gap": metrics.popular_exposure(slates, popular),  # demographic parity: alike in what is shown
+            "eo_gap": per_user[f"ndcg@{n}"],  # equal opportunity: alike in how well it serves
         }
-        overall |= {f"dp_gap@{n}": max(gaps.values()), **gaps}
+        for gap, values in compared.items():
+            gaps = {
+                f"{gap}@{n}/{attribute}": metrics.parity_gap(values, labels, config.min_group_size)
+                for attribute, labels in groups.items()
+            }
+            overall |= {f"{gap}@{n}": max(gaps.values()), **gaps}
     return ModelResult(name, per_user, overall, seconds)
