@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates, build_covariates
 from llm4rec.debias.propensity import Propensities, draw_unobserved, fit_propensities
+from llm4rec.errors import DataError
 from llm4rec.schema import TRAIN
 from tests.debias.synthetic_log import World, build_world, make_corpus
 
@@ -27,22 +31,23 @@ def every_pair(covariates: Covariates) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return user.astype(np.int32), item.astype(np.int32), matrix[user, item]
 
 
-def fit(covariates: Covariates, **settings: int) -> Propensities:
+def fit(covariates: Covariates, **settings: object) -> Propensities:
     return fit_propensities(covariates, DebiasConfig(**settings), seed=0)
 
 
-@pytest.mark.parametrize("negatives", [1, 5])
-def test_mean_propensity_over_all_pairs_is_the_density(covariates, negatives):
+@pytest.mark.parametrize(("negatives", "kind"), [(1, "logistic"), (5, "logistic"), (2, "boosting")])
+def test_mean_propensity_over_all_pairs_is_the_density(covariates, negatives, kind):
     user, item, observed = every_pair(covariates)
-    fitted = fit(covariates, negatives=negatives)
+    fitted = fit(covariates, negatives=negatives, propensity=kind)
     assert fitted.diagnostics["density"] == pytest.approx(observed.mean())
     predicted = fitted.model.predict(covariates.pairs(user, item))
     assert predicted.mean() == pytest.approx(observed.mean(), rel=0.02)
 
 
-def test_propensities_are_calibrated_across_their_range(covariates):
+@pytest.mark.parametrize("kind", ["logistic", "boosting"])
+def test_propensities_are_calibrated_across_their_range(covariates, kind):
     user, item, observed = every_pair(covariates)
-    predicted = fit(covariates).model.predict(covariates.pairs(user, item))
+    predicted = fit(covariates, propensity=kind).model.predict(covariates.pairs(user, item))
     for part in np.array_split(np.argsort(predicted), 5):
         assert predicted[part].mean() == pytest.approx(observed[part].mean(), abs=0.01)
 
@@ -83,3 +88,39 @@ def test_fully_observed_log_has_propensity_one():
     fitted = fit(build_covariates(corpus, {}, DebiasConfig()))
     assert fitted.train.tolist() == [1.0] * 12
     assert "every user interacted with every item" in fitted.warnings[0]
+
+
+def log_with_random_part(seed: int = 0):
+    """100 users and 80 items with outcomes 0 and 1; good ones are chosen three times as often, and some are drawn."""
+    rng = np.random.default_rng(seed)
+    good = rng.random((100, 80)) < 0.4
+    chosen = rng.random(good.shape) < np.where(good, 0.3, 0.1)
+    drawn = (rng.random(good.shape) < 0.1) & ~chosen
+    user, item = np.nonzero(chosen | drawn)
+    size = len(user)
+    corpus = make_corpus(user, item, np.arange(size), good[user, item], np.full(size, TRAIN), ["F"] * 100, 80)
+    log = replace(corpus.interactions, event=drawn[user, item].astype(np.int32))
+    return replace(corpus, interactions=log, events=("chosen", "drawn")), good[user, item], drawn[user, item]
+
+
+def test_naive_bayes_finds_how_much_more_often_good_items_are_chosen():
+    corpus, good, drawn = log_with_random_part()
+    config = DebiasConfig(propensity="naive_bayes", random_event="drawn")
+    found = fit_propensities(build_covariates(corpus, {}, config), config, seed=0)
+    liked, other = found.train[good & ~drawn], found.train[~good & ~drawn]
+    assert len(np.unique(liked)) == len(np.unique(other)) == 1
+    assert liked[0] / other[0] == pytest.approx(3, rel=0.15)
+    assert found.diagnostics["random_rows"] == drawn.sum() and found.model is None
+
+
+def test_naive_bayes_needs_a_random_sample():
+    corpus, _, _ = log_with_random_part()
+    with pytest.raises(ValidationError, match="needs random_event"):
+        DebiasConfig(propensity="naive_bayes")
+    unknown = DebiasConfig(propensity="naive_bayes", random_event="lottery")
+    with pytest.raises(DataError, match="no event 'lottery'; the corpus has chosen, drawn"):
+        build_covariates(corpus, {}, unknown)
+    config = DebiasConfig(propensity="naive_bayes", random_event="drawn")
+    alone = replace(corpus, interactions=replace(corpus.interactions, event=np.zeros_like(corpus.interactions.event)))
+    with pytest.raises(DataError, match="0 of .* are a random sample"):
+        fit_propensities(build_covariates(alone, {}, config), config, seed=0)

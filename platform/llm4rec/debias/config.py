@@ -1,14 +1,22 @@
 """What the debias stage can be told."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm4rec.config import StrictModel
 
 
 class DebiasConfig(StrictModel):
     """Configuration of the debias stage."""
+
+    propensity: Literal["logistic", "boosting", "naive_bayes"] = "logistic"
+    """What predicts whether a pair of user and item is observed: a logistic regression; boosted trees, which find
+    products of features by themselves and need a longer log; or naive Bayes on the outcome alone, which needs
+    `random_event`."""
+
+    random_event: str | None = None
+    """Event name of interactions with items that were drawn at random, not chosen: a sample free of selection."""
 
     weights: Literal["ips", "snips", "dynamic"] = "snips"
     """Training weights: ips, density / propensity; snips, the same of mean 1; dynamic, a power of the propensity from 0
@@ -60,3 +68,9 @@ class DebiasConfig(StrictModel):
 
     max_rows: int = Field(100_000, ge=100)
     """Interactions used at most for fitting; of a longer log a seeded sample. Every interaction gets a weight."""
+
+    @model_validator(mode="after")
+    def _naive_bayes_has_a_random_sample(self) -> Self:
+        if self.propensity == "naive_bayes" and self.random_event is None:
+            raise ValueError("propensity naive_bayes needs random_event, the event of a random sample")
+        return self

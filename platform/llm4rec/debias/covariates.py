@@ -57,6 +57,7 @@ class Covariates:
         spread: shape (Q,), what each component's deviation was, as a share of the largest of its modality.
         modifiers: shape (U, M), what the effect may vary with: activity and those indicators that differ among users.
         treatment: shape (N,), popularity of the item when the interaction happened, on `scale`.
+        random: shape (N,), whether the item was drawn at random.
         exposed: shape (N,), whether the item was exposed.
         exposure: what that means, in words.
         modifier_names: of the M modifiers, in words.
@@ -74,6 +75,7 @@ class Covariates:
     spread: FloatVector
     modifiers: FloatMatrix
     treatment: FloatVector
+    random: BoolVector
     exposed: BoolVector
     exposure: str
     modifier_names: tuple[str, ...]
@@ -133,6 +135,7 @@ def build_covariates(corpus: Corpus, features: Features, config: DebiasConfig) -
             for place in range(len(spread))
         ),
         treatment=treatment,
+        random=_has_event(corpus, train, config.random_event, "random_event"),
         exposed=exposed,
         exposure=exposure,
         past=_past(train),
@@ -180,11 +183,17 @@ def _exposure(
 ) -> tuple[BoolVector, str]:
     if config.exposure_event is None:
         return treatment > np.median(treatment), "popularity at the time above its median"
-    if config.exposure_event not in corpus.events:
-        raise DataError(
-            f"debias.exposure_event: no event {config.exposure_event!r}; the corpus has {', '.join(corpus.events)}"
-        )
-    return train.event == corpus.events.index(config.exposure_event), f"event {config.exposure_event!r}"
+    exposed = _has_event(corpus, train, config.exposure_event, "exposure_event")
+    return exposed, f"event {config.exposure_event!r}"
+
+
+def _has_event(corpus: Corpus, train: Interactions, event: str | None, setting: str) -> BoolVector:
+    """Which train rows have an event, none if it is null."""
+    if event is None:
+        return np.zeros(len(train), np.bool_)
+    if event not in corpus.events:
+        raise DataError(f"debias.{setting}: no event {event!r}; the corpus has {', '.join(corpus.events)}")
+    return train.event == corpus.events.index(event)
 
 
 def _past(train: Interactions) -> FloatMatrix:

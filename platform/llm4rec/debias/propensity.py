@@ -1,4 +1,4 @@
-"""P(observed | user, item): logistic regression on the observed pairs against sampled unobserved ones."""
+"""P(observed | user, item): a classifier of the observed pairs against sampled unobserved ones, calibrated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,34 +7,39 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates
+from llm4rec.debias.nuisance import BOOSTING
+from llm4rec.errors import DataError
 from llm4rec.schema import FloatMatrix, FloatVector, IntVector
 
 Codes = npt.NDArray[np.int64]
+MAX_LEVELS = 20
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
 class PropensityModel:
-    """A calibrated logistic model of being observed.
+    """A calibrated model of being observed.
 
     Attributes:
-        coefficients: shape (F,), for the features of `Covariates.pairs`.
-        intercept: set so that predictions sum to the number of observed pairs.
+        classifier: fitted to features of `Covariates.pairs`.
+        shift: added to its log odds, so that predictions sum to the number of observed pairs.
     """
 
-    coefficients: npt.NDArray[np.float64]
-    intercept: float
+    classifier: Any
+    shift: float
 
     def predict(self, pairs: FloatMatrix) -> FloatVector:
         """P(observed) of pairs, shape (pairs,)."""
-        return expit(pairs @ self.coefficients + self.intercept).astype(np.float32)
+        return expit(self.classifier.decision_function(pairs) + self.shift).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Propensities:
     """The fitted model (None where every pair is observed) and what it says of the log.
 
     Attributes:
-        model: the propensity model.
+        model: the propensity model; naive Bayes has none, it knows observed pairs only.
         train: shape (N,), propensity of each train interaction.
         diagnostics: density, calibration, AUC and overlap, ready for JSON.
         warnings: sentences for the report.
@@ -81,8 +86,10 @@ def fit_propensities(covariates: Covariates, config: DebiasConfig, seed: int) ->
     if sample is None:
         warning = "every user interacted with every item: propensities are 1 and weights equal"
         return Propensities(None, np.ones(len(train), np.float32), {"density": 1.0, "auc": None}, [warning])
-    model = fit_model(sample)
-    auc = _held_out_auc(sample, config.folds, seed)
+    if config.propensity == "naive_bayes":
+        return naive_bayes(covariates, sample.density)
+    model = fit_model(sample, config.propensity, seed)
+    auc = _held_out_auc(sample, config, seed)
     predicted = model.predict(sample.pairs)
     diagnostics = {
         "density": sample.density,
@@ -95,21 +102,64 @@ def fit_propensities(covariates: Covariates, config: DebiasConfig, seed: int) ->
     return Propensities(model, model.predict(covariates.pairs(train.user, train.item)), diagnostics, warnings)
 
 
-def fit_model(sample: PairSample) -> PropensityModel:
-    """Logistic regression whose intercept is corrected for the sampling.
+def naive_bayes(covariates: Covariates, density: float) -> Propensities:
+    """P(observed | outcome) from how often each outcome is chosen and how often it is found at random.
 
-    Sampling by outcome leaves the slopes of a logistic regression consistent and only shifts its intercept (King
-    and Zeng 2001). The intercept is then the root of sum_s scale_s * p_s = observed pairs, the score equation of
-    the whole population, so that the mean propensity equals the density even where the model is wrong.
+    P(O | y) = P(y | O) P(O) / P(y), with P(y) from the random sample (Schnabel et al. 2016, section 4.1). Values of
+    more than twenty kinds are cut into ten levels. Rows of the random sample count as what they are, drawn evenly.
+
+    Raises:
+        DataError: there is no random row, or no other.
     """
-    scaler = StandardScaler().fit(sample.pairs)
-    fitted = LogisticRegression(max_iter=300).fit(scaler.transform(sample.pairs), sample.observed)
-    coefficients = fitted.coef_[0].astype(np.float64) / scaler.scale_
-    logits = sample.pairs @ coefficients
+    value, random = covariates.train.value, covariates.random
+    if random.all() or not random.any():
+        raise DataError(
+            f"debias.propensity naive_bayes: {int(random.sum())} of {len(random)} train interactions are a random "
+            "sample; some, but not all, must be"
+        )
+    level = _levels(value)
+    counts = [np.bincount(level[rows], minlength=level.max() + 1) + 1.0 for rows in (~random, random)]
+    chosen, drawn = (count / count.sum() for count in counts)
+    propensity = np.where(random, density, np.minimum(chosen[level] / drawn[level] * density, 1.0))
+    diagnostics = {
+        "density": density,
+        "auc": None,
+        "random_rows": int(random.sum()),
+        "observed_quantiles": _quantiles(propensity[~random].astype(np.float32)),
+    }
+    few = int((counts[1] - 1).min())
+    warnings = [f"an outcome stands {few} times in the random sample: its propensity is rough"] if few < 20 else []
+    return Propensities(None, propensity.astype(np.float32), diagnostics, warnings)
+
+
+def _levels(value: FloatVector) -> Codes:
+    distinct, level = np.unique(value, return_inverse=True)
+    if len(distinct) <= MAX_LEVELS:
+        return level
+    return np.searchsorted(np.quantile(value, np.linspace(0, 1, 11)[1:-1]), value, side="right")
+
+
+def fit_model(sample: PairSample, kind: str, seed: int) -> PropensityModel:
+    """A classifier whose log odds are shifted to undo the sampling.
+
+    Sampling by outcome multiplies all odds by the same number (King and Zeng 2001). The shift is the root of
+    sum_s scale_s * p_s = observed pairs, the score equation of the whole population, so that the mean propensity
+    equals the density even where the model is wrong.
+
+    Args:
+        sample: pairs to fit on.
+        kind: logistic or boosting.
+        seed: of boosting.
+    """
+    if kind == "boosting":
+        classifier = HistGradientBoostingClassifier(**BOOSTING, random_state=seed)
+    else:
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    logits = classifier.fit(sample.pairs, sample.observed).decision_function(sample.pairs)
     total = float(sample.scale[sample.observed].sum())
     reach = 50.0 + float(np.abs(logits).max())
-    intercept = brentq(lambda shift: float(sample.scale @ expit(logits + shift)) - total, -reach, reach)
-    return PropensityModel(coefficients, float(intercept))
+    shift = brentq(lambda shift: float(sample.scale @ expit(logits + shift)) - total, -reach, reach)
+    return PropensityModel(classifier, float(shift))
 
 
 def sample_pairs(covariates: Covariates, config: DebiasConfig, rng: np.random.Generator) -> PairSample | None:
@@ -153,16 +203,15 @@ def draw_unobserved(
     return drawn[:count]
 
 
-def _held_out_auc(sample: PairSample, folds: int, seed: int) -> float:
+def _held_out_auc(sample: PairSample, config: DebiasConfig, seed: int) -> float:
     """Area under the ROC curve, each pair scored by a model that was fitted without it."""
-    folds = min(folds, int(sample.observed.sum()), int((~sample.observed).sum()))
+    folds = min(config.folds, int(sample.observed.sum()), int((~sample.observed).sum()))
     if folds < 2:
         return 0.5
     scores = np.empty(len(sample.observed))
     for fitted, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(sample.pairs, sample.observed):
         part = PairSample(sample.pairs[fitted], sample.observed[fitted], sample.scale[fitted], sample.density)
-        model = fit_model(part)
-        scores[held] = sample.pairs[held] @ model.coefficients + model.intercept
+        scores[held] = fit_model(part, config.propensity, seed).predict(sample.pairs[held])
     return float(roc_auc_score(sample.observed, scores))
 
 
