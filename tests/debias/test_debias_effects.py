@@ -10,11 +10,12 @@ from llm4rec.debias.effects import (
     clustered_covariance,
     effect_sample,
     fit_forest,
+    fit_linear,
     fit_popularity,
     naive_slope,
 )
 from llm4rec.debias.exposure import balance, exposure_effect
-from llm4rec.debias.refute import placebo, random_common_cause, refute, subset, unmeasured_confounder
+from llm4rec.debias.refute import placebo, random_common_cause, refute, subset, swapped, unmeasured_confounder
 from tests.debias.synthetic_log import World, build_world
 
 
@@ -92,16 +93,44 @@ def test_noise_and_halves_leave_a_true_effect_alone():
     assert set(refute(sample, 3, 0)) == {"placebo", "random_common_cause", "subset", "unmeasured_confounder"}
 
 
-def test_robustness_value_by_hand():
-    """101 clusters, t = 10: f = 1, RV = (sqrt 5 - 1) / 2; an effect of nothing is explained by nothing."""
-    reach = 0.1 * 1.9839715  # t quantile of 100 degrees
-    found = unmeasured_confounder({"effect": 1.0, "ci95": [1 - reach, 1 + reach]}, clusters=101)
-    assert found["robustness_value"] == pytest.approx((5**0.5 - 1) / 2, rel=1e-5)
-    f = (10 - 1.9839715) / 10
-    expected = ((f**4 + 4 * f**2) ** 0.5 - f**2) / 2
-    assert found["robustness_value_of_significance"] == pytest.approx(expected, rel=1e-5)
-    nothing = unmeasured_confounder({"effect": 0.0, "ci95": [-1, 1]}, clusters=101)
-    assert set(nothing.values()) == {0.0}
+def test_robustness_value_is_that_of_the_partial_r2():
+    """f^2 is R^2 / (1 - R^2) of the treatment's residual in the outcome's, whatever the number of items."""
+    rng = np.random.default_rng(9)
+    treatment, noise = rng.normal(size=8000).astype(np.float32), rng.normal(size=8000)
+    nothing, rows = rng.normal(size=(8000, 1)).astype(np.float32), np.arange(8000, dtype=np.int32)
+    outcome = (0.3 * treatment + noise).astype(np.float32)
+    empty = np.empty((8000, 0), np.float32)
+    sample = EffectSample(outcome, treatment, empty, nothing, treatment > 0, rows, rows % 40)
+    model = fit_linear(sample, 3, 0)
+    estimate = model.average(empty)
+    found = unmeasured_confounder(model, estimate)
+    odds = np.corrcoef(outcome, treatment)[0, 1] ** 2
+    odds = odds / (1 - odds)
+    assert found["robustness_value"] == pytest.approx(((odds**2 + 4 * odds) ** 0.5 - odds) / 2, rel=0.02)
+    assert 0 < found["robustness_value_of_significance"] < found["robustness_value"]
+    assert set(unmeasured_confounder(model, {"effect": 0.0, "ci95": [-1, 1]}).values()) == {0.0}
+
+
+def test_the_placebo_keeps_rows_of_an_item_alike():
+    sample = sample_with()
+    found = swapped(sample, np.random.default_rng(0))
+    assert sorted(found) == sorted(sample.treatment)  # all items have ten rows
+    for item in range(3):
+        given = set(found[sample.item == item])
+        assert [given <= set(sample.treatment[sample.item == other]) for other in range(150)].count(True) == 1
+
+
+def test_popularity_is_adjusted_for_where_an_event_says_what_was_exposed():
+    rng = np.random.default_rng(7)
+    popularity, other = rng.normal(size=(2, 6000)).astype(np.float32)
+    exposed = rng.random(6000) < 1 / (1 + np.exp(-popularity))
+    outcome = (0.3 * exposed + popularity + 0.5 * rng.normal(size=6000)).astype(np.float32)
+    nobody, rows = np.empty((6000, 0), np.float32), np.arange(6000, dtype=np.int32)
+    sample = EffectSample(outcome, popularity, nobody, other[:, None], exposed, rows, rows, ("x",), by_event=True)
+    summary, _ = exposure_effect(sample, folds=3, seed=0)
+    assert summary["ci95"][0] <= 0.3 <= summary["ci95"][1] and summary["naive"]["effect"] > 0.8
+    balance = {row["covariate"]: row for row in summary["balance"]}
+    assert balance["popularity"]["raw"] > 0.5 and abs(balance["popularity"]["weighted"]) < 0.1
 
 
 def test_a_forest_finds_groups_that_a_line_cannot_tell():

@@ -109,7 +109,8 @@ def test_naive_bayes_finds_how_much_more_often_good_items_are_chosen():
     found = fit_propensities(build_covariates(corpus, {}, config), config, seed=0)
     liked, other = found.train[good & ~drawn], found.train[~good & ~drawn]
     assert len(np.unique(liked)) == len(np.unique(other)) == 1
-    assert liked[0] / other[0] == pytest.approx(3, rel=0.15)
+    assert liked[0] == pytest.approx(0.3, rel=0.15) and other[0] == pytest.approx(0.1, rel=0.15)
+    assert found.train[drawn][0] == pytest.approx(drawn.sum() / 8000)
     assert found.diagnostics["random_rows"] == drawn.sum() and found.model is None
 
 

@@ -94,13 +94,48 @@ def test_doubly_robust_is_right_if_weights_or_imputed_outcomes_are(wrong: str) -
     assert abs(naive - truth) > 0.03
 
 
+def test_doubly_robust_counts_every_user_alike() -> None:
+    """Half of the users are four times as active; propensities are right, imputed outcomes are not."""
+    generator = torch.Generator().manual_seed(1)
+    users, items = 400, 60
+    busy = torch.arange(users) % 2 == 0
+    chance = torch.where(busy, 0.4, 0.1)[:, None].expand(users, items)
+    outcome = (torch.rand(users, items, generator=generator) < torch.where(busy, 0.9, 0.2)[:, None]).float()
+    user, item = (torch.rand(users, items, generator=generator) < chance).nonzero().T
+    logit, imputed = torch.where(busy, 1.5, -0.5)[:, None].expand(users, items), torch.full((users, items), 0.5)
+    truth = float(log_loss(logit, outcome))
+    rows = torch.bincount(user, minlength=users)
+    share = len(user) / (users * rows)[user]
+    weight = (len(user) / (users * items)) / chance[user, item]
+    call = (logit[user], item, outcome[user, item], weight, imputed[user], "doubly_robust")
+    assert float(outcome_loss(*call, share)) == pytest.approx(truth, abs=0.02)
+    assert abs(float(outcome_loss(*call)) - truth) > 0.05
+
+
 def test_parity_penalty_by_hand() -> None:
-    # popular mass 3/4 for user 0 at both positions, 1/2 for user 1, whose second position is padding
-    scores = torch.tensor([[[math.log(3), 0.0]] * 2, [[0.0, 0.0], [9.0, 0.0]]])
-    kept = torch.tensor([[True, True], [True, False]])
+    """Popular mass 3/4 for two rows, 1/2 for two; the second position of the last is padding."""
+    high, low = [[math.log(3), 0.0]] * 2, [[0.0, 0.0]] * 2
+    scores = torch.tensor([high, high, low, [[0.0, 0.0], [9.0, 0.0]]])
+    kept = torch.tensor([[True, True]] * 3 + [[True, False]])
     popular = torch.tensor([True, False])
-    codes = torch.tensor([[1, 1], [2, 1]])  # the second attribute is the same for both: no gap
-    assert float(parity_penalty(scores, kept, popular, codes[:, :1], 0.0)) == pytest.approx(0.125)
-    assert float(parity_penalty(scores, kept, popular, codes, 0.0)) == pytest.approx(0.125 / 2)
-    assert float(parity_penalty(scores, kept, popular, codes[:, :1], 0.1)) == pytest.approx(0.025, rel=1e-5)
+    codes = torch.tensor([[1, 1], [1, 1], [2, 1], [2, 1]])  # the second attribute is the same for all: no gap
+    # gap 1/8, variance (4 / 64) / 3 of four rows, of which two stand in a group
+    square = 1 / 64 - 1 / 48 * (1 / 2 - 1 / 4)
+    assert float(parity_penalty(scores, kept, popular, codes[:, :1], 0.0)) == pytest.approx(square, rel=1e-5)
+    assert float(parity_penalty(scores, kept, popular, codes, 0.0)) == pytest.approx(square / 2, rel=1e-5)
+    found = parity_penalty(scores, kept, popular, codes[:, :1], 0.05)
+    assert float(found) == pytest.approx(square - 0.0025, rel=1e-4)
     assert float(parity_penalty(scores, kept, popular, codes[:, :1], 0.2)) == 0
+
+
+def test_persons_who_differ_without_their_groups_differing_cost_little() -> None:
+    generator = torch.Generator().manual_seed(2)
+    popular, kept = torch.tensor([True, False]), torch.ones(32, 1, dtype=torch.bool)
+    alike, apart = [], []
+    for _ in range(60):
+        codes = torch.randint(0, 4, (32, 1), generator=generator)
+        scores = torch.randn(32, 1, 2, generator=generator)
+        alike.append(float(parity_penalty(scores, kept, popular, codes, 0.0)))
+        scores[..., 0] += (codes == 0) * 2.0
+        apart.append(float(parity_penalty(scores, kept, popular, codes, 0.0)))
+    assert sum(alike) / 60 < 0.015 < 0.04 < sum(apart) / 60

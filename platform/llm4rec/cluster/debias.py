@@ -1,4 +1,4 @@
-"""The debias stage: effects, propensities and weights, estimated in Ray tasks, one for each independent fit."""
+"""The debias stage: effects, propensities and weights, estimated in a Ray task; fits of effects have their own."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,6 +34,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
 
 def each(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """A Ray task for each call; an argument that several calls share is stored once."""
-    stored = {id(value): ray.put(value) for call in calls for value in call}
+    distinct = {id(value): value for call in calls for value in call}
+    stored = {key: ray.put(value) for key, value in distinct.items()}
     task = ray.remote(function).options(num_cpus=1)
     return list(ray.get([task.remote(*(stored[id(value)] for value in call)) for call in calls]))

@@ -212,7 +212,7 @@ def _extras(
 def _effects(summary: dict[str, Any]) -> dict[str, Any]:
     """The estimates that exist, adjusted and naive, as the report shows them."""
     shown: dict[str, Any] = {}
-    for key, label in (("popularity_effect", "popularity"), ("exposure_effect", "high exposure")):
+    for key, label in (("popularity_effect", "popularity"), ("exposure_effect", "exposure")):
         if summary[key] is not None:
             shown[f"{label}, adjusted"] = summary[key]
             shown[f"{label}, naive"] = summary[key]["naive"]

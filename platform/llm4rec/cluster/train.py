@@ -41,6 +41,11 @@ SECONDS_BETWEEN_REPORTS = 10
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
     """Corpus + features + effects -> model."""
+    if config.train.rank_weight == 0:
+        raise ConfigError(
+            "train.rank_weight is 0, which leaves the ranking untrained that all later stages use; "
+            "give it a weight above 0, the outcome head then learns beside it"
+        )
     inputs = {name: store.open(name).hash for name in ("corpus", "features", "effects")}
 
     def build(writer: ArtifactWriter) -> None:

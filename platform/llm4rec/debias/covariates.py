@@ -60,6 +60,7 @@ class Covariates:
         random: shape (N,), whether the item was drawn at random.
         exposed: shape (N,), whether the item was exposed.
         exposure: what that means, in words.
+        by_event: whether an event says it.
         modifier_names: of the M modifiers, in words.
         item_names: of the Q components.
         past: shape (N, 4), user's and item's mean value so far, log length of the user's past, calendar rank.
@@ -78,6 +79,7 @@ class Covariates:
     random: BoolVector
     exposed: BoolVector
     exposure: str
+    by_event: bool
     modifier_names: tuple[str, ...]
     item_names: tuple[str, ...]
     past: FloatMatrix
@@ -138,6 +140,7 @@ def build_covariates(corpus: Corpus, features: Features, config: DebiasConfig) -
         random=_has_event(corpus, train, config.random_event, "random_event"),
         exposed=exposed,
         exposure=exposure,
+        by_event=config.exposure_event is not None,
         past=_past(train),
     )
 

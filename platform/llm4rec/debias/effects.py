@@ -35,6 +35,7 @@ class EffectSample:
         modifiers: shape (n, P), what the effect may vary with; P may be 0.
         confounders: shape (n, Q), what else drives treatment and outcome.
         names: of the P + Q modifiers and confounders, in words.
+        by_event: whether an event says what was exposed; popularity then is a cause of exposure, not its measure.
         exposed: shape (n,), whether the item was exposed.
         user: shape (n,), user codes.
         item: shape (n,), item codes, the clusters of the intervals.
@@ -48,11 +49,13 @@ class EffectSample:
     user: IntVector
     item: IntVector
     names: tuple[str, ...] = ()
+    by_event: bool = False
 
     def where(self, rows: npt.NDArray[np.integer]) -> "EffectSample":
         """The given rows."""
-        by_row = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "names"}
-        return EffectSample(**by_row, names=self.names)
+        whole = {"names", "by_event"}
+        by_row = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name not in whole}
+        return EffectSample(**by_row, names=self.names, by_event=self.by_event)
 
     def problem(self, folds: int) -> str | None:
         """Why no effect can be estimated from these rows with so many folds, or None."""
@@ -114,12 +117,14 @@ class LinearModel:
         covariance: shape (1 + P, 1 + P), robust to correlation among rows of one item.
         clusters: number of items.
         scores: out-of-fold R2 of the nuisance models of outcome and treatment.
+        residual_deviations: standard deviation of the treatment's residual, and of what the final stage leaves.
     """
 
     coefficients: Matrix
     covariance: Matrix
     clusters: int
     scores: dict[str, float]
+    residual_deviations: tuple[float, float]
     estimator: str = "LinearDML"
 
     def effect(self, modifiers: FloatMatrix) -> FloatVector:
@@ -152,6 +157,7 @@ def effect_sample(covariates: Covariates, max_rows: int, rng: np.random.Generato
         user=train.user[rows],
         item=train.item[rows],
         names=(*covariates.modifier_names, *kept),
+        by_event=covariates.by_event,
     )
 
 
@@ -238,7 +244,8 @@ def fit_linear(sample: EffectSample, folds: int, seed: int, each: Each = here) -
     apart = [np.outer(*2 * [fit.coefficients - coefficients]) for fit in fits]
     covariance = np.mean([fit.covariance + spread for fit, spread in zip(fits, apart, strict=True)], axis=0)
     scores = {name: float(np.mean([fit.scores[name] for fit in fits])) for name in fits[0].scores}
-    return LinearModel(coefficients, covariance, fits[0].clusters, scores)
+    deviations = np.mean([fit.residual_deviations for fit in fits], axis=0)
+    return LinearModel(coefficients, covariance, fits[0].clusters, scores, (float(deviations[0]), float(deviations[1])))
 
 
 def _fit_once(sample: EffectSample, folds: int, seed: int) -> LinearModel:
@@ -253,8 +260,10 @@ def _fit_once(sample: EffectSample, folds: int, seed: int) -> LinearModel:
     slopes = np.ravel(dml.coef_) if x is not None else np.empty(0)
     coefficients = np.concatenate([np.ravel(dml.intercept_), slopes])
     design = treatment_residual.reshape(-1, 1) * np.column_stack([np.ones(len(sample.outcome)), sample.modifiers])
-    covariance = clustered_covariance(design, outcome_residual.ravel() - design @ coefficients, sample.item)
-    return LinearModel(coefficients, covariance, len(np.unique(sample.item)), _scores(dml))
+    left = outcome_residual.ravel() - design @ coefficients
+    covariance = clustered_covariance(design, left, sample.item)
+    deviations = float(treatment_residual.std()), float(left.std())
+    return LinearModel(coefficients, covariance, len(np.unique(sample.item)), _scores(dml), deviations)
 
 
 def _scores(dml: Any) -> dict[str, float]:

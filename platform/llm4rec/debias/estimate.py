@@ -25,6 +25,7 @@ from llm4rec.debias.outcome import OutcomeModel, fit_outcome
 from llm4rec.debias.propensity import Propensities, fit_propensities
 from llm4rec.debias.refute import refute
 from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, training_weights
+from llm4rec.errors import ArtifactError
 from llm4rec.schema import ITEM_ID, TRAIN, USER_ID, Corpus, Features, FloatMatrix, FloatVector
 
 
@@ -114,9 +115,15 @@ def write_effects(writer: ArtifactWriter, corpus: Corpus, effects: Effects) -> N
 
 
 def read_effects(artifact: Artifact) -> Effects:
-    """Read what `write_effects` wrote, rows in corpus order."""
+    """Read what `write_effects` wrote, rows in corpus order.
+
+    Raises:
+        ArtifactError: an older version wrote it.
+    """
     weights, users, items = (artifact.read_table(name) for name in ("weights", "users", "items"))
     summary = artifact.read_json("effects.json")
+    if "outcome_model" not in summary:
+        raise ArtifactError(f"{artifact.path} was made by an older version; run jobs/debias.py again")
     known = summary["outcome_model"]
     tables = (_matrix(users, "outcome"), _matrix(items, "outcome")) if known else None
     return Effects(

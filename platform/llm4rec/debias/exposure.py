@@ -64,7 +64,6 @@ def exposure_effect(
     nuisances = nuisances or Nuisances.chosen(sample, folds, seed)
     propensity = _propensity(sample, folds, nuisances.propensity)
     kept = (propensity >= OVERLAP_MARGIN) & (propensity <= 1 - OVERLAP_MARGIN)
-    overlap = _overlap(propensity, high, kept)
     rest = sample.where(np.flatnonzero(kept))
     if (
         kept.mean() < MIN_OVERLAP_SHARE
@@ -76,19 +75,21 @@ def exposure_effect(
             f"[{OVERLAP_MARGIN}, {1 - OVERLAP_MARGIN}]): the exposure effect is null"
         ]
     effect = _doubly_robust(rest, folds, seed, nuisances)
-    naive = _difference_in_means(sample.outcome, high)
+    naive = _difference_in_means(rest.outcome, rest.exposed)
     return {
         "estimator": "LinearDRLearner",
         **effect,
         "rows": int(kept.sum()),
         "naive": naive,
-        "overlap": overlap,
-        "balance": balance(sample, propensity),
+        "overlap": _overlap(propensity, high, kept),
+        "balance": balance(rest, propensity[kept]),
     }, []
 
 
 def balance(sample: EffectSample, propensity: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
     """Of each covariate, how far exposed and other rows are apart, as they are and weighted by inverse propensity.
+
+    On the rows that the effect is estimated on.
 
     Apart means the difference of the means over the pooled standard deviation of the raw rows; below 0.1 is commonly
     taken as balanced (Austin 2011).
@@ -103,12 +104,13 @@ def balance(sample: EffectSample, propensity: npt.NDArray[np.float64]) -> list[d
     weighted = (sides[0] - sides[1]) / pooled
     return [
         {"covariate": name, "raw": float(before), "weighted": float(after)}
-        for name, before, after in zip(sample.names, raw, weighted, strict=False)
+        for name, before, after in zip((*sample.names, "popularity"), raw, weighted, strict=False)
     ]
 
 
 def _controls(sample: EffectSample) -> FloatMatrix:
-    return np.hstack([sample.modifiers, sample.confounders])
+    popularity = [sample.treatment[:, None]] if sample.by_event else []
+    return np.hstack([sample.modifiers, sample.confounders, *popularity])
 
 
 def _one_sided(sample: EffectSample, folds: int) -> bool:
@@ -158,8 +160,8 @@ def _overlap(propensity: npt.NDArray[np.float64], high: BoolVector, kept: BoolVe
             "exposed": _shares(propensity[high]),
             "others": _shares(propensity[~high]),
         },
-        "ess_share_high": effective_sample_size(weight[high]) / int(high.sum()),
-        "ess_share_low": effective_sample_size(weight[~high]) / int((~high).sum()),
+        "ess_share_exposed": effective_sample_size(weight[kept & high]) / int((kept & high).sum()),
+        "ess_share_others": effective_sample_size(weight[kept & ~high]) / int((kept & ~high).sum()),
     }
 
 

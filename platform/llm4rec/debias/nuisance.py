@@ -114,6 +114,9 @@ def _best(candidates: list[Any], x: Matrix, y: Matrix | Codes, groups: Codes, fo
     if len(x) > CHOOSING_ROWS:
         rows = np.random.default_rng(seed).choice(len(x), CHOOSING_ROWS, replace=False)
         x, y, groups = x[rows], y[rows], groups[rows]
+    parts = [part for split in GroupKFold(folds).split(x, groups=groups) for part in split]
+    if hasattr(candidates[0], "predict_proba") and any(len(np.unique(y[rows])) < 2 for rows in parts):
+        return candidates[0]  # too few of one class to compare
     losses = [_held_out_loss(candidate, x, y, groups, folds) for candidate in candidates]
     return candidates[int(np.argmin(losses))]
 

@@ -120,7 +120,9 @@ def naive_bayes(covariates: Covariates, density: float) -> Propensities:
     level = _levels(value)
     counts = [np.bincount(level[rows], minlength=level.max() + 1) + 1.0 for rows in (~random, random)]
     chosen, drawn = (count / count.sum() for count in counts)
-    propensity = np.where(random, density, np.minimum(chosen[level] / drawn[level] * density, 1.0))
+    drawn_density = density * random.mean()
+    chosen_density = density - drawn_density
+    propensity = np.where(random, drawn_density, np.minimum(chosen[level] / drawn[level] * chosen_density, 1.0))
     diagnostics = {
         "density": density,
         "auc": None,

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
-from llm4rec.debias.effects import Each, EffectSample, fit_linear, here
+from llm4rec.debias.effects import Each, EffectSample, LinearModel, fit_linear, here
+from llm4rec.schema import FloatVector
 
 MAX_ROWS = 30_000
 
@@ -27,12 +27,13 @@ def refute(sample: EffectSample, folds: int, seed: int, each: Each = here) -> di
     rng = np.random.default_rng(seed)
     if len(sample.outcome) > MAX_ROWS:
         sample = sample.where(np.sort(rng.choice(len(sample.outcome), MAX_ROWS, replace=False)))
-    estimate = fit_linear(sample, folds, seed).average(sample.modifiers)
+    model = fit_linear(sample, folds, seed, each)
+    estimate = model.average(sample.modifiers)
     call = (sample, estimate, folds, seed)
     attempts = each(_attempt, [(placebo, *call), (random_common_cause, *call), (subset, *call)])
     return {
         **dict(zip(("placebo", "random_common_cause", "subset"), attempts, strict=True)),
-        "unmeasured_confounder": unmeasured_confounder(estimate, len(np.unique(sample.item))),
+        "unmeasured_confounder": unmeasured_confounder(model, estimate),
     }
 
 
@@ -41,11 +42,25 @@ def _attempt(attempt: Callable[..., dict[str, Any]], *call: Any) -> dict[str, An
 
 
 def placebo(sample: EffectSample, estimate: dict[str, Any], folds: int, seed: int) -> dict[str, Any]:
-    """The same estimator on a permuted treatment, which has no effect: its interval should cover 0."""
-    fake = replace(sample, treatment=np.random.default_rng(seed).permutation(sample.treatment))
+    """The same estimator on a treatment that has no effect: its interval should cover 0.
+
+    Every item gets the treatments of another, so that rows of an item stay as alike as they are. This tests estimator
+    and interval; it cannot tell whether something about the items is hidden.
+    """
+    fake = replace(sample, treatment=swapped(sample, np.random.default_rng(seed)))
     nothing = fit_linear(fake, folds, seed).average(sample.modifiers)
     low, high = nothing["ci95"]
     return {**nothing, "passed": bool(low <= 0 <= high)}
+
+
+def swapped(sample: EffectSample, rng: np.random.Generator) -> FloatVector:
+    """Each item's treatments replaced by another's in random order, repeated or thinned to as many rows, shape (n,)."""
+    order = np.argsort(sample.item, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(sample.item[order])) + 1)
+    treatment = np.empty_like(sample.treatment)
+    for own, other in zip(rows, rng.permutation(len(rows)), strict=True):
+        treatment[own] = rng.permutation(np.resize(rng.permutation(sample.treatment[rows[other]]), len(own)))
+    return treatment
 
 
 def random_common_cause(sample: EffectSample, estimate: dict[str, Any], folds: int, seed: int) -> dict[str, Any]:
@@ -69,22 +84,23 @@ def subset(sample: EffectSample, estimate: dict[str, Any], folds: int, seed: int
     return {**again, "passed": bool(low <= estimate["effect"] <= high)}
 
 
-def unmeasured_confounder(estimate: dict[str, Any], clusters: int) -> dict[str, Any]:
+def unmeasured_confounder(model: LinearModel, estimate: dict[str, Any]) -> dict[str, Any]:
     """How strong a hidden confounder must be to explain the effect away, and to make it insignificant.
 
     The robustness value is the share of the residual variance of both treatment and outcome that it would have to
-    explain: RV = (sqrt(f^4 + 4 f^2) - f^2) / 2 with f = |t| / sqrt(degrees) (Cinelli and Hazlett 2020, equation 20).
-    There is no threshold to pass; a reader who knows the log has to judge whether anything hidden is so strong.
+    explain: RV = (sqrt(f^4 + 4 f^2) - f^2) / 2 with f = |theta| sd(residual treatment) / sd(what is left of the
+    outcome), f^2 = R^2 / (1 - R^2) of the treatment (Cinelli and Hazlett 2020, section 4.2). For significance,
+    theta is what is left of the effect when the reach of its interval, clustered by item, is taken off. There is no
+    threshold to pass; a reader who knows the log has to judge whether anything hidden is so strong.
     """
-    degrees = max(clusters - 1, 1)
-    critical = float(t.ppf(0.975, degrees))
     reach = (estimate["ci95"][1] - estimate["ci95"][0]) / 2
-    statistic = abs(estimate["effect"]) / (reach / critical) if reach else np.inf
+    treatment, left = model.residual_deviations
+    per_unit = treatment / max(left, np.finfo(np.float64).tiny)
     return {
-        "robustness_value": _robustness(statistic / degrees**0.5),
-        "robustness_value_of_significance": _robustness(max(statistic - critical, 0.0) / degrees**0.5),
+        "robustness_value": _robustness(abs(estimate["effect"]) * per_unit),
+        "robustness_value_of_significance": _robustness(max(abs(estimate["effect"]) - reach, 0.0) * per_unit),
     }
 
 
 def _robustness(f: float) -> float:
-    return float((np.sqrt(f**4 + 4 * f**2) - f**2) / 2) if np.isfinite(f) else 1.0
+    return float((np.sqrt(f**4 + 4 * f**2) - f**2) / 2) if f < 1e6 else 1.0

@@ -34,7 +34,7 @@ class Adversary(nn.Module):
             kept_BT: which positions count.
             strength: lambda, 0 to leave the states alone.
         """
-        state_ND = state_BTD[kept_BT]
+        state_ND = state_BTD[kept_BT].to(next(self.parameters()).dtype)  # autocast leaves states in bfloat16
         code_NA = code_BA[:, None].expand(-1, kept_BT.shape[1], -1)[kept_BT]
         losses = []
         for place, head in enumerate(self.heads.values()):

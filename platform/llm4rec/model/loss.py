@@ -31,7 +31,13 @@ def weighted_softmax_loss(scores_BTI: Tensor, target_BT: Tensor, weight_BT: Tens
 
 
 def outcome_loss(
-    logit_NI: Tensor, target_N: Tensor, good_N: Tensor, weight_N: Tensor, imputed_NI: Tensor | None, kind: OutcomeLoss
+    logit_NI: Tensor,
+    target_N: Tensor,
+    good_N: Tensor,
+    weight_N: Tensor,
+    imputed_NI: Tensor | None,
+    kind: OutcomeLoss,
+    share_N: Tensor | None = None,
 ) -> Tensor:
     """Log loss of the outcomes of all items, estimated from those that were observed.
 
@@ -39,8 +45,9 @@ def outcome_loss(
 
     - naive: mean over n of l(z_n, y_n);
     - weighted: mean over n of w_n l(z_n, y_n), inverse propensity scoring (Schnabel et al. 2016);
-    - doubly_robust: mean over all items of l(z, r) + mean over n of w_n (l(z_n, y_n) - l(z_n, r_n)), which is unbiased
-      if the propensities or the imputed outcomes are right (Wang et al. 2019).
+    - doubly_robust: mean over n and all items of s_n l(z, r) + mean over n of w_n (l(z_n, y_n) - l(z_n, r_n)), which is
+      unbiased if the propensities or the imputed outcomes are right (Wang et al. 2019). The shares s_n make up for rows
+      being one an interaction: in the mean over all pairs an active user counts like any other.
 
     Args:
         logit_NI: log odds z of all items.
@@ -49,6 +56,7 @@ def outcome_loss(
         weight_N: its weight w, of mean 1.
         imputed_NI: r, which doubly_robust needs.
         kind: which of the three.
+        share_N: s, of mean 1 over the log, inversely proportional to the number of the user's rows; ones if not given.
     """
     rows = torch.arange(len(target_N), device=logit_NI.device)
     observed = logit_NI[rows, target_N].float()
@@ -59,17 +67,19 @@ def outcome_loss(
         return (weight_N * losses).mean()
     if imputed_NI is None:
         raise ValueError("doubly robust needs imputed outcomes")
-    imputed = F.binary_cross_entropy_with_logits(logit_NI.float(), imputed_NI)
+    everywhere_N = F.binary_cross_entropy_with_logits(logit_NI.float(), imputed_NI, reduction="none").mean(dim=1)
+    imputed = (everywhere_N if share_N is None else share_N * everywhere_N).mean()
     errors = losses - F.binary_cross_entropy_with_logits(observed, imputed_NI[rows, target_N], reduction="none")
     return imputed + (weight_N * errors).mean()
 
 
 def parity_penalty(scores_BTI: Tensor, kept_BT: Tensor, popular_I: Tensor, code_BA: Tensor, tolerance: float) -> Tensor:
-    """How far popular items' share differs among groups: mean over attributes of max_g |m_g - m| - eps, at least 0.
+    """How far popular items' share differs among groups: mean over attributes of max_g gap_g^2 - eps^2, at least 0.
 
-    m is the softmax mass of popular items, averaged over the positions of a user, then over users; m_g over those of a
-    group g of the batch. A slate drawn from the softmax shows popular items in that share, so m_g - m is the gap of
-    demographic parity in what is shown.
+    The share m_b of a row is the softmax mass of popular items, averaged over its positions; a slate drawn from the
+    softmax shows popular items in that share. gap_g^2 = (m_g - m)^2 - s^2 (1 / n_g - 1 / n), with s^2 the variance of
+    m_b, estimates the squared gap of demographic parity between a group of n_g rows and all n rows of the batch without
+    what chance alone puts there; otherwise the penalty would mostly be on shares that differ among persons.
 
     Args:
         scores_BTI: logits, temperature applied.
@@ -80,8 +90,11 @@ def parity_penalty(scores_BTI: Tensor, kept_BT: Tensor, popular_I: Tensor, code_
     """
     mass_BT = scores_BTI.float().softmax(dim=-1) @ popular_I.float()
     share_B = (mass_BT * kept_BT).sum(dim=1) / kept_BT.sum(dim=1).clamp(min=1)
-    gaps = []
+    variance = share_B.detach().var() if len(share_B) > 1 else share_B.new_zeros(())
+    penalties = []
     for code_B in code_BA.T:
-        means = torch.stack([share_B[code_B == code].mean() for code in code_B.unique()])
-        gaps.append((means - share_B.mean()).abs().max())
-    return (torch.stack(gaps) - tolerance).clamp(min=0).mean()
+        codes, sizes = code_B.unique(return_counts=True)
+        means = torch.stack([share_B[code_B == code].mean() for code in codes])
+        squares = (means - share_B.mean()).square() - variance * (1 / sizes - 1 / len(share_B))
+        penalties.append(squares.max())
+    return (torch.stack(penalties) - tolerance**2).clamp(min=0).mean()

@@ -2,7 +2,7 @@
 
     kind, price -> quality -> exposure, outcome          gender -> taste -> exposure, outcome
     promotion, popularity, quality, taste -> exposure -> popularity -> outcome
-    quality, taste -> prominence -> outcome              generosity -> outcome
+    popularity, quality, taste -> prominence -> outcome  generosity -> outcome
 
 Shapes: U users, I items, K kinds, R rounds. In each round every user is shown one item that is new to him, drawn from a
 softmax over
@@ -10,7 +10,7 @@ softmax over
     z_ui = q_i + push_i + taste_u,kind(i) + POPULARITY_PULL * log(1 + n_i)
 
 with n_i the number of times the item was chosen in earlier rounds. The item is shown prominently with probability
-sigmoid(q_i + taste_u,kind(i) - 0.5), and the user's rating is
+sigmoid(q_i + taste_u,kind(i) + PROMINENCE_PULL * (log(1 + n_i) - 3)), and the user's rating is
 
     y = 3 + theta_gender(u) * log(1 + n_i) + delta * prominent + q_i + taste_u,kind(i) + generosity_u + noise
 
@@ -35,7 +35,7 @@ KINDS = ("lamp", "chair", "vase", "clock", "shelf", "mirror")
 KIND_QUALITY = np.array([-0.6, -0.3, 0.0, 0.1, 0.3, 0.5])
 PRICE_QUALITY = 0.4
 GENDER_TASTE = 0.4
-POPULARITY_PULL = 0.3
+POPULARITY_PULL, PROMINENCE_PULL = 0.3, 0.3
 GENEROSITY, NOISE = 0.3, 0.5
 
 
@@ -97,7 +97,7 @@ def draw_world(config: SyntheticConfig) -> World:
         new[everybody, item] = False
         counts += np.bincount(item, minlength=config.items)
     item, user = chosen.astype(np.int64).ravel(), np.tile(everybody, config.interactions)
-    prominence = expit(quality[item] + taste[user, item] - 0.5)
+    prominence = expit(quality[item] + taste[user, item] + PROMINENCE_PULL * (popularity.ravel() - 3))
     prominent = rng.random(len(item)) < prominence
     theta = config.popularity_effect + config.women_more * female
     rating = 3 + theta[user] * popularity.ravel() + config.prominence_effect * prominent

@@ -52,4 +52,5 @@ def _outcome_term(
     if config.outcome_loss == "doubly_robust":
         users, items = torch.from_numpy(outcomes.users).to(device), torch.from_numpy(outcomes.items).to(device)
         imputed = torch.sigmoid(users @ items.T)[:, None].expand(-1, target.shape[1], -1)[kept]
-    return outcome_loss(logits[kept], target[kept], good[kept], weight[kept], imputed, config.outcome_loss)
+    share = torch.from_numpy(outcomes.share).to(device)[:, None].expand_as(target)[kept]
+    return outcome_loss(logits[kept], target[kept], good[kept], weight[kept], imputed, config.outcome_loss, share)

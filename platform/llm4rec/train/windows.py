@@ -18,17 +18,19 @@ class Outcomes:
 
     Attributes:
         good: whether the outcome of each target was good, 0 or 1, shape (W, T).
+        share: what the pairs of each window's user count for at each of its targets, shape (W,); mean 1 over targets.
         users: of the imputed log odds, each window's user, shape (W, K); K is 0 where nothing is imputed.
         items: and each warm item, shape (I_warm, K): the log odds are inner products.
     """
 
     good: FloatMatrix
+    share: FloatVector
     users: FloatMatrix
     items: FloatMatrix
 
     def rows(self, rows: IntMatrix, positions: slice) -> "Outcomes":
         """Some windows, cut to some positions."""
-        return Outcomes(self.good[rows, positions], self.users[rows], self.items)
+        return Outcomes(self.good[rows, positions], self.share[rows], self.users[rows], self.items)
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,17 @@ def build_windows(
         _pad(targets, length + 1, PADDING).astype(np.int64),
         weights,
         _popular(corpus),
-        Outcomes(good[0], outcomes.users[owners], outcomes.items[: corpus.num_warm_items]) if outcomes else None,
+        _outcomes(good[0], outcomes, owners, histories, corpus) if outcomes is not None else None,
     )
+
+
+def _outcomes(
+    good: FloatMatrix, known: KnownOutcomes, owners: list[int], histories: list[History], corpus: Corpus
+) -> Outcomes:
+    count = np.array([len(history) for history in histories])
+    share = count.sum() / ((count > 0).sum() * np.maximum(count, 1))
+    items = known.items[: corpus.num_warm_items]
+    return Outcomes(good, share[owners].astype(np.float32), known.users[owners], items)
 
 
 def _popular(corpus: Corpus) -> BoolVector:
