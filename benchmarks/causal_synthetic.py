@@ -32,7 +32,8 @@ from llm4rec.encode.config import EncodeConfig
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.preprocess.config import PreprocessConfig, SourceConfig, SyntheticConfig
 from llm4rec.preprocess.single_process import write_preprocessed
-from llm4rec.schema import TRAIN, Corpus, read_features
+from llm4rec.preprocess.world import draw_world
+from llm4rec.schema import Corpus, read_features
 
 DEBIAS = DebiasConfig(exposure_event="prominent")
 ENCODE = EncodeConfig(text_model=None, image_model=None, audio=None)
@@ -46,9 +47,10 @@ def measure(config: SyntheticConfig) -> Found:
         corpus, features = corpus_of(config, Path(folder))
     covariates = build_covariates(corpus, features, DEBIAS)
     sample = effect_sample(covariates, MAX_ROWS, np.random.default_rng(config.seed))
-    train = corpus.interactions.user[corpus.interactions.split == TRAIN]
-    female = np.array([gender == "F" for gender in corpus.users["gender"].to_pylist()])
-    theta = config.popularity_effect + config.women_more * female[train].mean()
+    world = draw_world(config)
+    train = world.round < config.interactions - 2  # leave-one-out keeps two of each user for validation and test
+    assert train.sum() == len(covariates.train)
+    theta = float(world.total_popularity_effect(config)[train].mean())
     unit = covariates.scale.deviation
     linear = fit_popularity(sample, DEBIAS.folds, config.seed).average(sample.modifiers)
     found = {"popularity": scaled(linear, unit, theta), "popularity_naive": scaled(naive_slope(sample), unit, theta)}
@@ -134,7 +136,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             "both_right": main_table["prominence"]["bias"],
             **{name: main_table[name]["bias"] for name in ("propensity_wrong", "outcome_wrong", "both_wrong")},
         },
-        "truth": {"popularity": "0.2 for men, 0.4 for women", "prominence": SyntheticConfig().prominence_effect},
+        "truth": {
+            "popularity": "0.2 for men, 0.4 for women, and about 0.02 through prominence",
+            "prominence": SyntheticConfig().prominence_effect,
+        },
         "estimators": main_table,
         "rmse_by_users": {
             users: {name: found[name]["rmse"] for name in ("popularity", "prominence")}

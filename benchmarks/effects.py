@@ -64,7 +64,7 @@ def found(summary: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
         "rows": summary["rows"],
         "popularity_effect": {name: round(row["effect"] / unit, 4) for name, row in groups.items()},
         "popularity_ci95": {name: [round(bound / unit, 4) for bound in row["ci95"]] for name, row in groups.items()},
-        "popularity_truth": truth["popularity_effect"],
+        "popularity_truth": truth["total_popularity_effect"],
         "prominence_effect": round(exposure["effect"], 4),
         "prominence_ci95": [round(bound, 4) for bound in exposure["ci95"]],
         "prominence_truth": truth["prominence_effect"],

@@ -80,6 +80,9 @@ def test_the_truth_lies_beside_the_log(tmp_path):
     truth = json.loads((tmp_path / "w" / "world.json").read_text())["truth"]
     assert truth["popularity_effect"] == {"M": 0.2, "F": 0.4} and truth["prominence_effect"] == 0.7
     rows = pd.read_csv(tmp_path / "w" / "truth.csv")
+    spread = 0.7 * 0.3 * (rows["prominence"] * (1 - rows["prominence"])).mean()
+    gap = np.mean(list(truth["total_popularity_effect"].values())) - 0.3
+    assert gap == pytest.approx(spread, rel=0.05)
     assert len(rows) == truth["interactions"] == 60 * 12
     assert ((rows["propensity"] > 0) & (rows["propensity"] <= 1)).all()
 

@@ -15,7 +15,8 @@ sigmoid(q_i + taste_u,kind(i) + PROMINENCE_PULL * (log(1 + n_i) - 3)), and the u
     y = 3 + theta_gender(u) * log(1 + n_i) + delta * prominent + q_i + taste_u,kind(i) + generosity_u + noise
 
 Quality q is a function of kind and price, taste one of gender and kind, all of which the catalogue and the users' table
-tell: the effects theta (popularity) and delta (prominence) are identified. Push_i moves exposure alone and generosity_u
+tell: the effects of popularity (theta, and delta where it makes the item prominent) and of prominence (delta) are
+identified. Push_i moves exposure alone and generosity_u
 the rating alone.
 """
 
@@ -72,8 +73,16 @@ class World:
     rating: Floats
 
     def popularity_effect(self, config: SyntheticConfig) -> Floats:
-        """The true effect of log popularity on the rating of each user, shape (U,)."""
+        """The direct effect of one unit of log popularity on the rating of each user, shape (U,)."""
         return np.asarray(config.popularity_effect + config.women_more * self.female, np.float64)
+
+    def total_popularity_effect(self, config: SyntheticConfig) -> Floats:
+        """The whole effect in each row, shape (N,): the direct one and what runs through prominence.
+
+        d y / d log popularity = theta + delta * PROMINENCE_PULL * p (1 - p), with p the chance of prominence.
+        """
+        through = config.prominence_effect * PROMINENCE_PULL * self.prominence * (1 - self.prominence)
+        return self.popularity_effect(config)[self.user] + through
 
 
 def draw_world(config: SyntheticConfig) -> World:

@@ -112,7 +112,9 @@ def _picture(kind: int, price: float, item: int) -> Image.Image:
 
 def _truth(world: World, config: SyntheticConfig) -> dict[str, object]:
     """The effects, in ratings: of one unit of log(1 + earlier interactions), and of being shown prominently."""
+    whole, female = world.total_popularity_effect(config), world.female[world.user]
     return {
+        "total_popularity_effect": {"M": float(whole[~female].mean()), "F": float(whole[female].mean())},
         "popularity_effect": {"M": config.popularity_effect, "F": config.popularity_effect + config.women_more},
         "prominence_effect": config.prominence_effect,
         "interactions": len(world.rating),
