@@ -6,14 +6,17 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.local import LocalCluster
-from llm4rec.schema import SLATE_SCHEMA
-from tests.ray.conftest import HOME, Jobs, wait_for_tasks
+from llm4rec.cluster.run_config import load_run
+from llm4rec.debias.estimate import estimate, read_effects
+from llm4rec.schema import SLATE_SCHEMA, Corpus, read_features
+from tests.ray.conftest import HOME, SMOKE, Jobs, wait_for_tasks
 
 pytestmark = pytest.mark.ray
 
@@ -43,6 +46,28 @@ def test_debias_weights_are_normalised_and_not_all_alike(finished_run: Path) -> 
     assert train.mean() == pytest.approx(1, abs=1e-3)
     assert train.std() > 0.1
     assert store.open("model").manifest["inputs"]["effects"] == store.open("effects").hash
+
+
+def test_effects_do_not_depend_on_where_their_fits_ran(finished_run: Path) -> None:
+    """The maths does not know Ray: in this process it finds what the stage's tasks found."""
+    store, config = RunStore(str(finished_run)), load_run(SMOKE, home=HOME)
+    corpus = Corpus.read(store.open("corpus"))
+    here = estimate(corpus, read_features(store.open("features"), corpus.item_ids), config.debias, config.run.seed)
+    there = read_effects(store.open("effects"))
+    np.testing.assert_allclose(here.user_effect, there.user_effect, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(here.weight, there.weight, rtol=1e-4)
+    assert here.summary["warnings"] == there.summary["warnings"]
+
+
+@pytest.mark.slow
+def test_outcomes_and_protected_attributes_train_under_deepspeed(run_copy: Path, jobs: Jobs) -> None:
+    settings = ["debias.outcome_model=true", "train.model.outcome=true", "train.model.protected=[gender]"]
+    settings += ["train.adversary_weight=1", "train.parity_weight=1", "train.epochs=1"]
+    for stage in ("debias", "train"):
+        done = jobs.run(stage, run_copy, *settings)
+        assert done.returncode == 0, done.stderr
+    (point,) = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
+    assert 0 < point["loss"] < 12
 
 
 @pytest.mark.parametrize(
