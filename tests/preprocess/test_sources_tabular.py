@@ -311,7 +311,7 @@ BAD_CONFIGS = [
     ({"format": "yelp", "movielens": {"tags": False}}, "a 'movielens' section needs format 'movielens'"),
     ({"images": "posters/x.jpg"}, r"must hold \{item_id\} once, in the file name"),
     ({"audio": "{item_id}/sound.wav"}, r"must hold \{item_id\} once, in the file name"),
-    ({"format": "amazon"}, "'movielens', 'amazon-2023', 'yelp' or 'tabular'"),
+    ({"format": "amazon"}, "'movielens', 'amazon-2023', 'yelp', 'tabular' or 'synthetic'"),
 ]
 
 
