@@ -89,14 +89,11 @@ def exposure_effect(
 def balance(sample: EffectSample, propensity: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
     """Of each covariate, how far exposed and other rows are apart, as they are and weighted by inverse propensity.
 
-    On the rows that the effect is estimated on.
-
     Apart means the difference of the means over the pooled standard deviation of the raw rows; below 0.1 is commonly
     taken as balanced (Austin 2011).
     """
     controls, high = _controls(sample).astype(np.float64), sample.exposed
-    safe = np.clip(propensity, OVERLAP_MARGIN, 1 - OVERLAP_MARGIN)
-    weight = np.where(high, 1 / safe, 1 / (1 - safe))
+    weight = _inverse(propensity, high)
     pooled = np.sqrt((controls[high].var(axis=0) + controls[~high].var(axis=0)) / 2)
     pooled = np.where(pooled > 0, pooled, 1.0)
     raw = (controls[high].mean(axis=0) - controls[~high].mean(axis=0)) / pooled
@@ -106,6 +103,12 @@ def balance(sample: EffectSample, propensity: npt.NDArray[np.float64]) -> list[d
         {"covariate": name, "raw": float(before), "weighted": float(after)}
         for name, before, after in zip((*sample.names, "popularity"), raw, weighted, strict=False)
     ]
+
+
+def _inverse(propensity: npt.NDArray[np.float64], high: BoolVector) -> npt.NDArray[np.float64]:
+    """One over the chance of the treatment that each row had."""
+    safe = np.clip(propensity, OVERLAP_MARGIN, 1 - OVERLAP_MARGIN)
+    return np.where(high, 1 / safe, 1 / (1 - safe))
 
 
 def _controls(sample: EffectSample) -> FloatMatrix:
@@ -151,8 +154,7 @@ def _shares(propensity: npt.NDArray[np.float64]) -> list[float]:
 
 
 def _overlap(propensity: npt.NDArray[np.float64], high: BoolVector, kept: BoolVector) -> dict[str, Any]:
-    safe = np.clip(propensity, OVERLAP_MARGIN, 1 - OVERLAP_MARGIN)
-    weight = np.where(high, 1 / safe, 1 / (1 - safe))
+    weight = _inverse(propensity, high)
     return {
         "share": float(kept.mean()),
         "histogram": {

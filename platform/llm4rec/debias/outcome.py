@@ -75,12 +75,13 @@ def fit_outcome(covariates: Covariates, weight: FloatVector, config: DebiasConfi
     if len(rows) > MAX_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
     log = _Log(covariates, rows, good[rows], weight[rows].astype(np.float64))
+    designs = {scale: log.design(scale) for scale in FEATURE_SCALES}
     losses = {
-        (scale, penalty): log.held_out_loss(scale, penalty, config.folds, seed)
+        (scale, penalty): log.held_out_loss(designs[scale], penalty, config.folds, seed)
         for scale, penalty in product(FEATURE_SCALES, INVERSE_PENALTIES)
     }
     scale, penalty = min(losses, key=lambda setting: losses[setting])
-    fitted = _fit(log.design(scale), log.good, log.weight, penalty)
+    fitted = _fit(designs[scale], log.good, log.weight, penalty)
     return _tables(covariates, fitted, scale, threshold, losses[scale, penalty])
 
 
@@ -108,9 +109,9 @@ class _Log:
         ]
         return sparse.hstack([*indicators, known_user, known_item, *products], format="csr")
 
-    def held_out_loss(self, scale: float, penalty: float, folds: int, seed: int) -> float:
+    def held_out_loss(self, design: sparse.csr_array, penalty: float, folds: int, seed: int) -> float:
         """Weighted log loss, each row by a model that has not seen it."""
-        design, predicted = self.design(scale), np.empty(len(self.good))
+        predicted = np.empty(len(self.good))
         for fitted, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(self.rows, self.good):
             model = _fit(design[fitted], self.good[fitted], self.weight[fitted], penalty)
             predicted[held] = model.predict_proba(design[held])[:, 1]

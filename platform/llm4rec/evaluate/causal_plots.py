@@ -97,17 +97,29 @@ def _balance(figure: Figure, balance: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _by_group(figure: Figure, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    rows = [(f"{name}: {row['group']}", row) for name, found in groups.items() for row in found][::-1]
-    values = np.array([row["effect"] for _, row in rows])
-    intervals = np.array([row["ci95"] for _, row in rows])
-    names = [name for name, _ in rows]
-    figure.set_figheight(1.2 + 0.24 * len(rows))
+    rows = [(f"{name}: {row['group']}", row) for name, found in groups.items() for row in found]
+    intervals(figure, rows, "effect of popularity on the outcome, with 95 % interval")
+
+
+def intervals(figure: Figure, rows: Sequence[tuple[str, Mapping[str, Any]]], label: str) -> None:
+    """Estimates with their intervals, one below the other, beside the line of no effect.
+
+    Args:
+        figure: empty.
+        rows: names and {"effect", "ci95"}, from the top.
+        label: of the axis of effects.
+    """
+    names = [name for name, _ in rows][::-1]
+    values = np.array([row["effect"] for _, row in rows])[::-1]
+    bounds = np.array([row["ci95"] for _, row in rows])[::-1]
+    figure.set_figheight(1.2 + 0.28 * len(names))
     axes = figure.subplots()
     axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
-    axes.hlines(names, intervals[:, 0], intervals[:, 1], color=ACCENT, linewidth=2)
+    axes.hlines(names, bounds[:, 0], bounds[:, 1], color=ACCENT, linewidth=2)
     axes.plot(values, names, "o", color=ACCENT)
-    axes.set_xlabel("effect of popularity on the outcome, with 95 % interval")
+    axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
+    axes.margins(y=0.2 if len(names) < 6 else 0.05)
 
 
 def _sweep(figure: Figure, sweep: Mapping[str, Mapping[str, Any]], metric: str) -> None:

@@ -93,17 +93,7 @@ def _slices(figure: Figure, slices: SliceMeans, metric: str) -> None:
 
 
 def _effects(figure: Figure, effects: Mapping[str, Mapping[str, Any]]) -> None:
-    names = list(effects)[::-1]
-    values = np.array([effects[name]["effect"] for name in names])
-    intervals = np.array([effects[name]["ci95"] for name in names])
-    figure.set_figheight(1.2 + 0.32 * len(names))
-    axes = figure.subplots()
-    axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
-    axes.hlines(names, intervals[:, 0], intervals[:, 1], color=ACCENT, linewidth=2)
-    axes.plot(values, names, "o", color=ACCENT)
-    axes.set_xlabel("effect on the outcome, with 95 % interval")
-    axes.tick_params(axis="y", length=0)
-    axes.margins(y=0.2)
+    causal_plots.intervals(figure, list(effects.items()), "effect on the outcome, with 95 % interval")
 
 
 def _fusion(figure: Figure, fusion: Mapping[str, Mapping[str, Any]]) -> None:

@@ -16,8 +16,7 @@ sigmoid(q_i + taste_u,kind(i) + PROMINENCE_PULL * (log(1 + n_i) - 3)), and the u
 
 Quality q is a function of kind and price, taste one of gender and kind, all of which the catalogue and the users' table
 tell: the effects of popularity (theta, and delta where it makes the item prominent) and of prominence (delta) are
-identified. Push_i moves exposure alone and generosity_u
-the rating alone.
+identified. Push_i moves exposure alone and generosity_u the rating alone.
 """
 
 from dataclasses import dataclass

@@ -33,7 +33,8 @@ class TrainConfig(StrictModel):
     causal_weight: NonNegativeFloat = 0.1
     """beta: share of the inverse-propensity weighted loss next to the plain one."""
     rank_weight: NonNegativeFloat = 1.0
-    """Weight of the ranking loss, plain and causal; 0 trains on outcomes alone."""
+    """Weight of the ranking loss, plain and causal. 0 learns outcomes alone, which the train stage refuses: all later
+    stages rank."""
     outcome_weight: NonNegativeFloat = 1.0
     """Weight of the outcome loss, where `model.outcome` is on."""
     outcome_loss: OutcomeLoss = "doubly_robust"

@@ -13,8 +13,7 @@ from llm4rec.train.windows import Outcomes, Windows
 def objective(network: Recommender, outputs: Outputs, batch: Windows, config: TrainConfig) -> Tensor:
     """L = w_rank L_rank+causal + w_outcome L_outcome + L_adversary + w_parity L_parity.
 
-    L_adversary trains the adversary itself; `adversary_weight` is how much of its gradient reaches the states, with the
-    sign turned round.
+    L_adversary trains the adversary, and with `adversary_weight` the states to tell it nothing (`Adversary.loss`).
 
     Args:
         network: whose adversary is asked.

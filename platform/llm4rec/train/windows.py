@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm4rec.evaluate.metrics import popular_items
+from llm4rec.evaluate.result import train_popularity
 from llm4rec.model.inputs import PADDING, HistoryBatch, HistoryCodec, IntMatrix
 from llm4rec.schema import TRAIN, BoolVector, Corpus, FloatMatrix, FloatVector, History
 
 POPULAR_SHARE = 0.2
-"""As evaluate.popular_share has it: the share of the catalogue, most popular first, whose exposure parity looks at."""
+"""Of the catalogue, most popular items first, whose exposure the parity penalty looks at."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def build_windows(
         attributes[owners],
         _pad(targets, length + 1, PADDING).astype(np.int64),
         weights,
-        _popular(corpus),
+        popular_items(train_popularity(corpus), POPULAR_SHARE),
         _outcomes(good[0], outcomes, owners, histories, corpus) if outcomes is not None else None,
     )
 
@@ -159,14 +161,6 @@ def _outcomes(
     share = count.sum() / ((count > 0).sum() * np.maximum(count, 1))
     items = known.items[: corpus.num_warm_items]
     return Outcomes(good, share[owners].astype(np.float32), known.users[owners], items)
-
-
-def _popular(corpus: Corpus) -> BoolVector:
-    """Which warm items make up the most popular fifth in training; ties by item code."""
-    count = np.bincount(corpus.part(TRAIN).item, minlength=corpus.num_warm_items)
-    popular = np.zeros(corpus.num_warm_items, np.bool_)
-    popular[np.argsort(-count, kind="stable")[: max(1, round(POPULAR_SHARE * len(popular)))]] = True
-    return popular
 
 
 def _spans(count: int, length: int) -> list[tuple[int, int]]:
