@@ -29,6 +29,8 @@ def load_backbone(config: ModelConfig, *, with_weights: bool = True) -> PreTrain
         core = _first_layers(_pretrained(folder, gguf), config)
     else:
         core = _random(folder, gguf, config)
+    if not torch.cuda.is_available():
+        core.set_attn_implementation("eager")  # on a CPU the fused kernel's backward pass takes a tenth of a step
     core.embed_tokens = nn.Identity()  # soft tokens are the only input, so the table would be dead weight
     if config.lora_rank:
         lora = LoraConfig(r=config.lora_rank, lora_alpha=int(config.lora_alpha), target_modules=LORA_TARGETS)
