@@ -56,6 +56,8 @@ PUBLISHED = {  # AUC and NDCG@5 of Ha et al. 2024, table 2, ten runs of matrix f
     "dynamic_ips": (0.7777, 0.6584),
     "dynamic_dr": (0.7804, 0.6671),
 }
+PROPENSITY = {"components": 32, "min_group_users": 1, "clip_quantile": 0.05}
+"""Settings of the debias stage for the weights of matrix factorisation."""
 HELD_OUT = 0.1
 TOP = 5
 ORDERS = 8
@@ -261,9 +263,9 @@ def error_deviation(logits: Tensor, imputing: Tensor, item: Tensor, good: Tensor
 
 def log_weights(coat: Coat, weights: str, seed: int) -> np.ndarray:
     """Training weights of the debias stage from the log alone, shape (train rows,)."""
-    config = DebiasConfig.model_validate({"weights": weights, "components": 32, "min_group_users": 1})
+    config = DebiasConfig.model_validate({**PROPENSITY, "weights": weights})
     found = fit_propensities(build_covariates(coat.corpus, coat.features, config), config, seed)
-    clipped = clip(found.train, clip_threshold(found.train, config))
+    clipped = clip(found.train, clip_threshold(found.train, config.clip_quantile or 0.0, 0.0))
     return training_weights(clipped, float(found.diagnostics["density"]), config)
 
 

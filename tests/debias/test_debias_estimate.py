@@ -43,7 +43,15 @@ def test_weights_are_the_clipped_inverse_of_the_propensities(world, effects):
     threshold = effects.summary["propensity"]["clip_threshold"]
     inverse = 1 / np.maximum(effects.propensity[train], threshold)
     np.testing.assert_allclose(effects.weight[train], inverse / inverse.mean(), rtol=1e-4)
-    assert effects.summary["propensity"]["clipped_share"] == pytest.approx(0.05, abs=0.01)
+    clipped = effects.summary["propensity"]["clip_quantile"]
+    assert effects.summary["propensity"]["clipped_share"] == pytest.approx(clipped, abs=0.01)
+
+
+def test_a_quantile_that_is_set_is_used(world):
+    config = CONFIG.model_copy(update={"clip_quantile": 0.3})
+    summary = estimate(world.corpus, world.features, config, seed=0).summary
+    assert summary["propensity"]["clip_quantile"] == 0.3
+    assert summary["propensity"]["clipped_share"] == pytest.approx(0.3, abs=0.01)
 
 
 def test_popular_items_weigh_less(world, effects):
@@ -103,9 +111,19 @@ def test_written_effects_are_read_back(tmp_path, world, effects):
     assert weights["propensity"].null_count == (log.split != TRAIN).sum()
 
 
-def test_constant_outcome_gives_null_effects_and_weights_all_the_same(world):
+def test_constant_outcome_gives_the_effect_on_being_chosen_and_says_so(world):
     corpus = with_values(world, np.full(len(world.corpus.interactions), 4.0))
     result = estimate(corpus, world.features, CONFIG, seed=0)
+    assert result.summary["outcome"] == "choice"
+    assert "among other users" in result.summary["popularity_effect"]["treatment"]
+    assert result.summary["exposure_effect"] is None
+    assert any("outcome is constant (4): the effect" in warning for warning in result.summary["warnings"])
+    assert result.user_effect.mean() > 0
+
+
+def test_of_constant_outcomes_the_effect_on_the_value_is_null_where_it_is_asked_for(world):
+    corpus = with_values(world, np.full(len(world.corpus.interactions), 4.0))
+    result = estimate(corpus, world.features, CONFIG.model_copy(update={"effect_on": "value"}), seed=0)
     assert result.summary["popularity_effect"] is None
     assert result.summary["exposure_effect"] is None
     assert any("outcome is constant (4)" in warning for warning in result.summary["warnings"])

@@ -20,8 +20,7 @@ def test_clipping_by_hand():
     [(0.5, 0.0, 0.3), (0.5, 0.4, 0.4), (0.0, 0.2, 0.2), (0.0, 0.0, 0.0)],
 )
 def test_larger_of_quantile_and_floor_is_the_threshold(quantile, floor, expected):
-    config = DebiasConfig(clip_quantile=quantile, clip_floor=floor)
-    assert clip_threshold(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), config) == pytest.approx(expected)
+    assert clip_threshold(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), quantile, floor) == pytest.approx(expected)
 
 
 def test_effective_sample_size_by_hand():

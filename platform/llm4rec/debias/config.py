@@ -26,9 +26,10 @@ class DebiasConfig(StrictModel):
     """How much squared bias counts against variance in dynamic weights: 0.5 makes them equal, 1 inverse
     propensities."""
 
-    clip_quantile: float = Field(0.05, ge=0.0, lt=1.0)
+    clip_quantile: float | None = Field(None, ge=0.0, lt=1.0)
     """Propensities below this quantile of the train interactions' propensities are raised to it before weighting.
-    0 turns it off. More clipping: less variance, more bias towards the log."""
+    0 turns it off. More clipping: less variance, more bias towards the log. Null: chosen on pairs that the propensity
+    model has not seen, and 0.05 with naive Bayes, which knows observed pairs only."""
 
     clip_floor: float = Field(0.0, ge=0.0, lt=1.0)
     """Absolute lower bound on a propensity; where it and `clip_quantile` both apply, the larger threshold wins."""
@@ -45,6 +46,10 @@ class DebiasConfig(StrictModel):
 
     folds: int = Field(3, ge=2, le=20)
     """Folds of cross-fitting: nuisance models are fitted on the others and applied to one."""
+
+    effect_on: Literal["value", "choice"] | None = None
+    """What the effect of popularity is estimated on: the value of an interaction, or that there is one at all. Null:
+    the value, or the choice where all values are the same."""
 
     effect_model: Literal["linear", "forest"] = "linear"
     """How the effect of popularity may differ among users: linearly in what is known of them, with intervals clustered

@@ -60,6 +60,8 @@ class EffectSample:
     def problem(self, folds: int) -> str | None:
         """Why no effect can be estimated from these rows with so many folds, or None."""
         width = self.modifiers.shape[1] + self.confounders.shape[1]
+        if not width:
+            return "nothing is known of users or items that could be adjusted for: effects are null"
         if np.ptp(self.outcome) == 0:
             return f"the outcome is constant ({self.outcome[0]:g}): no effect can be estimated, effects are null"
         if np.ptp(self.treatment) == 0:
@@ -254,7 +256,8 @@ def _fit_once(sample: EffectSample, folds: int, seed: int) -> LinearModel:
     cut = GroupKFold(folds, shuffle=True, random_state=seed)
     dml = LinearDML(model_y=SmoothRegressor(), model_t=SmoothRegressor(), cv=cut, random_state=seed)
     x = sample.modifiers if sample.modifiers.shape[1] else None
-    rows = {"X": x, "W": sample.confounders, "groups": sample.item}
+    w = sample.confounders if sample.confounders.shape[1] else None
+    rows = {"X": x, "W": w, "groups": sample.item}
     dml.fit(sample.outcome, sample.treatment, **rows, cache_values=True, inference=None)
     outcome_residual, treatment_residual, _, _ = dml.residuals_  # folds cover every row, so in the order given
     slopes = np.ravel(dml.coef_) if x is not None else np.empty(0)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.debias.attributes import Attribute
+from llm4rec.debias.choice import choice_sample
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates, build_covariates
 from llm4rec.debias.effects import (
@@ -28,6 +29,11 @@ from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, 
 from llm4rec.errors import ArtifactError
 from llm4rec.schema import ITEM_ID, TRAIN, USER_ID, Corpus, Features, FloatMatrix, FloatVector
 
+TREATMENTS = {
+    "value": "log popularity of the item at the time of the interaction, standardised",
+    "choice": "log popularity of the item among other users, standardised",
+}
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -36,8 +42,9 @@ class Effects:
     Attributes:
         propensity: shape (N,), P(observed) of every corpus interaction before clipping; NaN outside train.
         weight: shape (N,), training weight of each interaction; mean about 1 over train, 0 outside.
-        user_effect: shape (U,), change of the outcome by one unit of `popularity` for each user; all 0, which
-            corrects nothing, where no effect could be estimated (`summary["popularity_effect"]` is then None).
+        user_effect: shape (U,), change by one unit of `popularity`, for each user, of what `summary["outcome"]` names:
+            the value of an interaction, or the choice. All 0, which corrects nothing, where no effect could be
+            estimated (`summary["popularity_effect"]` is then None).
         popularity: shape (I,), standardised log train popularity, in the unit of the effects.
         summary: estimates with intervals, diagnostics and warnings, ready for JSON.
         outcome: the outcome model, where one was asked for and could be fitted.
@@ -70,24 +77,29 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
     """
     covariates = build_covariates(corpus, features, config)
     propensities = fit_propensities(covariates, config, seed)
-    threshold = clip_threshold(propensities.train, config)
+    quantile = propensities.clip_quantile if config.clip_quantile is None else config.clip_quantile
+    threshold = clip_threshold(propensities.train, quantile, config.clip_floor)
     density = float(propensities.diagnostics["density"])
     train_weight = training_weights(clip(propensities.train, threshold), density, config)
     outcome = fit_outcome(covariates, train_weight, config, seed) if config.outcome_model else None
     if isinstance(outcome, str):
         propensities.warnings.append(outcome)
         outcome = None
-    sample = effect_sample(covariates, config.max_rows, np.random.default_rng(seed))
-    popularity, exposure, user_effect, warnings = _effects(covariates, sample, config, seed, each)
+    on, sample, notes = _sample(covariates, config, np.random.default_rng(seed))
+    popularity, exposure, user_effect, warnings = _effects(covariates, on, sample, config, seed, each)
     summary = {
-        "outcome": "value",
+        "outcome": on,
         "rows": len(sample.outcome),
         "popularity_unit": {"log_mean": covariates.scale.mean, "log_deviation": covariates.scale.deviation},
-        "propensity": {"weights": config.weights, **_propensity_summary(propensities, train_weight, threshold)},
+        "propensity": {
+            "weights": config.weights,
+            "clip_quantile": quantile,
+            **_propensity_summary(propensities, train_weight, threshold),
+        },
         "outcome_model": None if outcome is None else {"threshold": outcome.threshold, "held_out_loss": outcome.loss},
         "popularity_effect": popularity,
         "exposure_effect": exposure,
-        "warnings": [*propensities.warnings, *_group_warnings(covariates.attributes), *warnings],
+        "warnings": [*propensities.warnings, *_group_warnings(covariates.attributes), *notes, *warnings],
     }
     in_train = corpus.interactions.split == TRAIN
     propensity, weight = np.full(len(in_train), np.nan, np.float32), np.zeros(len(in_train), np.float32)
@@ -136,14 +148,32 @@ def read_effects(artifact: Artifact) -> Effects:
     )
 
 
+def _sample(
+    covariates: Covariates, config: DebiasConfig, rng: np.random.Generator
+) -> tuple[str, EffectSample, list[str]]:
+    """What the effects are on, the rows they are estimated on, and what the report must say of that."""
+    outcomes = effect_sample(covariates, config.max_rows, rng)
+    if config.effect_on == "value" or (config.effect_on is None and np.ptp(outcomes.outcome)):
+        return "value", outcomes, []
+    choices = choice_sample(covariates, config, rng)
+    if choices is None:
+        return "value", outcomes, []
+    if config.effect_on == "choice":
+        return "choice", choices, []
+    note = f"the outcome is constant ({outcomes.outcome[0]:g}): the effect of popularity is that on being chosen"
+    return "choice", choices, [note]
+
+
 def _effects(
-    covariates: Covariates, sample: EffectSample, config: DebiasConfig, seed: int, each: Each
+    covariates: Covariates, on: str, sample: EffectSample, config: DebiasConfig, seed: int, each: Each
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None, FloatVector, list[str]]:
     nothing = np.zeros(len(covariates.activity), np.float32)
     problem = sample.problem(config.folds)
     if problem:
         return None, None, nothing, [problem]
-    [(exposure, warnings)] = each(exposure_effect, [(sample, config.folds, seed)])
+    exposure, warnings = None, []
+    if on == "value":
+        [(exposure, warnings)] = each(exposure_effect, [(sample, config.folds, seed)])
     if exposure is not None:
         exposure = {"treatment": covariates.exposure, **exposure}
     model = fit_popularity(sample, config.folds, seed, config.effect_model, each)
@@ -159,7 +189,7 @@ def _effects(
         warnings.append(f"only {model.clusters} items have train interactions: intervals are rough")
     popularity = {
         "estimator": model.estimator,
-        "treatment": "log popularity of the item at the time of the interaction, standardised",
+        "treatment": TREATMENTS[on],
         **model.average(sample.modifiers),
         "naive": naive_slope(sample),
         "by_group": _by_group(model, sample, covariates.attributes),

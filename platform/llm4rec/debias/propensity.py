@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from llm4rec.debias.clipping import UNCHOSEN, choose_quantile
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates
 from llm4rec.debias.nuisance import BOOSTING
@@ -68,12 +69,14 @@ class Propensities:
         train: shape (N,), propensity of each train interaction.
         diagnostics: density, calibration, AUC and overlap, ready for JSON.
         warnings: sentences for the report.
+        clip_quantile: at which quantile they are best clipped.
     """
 
     model: PropensityModel | None
     train: FloatVector
     diagnostics: dict[str, Any]
     warnings: list[str]
+    clip_quantile: float = UNCHOSEN
 
 
 def fit_propensities(covariates: Covariates, config: DebiasConfig, seed: int) -> Propensities:
@@ -89,7 +92,8 @@ def fit_propensities(covariates: Covariates, config: DebiasConfig, seed: int) ->
     if config.propensity == "naive_bayes":
         return naive_bayes(covariates, sample.density)
     model = fit_model(sample, config.propensity, seed)
-    auc = _held_out_auc(sample, config, seed)
+    held_out = _held_out(sample, config, seed)
+    auc = 0.5 if held_out is None else float(roc_auc_score(sample.observed, held_out))
     predicted = model.predict(sample.pairs)
     diagnostics = {
         "density": sample.density,
@@ -99,7 +103,13 @@ def fit_propensities(covariates: Covariates, config: DebiasConfig, seed: int) ->
         "unobserved_quantiles": _quantiles(predicted[~sample.observed]),
     }
     warnings = [f"propensity model hardly beats chance (AUC {auc:.3f}): weights say little"] if auc < 0.55 else []
-    return Propensities(model, model.predict(covariates.pairs(train.user, train.item)), diagnostics, warnings)
+    quantile = UNCHOSEN
+    if held_out is not None:
+        of_sample = (sample.pairs, sample.observed, sample.scale, held_out, sample.density)
+        quantile, imbalance = choose_quantile(*of_sample, config)
+        diagnostics["imbalance"] = {f"{q:g}": value for q, value in imbalance.items()}
+    predicted = model.predict(covariates.pairs(train.user, train.item))
+    return Propensities(model, predicted, diagnostics, warnings, quantile)
 
 
 def naive_bayes(covariates: Covariates, density: float) -> Propensities:
@@ -165,24 +175,57 @@ def fit_model(sample: PairSample, kind: str, seed: int) -> PropensityModel:
 
 
 def sample_pairs(covariates: Covariates, config: DebiasConfig, rng: np.random.Generator) -> PairSample | None:
-    """Observed pairs and uniformly drawn unobserved ones; None where no pair is unobserved."""
+    """Pairs to fit on; None where no pair is unobserved."""
+    drawn = draw_pairs(covariates, config.max_rows, config.negatives, rng)
+    if drawn is None:
+        return None
+    return PairSample(covariates.pairs(drawn.user, drawn.item), drawn.times > 0, drawn.scale, drawn.density)
+
+
+@dataclass(frozen=True)
+class DrawnPairs:
+    """Observed and unobserved pairs of users and items with train interactions.
+
+    Attributes:
+        user: shape (S,), codes.
+        item: shape (S,), codes.
+        times: shape (S,), how often each pair was observed.
+        scale: shape (S,), how many pairs of the population each stands for.
+        density: observed pairs among all pairs.
+    """
+
+    user: IntVector
+    item: IntVector
+    times: Codes
+    scale: npt.NDArray[np.float64]
+    density: float
+
+
+def draw_pairs(
+    covariates: Covariates, most_observed: int, negatives: int, rng: np.random.Generator
+) -> DrawnPairs | None:
+    """At most so many observed pairs, `negatives` times as many unobserved ones, drawn uniformly; None without any."""
     train = covariates.train
     users, items = np.unique(train.user), np.unique(train.item)
     num_items = len(covariates.popularity)
-    observed_keys = np.unique(train.user.astype(np.int64) * num_items + train.item)
+    keys, times = np.unique(train.user.astype(np.int64) * num_items + train.item, return_counts=True)
     population = len(users) * len(items)
-    unobserved = population - len(observed_keys)
+    unobserved = population - len(keys)
     if unobserved == 0:
         return None
-    chosen = observed_keys
-    if len(chosen) > config.max_rows:
-        chosen = rng.choice(chosen, config.max_rows, replace=False)
-    negatives = draw_unobserved(observed_keys, users, items, num_items, config.negatives * len(chosen), rng)
-    keys = np.concatenate([chosen, negatives])
-    observed = np.arange(len(keys)) < len(chosen)
-    pairs = covariates.pairs((keys // num_items).astype(np.int32), (keys % num_items).astype(np.int32))
-    scale = np.where(observed, len(observed_keys) / len(chosen), unobserved / len(negatives))
-    return PairSample(pairs, observed, scale, len(observed_keys) / population)
+    rows = np.arange(len(keys))
+    if len(keys) > most_observed:
+        rows = rng.choice(rows, most_observed, replace=False)
+    drawn = draw_unobserved(keys, users, items, num_items, negatives * len(rows), rng)
+    both = np.concatenate([keys[rows], drawn])
+    scale = np.repeat([len(keys) / len(rows), unobserved / len(drawn)], [len(rows), len(drawn)])
+    return DrawnPairs(
+        user=(both // num_items).astype(np.int32),
+        item=(both % num_items).astype(np.int32),
+        times=np.concatenate([times[rows], np.zeros(len(drawn), np.int64)]),
+        scale=scale,
+        density=len(keys) / population,
+    )
 
 
 def draw_unobserved(
@@ -205,16 +248,16 @@ def draw_unobserved(
     return drawn[:count]
 
 
-def _held_out_auc(sample: PairSample, config: DebiasConfig, seed: int) -> float:
-    """Area under the ROC curve, each pair scored by a model that was fitted without it."""
+def _held_out(sample: PairSample, config: DebiasConfig, seed: int) -> npt.NDArray[np.float64] | None:
+    """The propensity of each pair from a model that was fitted without it; None if there are too few to do that."""
     folds = min(config.folds, int(sample.observed.sum()), int((~sample.observed).sum()))
     if folds < 2:
-        return 0.5
-    scores = np.empty(len(sample.observed))
+        return None
+    predicted = np.empty(len(sample.observed))
     for fitted, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(sample.pairs, sample.observed):
         part = PairSample(sample.pairs[fitted], sample.observed[fitted], sample.scale[fitted], sample.density)
-        scores[held] = fit_model(part, config.propensity, seed).predict(sample.pairs[held])
-    return float(roc_auc_score(sample.observed, scores))
+        predicted[held] = fit_model(part, config.propensity, seed).predict(sample.pairs[held])
+    return predicted
 
 
 def _quantiles(values: FloatVector) -> dict[str, float]:

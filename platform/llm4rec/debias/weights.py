@@ -26,10 +26,9 @@ def training_weights(propensity: Floats, density: float, config: DebiasConfig) -
             return dynamic(propensity, config.bias_share)
 
 
-def clip_threshold(propensity: Floats, config: DebiasConfig) -> float:
-    """The smallest propensity that weights may divide by: max(quantile(p, clip_quantile), clip_floor)."""
-    quantile = float(np.quantile(propensity, config.clip_quantile)) if config.clip_quantile > 0 else 0.0
-    return max(quantile, config.clip_floor)
+def clip_threshold(propensity: Floats, quantile: float, floor: float) -> float:
+    """The smallest propensity that weights may divide by: the larger of a quantile of them and a floor."""
+    return max(float(np.quantile(propensity, quantile)) if quantile > 0 else 0.0, floor)
 
 
 def clip(propensity: Floats, threshold: float) -> Floats:
