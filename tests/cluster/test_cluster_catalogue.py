@@ -17,11 +17,11 @@ def catalogue(snapshot: Snapshot) -> LiveCatalogue:
 
 def check_aligned(catalogue: LiveCatalogue) -> None:
     ranking = catalogue.ranking
-    parts = (catalogue.item_ids, catalogue.records, catalogue.titles, ranking.vectors, ranking.popularity)
+    parts = (catalogue.item_ids, catalogue.records, catalogue.titles, ranking.vectors, ranking.price)
     parts += (ranking.years, ranking.categories, catalogue.text_vectors, catalogue.withdrawn)
     assert {len(part) for part in parts} == {len(catalogue)}
     assert catalogue.codes == {item_id: code for code, item_id in enumerate(catalogue.item_ids)}
-    assert {a.dtype for a in (ranking.vectors, ranking.popularity, ranking.years, catalogue.text_vectors)} == {
+    assert {a.dtype for a in (ranking.vectors, ranking.price, ranking.years, catalogue.text_vectors)} == {
         np.dtype(np.float32)
     }
 
@@ -42,26 +42,26 @@ def test_the_catalogue_of_the_corpus(catalogue: LiveCatalogue) -> None:
     assert all(catalogue.has(item_id) for item_id in catalogue.item_ids) and not catalogue.has("new")
 
 
-def test_a_new_item_takes_the_next_code_and_is_the_least_popular(catalogue: LiveCatalogue) -> None:
+def test_a_new_item_takes_the_next_code_and_has_the_lowest_price(catalogue: LiveCatalogue) -> None:
     changed = catalogue.put("new", RECORD, VECTOR, TEXT_VECTOR)
     check_aligned(changed)
     assert changed.codes["new"] == 5 and changed.has("new")
     assert changed.titles[5] == "Solaris (1972)" and changed.records[5] == RECORD
     assert (changed.ranking.years[5], changed.ranking.categories[5]) == (1972, ("Drama", "Sci-Fi"))
-    assert changed.ranking.popularity[5] == -1.0
+    assert changed.ranking.price[5] == np.float32(-0.2)
     np.testing.assert_array_equal(changed.ranking.vectors[5], VECTOR)
     np.testing.assert_array_equal(changed.text_vectors[5], TEXT_VECTOR)
     assert changed.item_ids[:5] == catalogue.item_ids
 
 
-def test_a_replaced_item_keeps_its_code_and_popularity(catalogue: LiveCatalogue) -> None:
+def test_a_replaced_item_keeps_its_code_and_price(catalogue: LiveCatalogue) -> None:
     changed = catalogue.put("b", RECORD, VECTOR, TEXT_VECTOR)
     check_aligned(changed)
     assert len(changed) == 5 and changed.codes["b"] == 1
     assert changed.titles[1] == "Solaris (1972)" and changed.records[1] == RECORD
     assert (changed.ranking.years[1], changed.ranking.categories[1]) == (1972, ("Drama", "Sci-Fi"))
     np.testing.assert_array_equal(changed.ranking.vectors[1], VECTOR)
-    np.testing.assert_array_equal(changed.ranking.popularity, catalogue.ranking.popularity)
+    np.testing.assert_array_equal(changed.ranking.price, catalogue.ranking.price)
     np.testing.assert_array_equal(changed.ranking.vectors[[0, 2, 3, 4]], catalogue.ranking.vectors[[0, 2, 3, 4]])
 
 

@@ -40,7 +40,7 @@ def test_a_user_of_the_corpus(people: People, catalogue: LiveCatalogue) -> None:
     person = people.find("u0", catalogue)
     assert person.history.item.tolist() == [0, 1, 2, 3]  # all splits: the service knows the whole log
     assert person.seen.tolist() == [0, 1, 2, 3]
-    assert person.popularity_effect == 0.5
+    assert person.popularity_weight == pytest.approx(0.5 / (0.55 / 3))
     assert person.attributes.tolist() == people.find("u0", catalogue).attributes.tolist()
     assert person.attributes.all() and not people.find("u2", catalogue).history.item.size
 
@@ -60,7 +60,7 @@ def test_a_user_known_by_feedback_or_by_put_alone(people: People, catalogue: Liv
     fed, put = people.find("fed", catalogue), people.find("put", catalogue)
     assert fed.history.item.tolist() == [0] and not fed.attributes.any()
     assert len(put.history) == 0 and put.attributes.tolist() == people.find("u0", catalogue).attributes.tolist()
-    assert fed.popularity_effect == put.popularity_effect == pytest.approx(0.1)  # the mean
+    assert fed.popularity_weight == put.popularity_weight == pytest.approx(1)  # the mean
 
 
 def test_attributes_that_were_put_take_the_place_of_the_corpus(
@@ -88,7 +88,7 @@ def test_a_forgotten_user_of_the_corpus_is_unknown(people: People, catalogue: Li
     feed(log, "u0", "d")
     again = people.find("u0", catalogue)
     assert again.history.item.tolist() == [3] and not again.attributes.any()
-    assert again.popularity_effect == pytest.approx(0.1)
+    assert again.popularity_weight == pytest.approx(1)
 
 
 def test_a_history_sent_along_takes_the_place_of_the_logged_one(people: People, catalogue: LiveCatalogue) -> None:
@@ -96,7 +96,7 @@ def test_a_history_sent_along_takes_the_place_of_the_logged_one(people: People, 
     assert stranger.history.item.tolist() == [2, 0] and stranger.seen.tolist() == [0, 2]
     assert not stranger.attributes.any()
     known = people.asking(RecommendRequest(user_id="u1", history=["c"]), catalogue)
-    assert known.history.item.tolist() == [2] and known.popularity_effect == -0.25 and known.attributes.any()
+    assert known.history.item.tolist() == [2] and known.popularity_weight == 0 and known.attributes.any()
     empty = people.asking(RecommendRequest(user_id="u1", history=[]), catalogue)
     assert len(empty.history) == 0 and len(empty.seen) == 0
     asked = people.asking(RecommendRequest(query="a quiet drama"), catalogue)

@@ -40,6 +40,14 @@ def test_propensities_that_are_too_extreme_are_clipped():
     assert quantile >= 0.1
 
 
+def test_weights_that_leave_a_handful_of_pairs_do_not_compete():
+    covariate = RNG.normal(size=20_000)
+    propensity = 1 / (1 + np.exp(3 - 3 * covariate))  # exact, but few of the pairs carry nearly all weight
+    quantile, imbalance = choose(covariate, propensity, propensity)
+    assert imbalance[0.0] < imbalance[quantile]
+    assert quantile > 0
+
+
 def test_where_nothing_differs_nothing_is_chosen():
     observed = np.arange(10) < 5
     assert choose_quantile(np.ones((10, 2)), observed, np.ones(10), np.full(10, 0.5), 0.5, CONFIG) == (UNCHOSEN, {})

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from llm4rec.errors import ConfigError, DataError
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.filters import Filters
-from llm4rec.recommend.rerank import diversify, shift_popularity, standardise, steer
+from llm4rec.recommend.rerank import charge, diversify, standardise, steer
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
 
 GREEDY = RecommendConfig(k=3, temperature=0)
 CATALOGUE = Catalogue(
     vectors=np.array([[1, 0], [1, 0], [0, 1], [-1, 0], [0, 2]], np.float32),
-    popularity=np.array([2, 1, 0, -1, -2], np.float32),
+    price=np.array([2, 1, 0, -1, -2], np.float32),
     years=np.array([1979, 1986, 1999, 2001, np.nan], np.float32),
     categories=[("Horror", "Sci-Fi"), ("Action", "Sci-Fi"), ("Drama",), (), ("Drama", "Horror")],
 )
@@ -44,9 +44,43 @@ def test_steering_adds_the_standardised_cosine():
     assert steered == pytest.approx([-1, 1])
 
 
-def test_popularity_shift_is_strength_times_effect_times_popularity():
-    shifted = shift_popularity(np.zeros(2, np.float32), np.array([2, -1], np.float32), 0.5, 3.0)
-    assert shifted.tolist() == [-3, 1.5]
+EVERY = np.ones(4, bool)
+
+
+def test_what_a_place_costs_is_taken_off_the_chance_of_a_choice():
+    # chances .4, .3, .2, .1; less the prices .1, .25, .2, .05
+    scores = np.log(np.array([0.4, 0.3, 0.2, 0.1])).astype(np.float32)
+    price = np.array([0.3, 0.05, 0.0, 0.05], np.float32)
+    charged = charge(scores, 1.0, price, 1, EVERY)
+    np.testing.assert_allclose(np.exp(charged), [0.2, 0.4, 0.3, 0.1], rtol=1e-5)
+
+
+def test_those_that_get_a_place_keep_their_own_order():
+    scores = np.log(np.array([0.4, 0.3, 0.2, 0.1])).astype(np.float32)
+    price = np.array([0.3, 0.05, 0.0, 0.05], np.float32)
+    # items 1 and 2 get the places, and 0 is worth less than 2 but more to the user
+    np.testing.assert_allclose(np.exp(charge(scores, 1.0, price, 3, EVERY)), [0.4, 0.3, 0.2, 0.1], rtol=1e-5)
+
+
+def test_without_prices_nothing_changes_and_other_items_are_left_alone():
+    scores = np.array([3, 1, 2, 9], np.float32)
+    among = np.array([True, True, True, False])
+    np.testing.assert_array_equal(charge(scores, 2.0, np.zeros(4, np.float32), 2, among), scores)
+    paid = charge(scores, 2.0, np.array([1, 0, 0, -9], np.float32), 1, among)
+    assert paid[3] == 9
+    assert sorted(paid[:3]) == [1, 2, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.floats(0, 5))
+def test_prices_change_who_has_a_score_but_no_score(seed, n, k, sharpness):
+    rng = np.random.default_rng(seed)
+    scores, price = rng.normal(size=n).astype(np.float32), rng.normal(size=n).astype(np.float32)
+    charged = charge(scores, sharpness, price, k, np.ones(n, bool))
+    assert sorted(charged) == sorted(scores)
+    chance = np.exp(sharpness * scores.astype(np.float64))
+    value = chance / chance.sum() - price
+    assert set(np.argsort(-charged, kind="stable")[:k]) == set(np.argsort(-value, kind="stable")[:k])
 
 
 def test_diversity_by_hand():
@@ -92,10 +126,10 @@ def test_diversity_separates_like_items():
     assert slate_of(GREEDY.model_copy(update={"diversity": 0.6})).codes.tolist()[:2] == [0, 2]
 
 
-def test_debiasing_lifts_the_unpopular_where_popularity_had_an_effect():
+def test_debiasing_lifts_the_unpopular_where_popularity_moves_the_user():
     config = GREEDY.model_copy(update={"debias": 1.0})
-    assert slate_of(config, wish=Wish(user_effect=5.0)).codes.tolist() == [4, 3, 2]
-    assert slate_of(config, wish=Wish(user_effect=0.0)).codes.tolist() == [0, 1, 2]
+    assert slate_of(config, wish=Wish(popularity_weight=5.0)).codes.tolist() == [2, 3, 4]
+    assert slate_of(config, wish=Wish(popularity_weight=0.0)).codes.tolist() == [0, 1, 2]
 
 
 def test_words_steer_the_slate():

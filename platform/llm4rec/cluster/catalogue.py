@@ -43,7 +43,7 @@ class LiveCatalogue:
         codes: codes by external id.
         records: title, text, categories and numbers of each item.
         titles: display titles.
-        ranking: what slates are drawn with: vectors (I, D), popularity, years, categories.
+        ranking: what slates are drawn with: vectors (I, D), prices, years, categories.
         text_vectors: shape (I, T).
         withdrawn: items that no slate shows, shape (I,).
     """
@@ -62,9 +62,10 @@ class LiveCatalogue:
         items = snapshot.corpus.items
         ranking = Catalogue(
             vectors=snapshot.index.vectors,
-            popularity=snapshot.effects.popularity,
+            price=snapshot.prices.price,
             years=item_years(items),
             categories=item_categories(items),
+            temperature=snapshot.scorer.model.config.temperature,
         )
         return cls(
             item_ids=list(snapshot.corpus.item_ids),
@@ -80,7 +81,7 @@ class LiveCatalogue:
         return len(self.item_ids)
 
     def put(self, item_id: str, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
-        """With one item added or replaced; a new item starts as the least popular one."""
+        """With one item added or replaced; a new item has the lowest price."""
         if item_id in self.codes:
             return self._replaced(self.codes[item_id], record, vector, text_vector)
         facts, r = _facts(item_id, record), self.ranking
@@ -91,9 +92,10 @@ class LiveCatalogue:
             titles=[*self.titles, display_titles(facts)[0]],
             ranking=Catalogue(
                 vectors=np.vstack([r.vectors, vector]),
-                popularity=np.append(r.popularity, r.popularity.min(initial=0)),
+                price=np.append(r.price, r.price.min(initial=0)),
                 years=np.append(r.years, item_years(facts)),
                 categories=[*r.categories, *item_categories(facts)],
+                temperature=r.temperature,
             ),
             text_vectors=np.vstack([self.text_vectors, text_vector]),
             withdrawn=np.append(self.withdrawn, False),
@@ -117,9 +119,10 @@ class LiveCatalogue:
             titles=_with(self.titles, code, display_titles(facts)[0]),
             ranking=Catalogue(
                 vectors=_with_row(r.vectors, code, vector),
-                popularity=r.popularity,
+                price=r.price,
                 years=_with_row(r.years, code, item_years(facts)[0]),
                 categories=_with(r.categories, code, item_categories(facts)[0]),
+                temperature=r.temperature,
             ),
             text_vectors=_with_row(self.text_vectors, code, text_vector),
             withdrawn=_with_row(self.withdrawn, code, False),

@@ -21,6 +21,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.snapshot import REQUIRED, Snapshot
 from llm4rec.cluster.stage import run_stage
+from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
 from llm4rec.evaluate.fusion_weights import summarise
 from llm4rec.evaluate.groups import target_popularity, user_groups
@@ -30,12 +31,13 @@ from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
 from llm4rec.evaluate.result import ModelResult, measure, train_popularity
 from llm4rec.explain.template import template_reason
-from llm4rec.recommend.rerank import shift_popularity, standardise
+from llm4rec.recommend.rerank import charge
 from llm4rec.schema import TEST, TEXT, USER_ID, Corpus, FloatMatrix, History, IntVector
 
 log = logging.getLogger("llm4rec")
 
 SWEEP = (0.5, 1.0)
+REPAIRS = (0.0, 0.25, 0.5, 0.75, 1.0)
 NUM_EXAMPLES = 3
 NUM_SHOWN = 5
 MAX_GROUPS = 25
@@ -89,7 +91,9 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     corpus = snapshot.corpus
     evaluation_set = EvaluationSet.build(corpus, TEST)
     fits = [_start(baseline, corpus, config) for baseline in baselines(config)]
-    ranked = {OURS: (rank(snapshot.scorer, evaluation_set, config.evaluate), train_seconds)}
+    states = snapshot.scorer.user_states(evaluation_set.users, evaluation_set.histories)
+    ours = OfStates.of(states, snapshot, evaluation_set)
+    ranked = {OURS: (rank(ours, evaluation_set, config.evaluate), train_seconds)}
     log.info("evaluate: llm4rec ranked")
     for done, reference in enumerate(fits, start=1):
         name, lists, seconds = ray.get(reference)
@@ -105,6 +109,7 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
             seconds=seconds,
             text_vectors=snapshot.features[TEXT].vectors if TEXT in snapshot.features else None,
             groups=groups,
+            states=states if name == OURS else None,
         )
         for name, (lists, seconds) in ranked.items()
     ]
@@ -113,7 +118,10 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
         evaluation_set,
         config.evaluate,
         split=config.run.split,
-        ablations=_debias_sweep(ranked[OURS][0], snapshot, evaluation_set, config),
+        ablations={
+            **_debias_sweep(ranked[OURS][0], ours, snapshot, evaluation_set, config),
+            **_repair_sweep(snapshot, evaluation_set, config, groups),
+        },
         fusion=_fusion(snapshot),
     )
     extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups)
@@ -122,39 +130,90 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
 
 
 @dataclass
-class Debiased:
-    """A scorer with popularity's effect on each user taken out, as a request with `debias` does it."""
+class OfStates:
+    """A scorer of users whose states are known, shape (U, D) by user code."""
 
+    states: FloatMatrix
+    items: FloatMatrix
+    temperature: float
+    name: str = OURS
+
+    @classmethod
+    def of(cls, states: FloatMatrix, snapshot: Snapshot, evaluation_set: EvaluationSet) -> Self:
+        """From the states of an evaluation set's users."""
+        by_code = np.zeros((snapshot.corpus.num_users, states.shape[1]), np.float32)
+        by_code[evaluation_set.users] = states
+        warm = snapshot.scorer.item_vectors[: snapshot.corpus.num_warm_items].float().cpu().numpy()
+        return cls(by_code, warm, snapshot.scorer.model.config.temperature)
+
+    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """Scores of the warm items, shape (users, warm items)."""
+        return self.states[users] @ self.items.T / np.float32(self.temperature)
+
+
+@dataclass
+class Debiased:
+    """A scorer whose slates pay for popularity, as a request with `debias` does it."""
+
+    scorer: Scorer
     snapshot: Snapshot
     debias: float
+    config: EvaluateConfig
     name: str = OURS
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
-        """Standardised scores of the warm items, shifted, shape (users, warm items)."""
-        scores, effects = self.snapshot.scorer.score(users, histories), self.snapshot.effects
-        everything = np.ones(scores.shape[1], np.bool_)
-        popularity = effects.popularity[: scores.shape[1]]
-        rows = [
-            shift_popularity(standardise(row, everything), popularity, float(effects.user_effect[user]), self.debias)
-            for user, row in zip(users, scores, strict=True)
-        ]
-        return np.stack(rows)
+        """Scores of the warm items, handed out anew, shape (users, warm items)."""
+        scores, weights = self.scorer.score(users, histories), self.snapshot.effects.user_weight[users]
+        price = self.snapshot.prices.price[: scores.shape[1]]
+        for row, history, weight in zip(scores, histories, weights, strict=True):
+            competing = np.ones(len(row), np.bool_)
+            if self.config.remove_seen:
+                competing[history.item] = False
+            row[:] = charge(row, 1.0, np.float32(self.debias * weight) * price, self.config.top_n, competing)
+        return scores
 
 
 def _debias_sweep(
-    plain: RankedLists, snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig
+    plain: RankedLists, ours: Scorer, snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig
 ) -> dict[str, dict[str, float]]:
-    """Accuracy and popularity by how much of the estimated effect is taken out; empty where there is none to take."""
-    if not snapshot.effects.user_effect.any():
+    """Accuracy and popularity by how much of the prices is paid; empty where there are none to pay."""
+    if not snapshot.prices.price.any():
         return {}
     lists = {0.0: plain}
-    lists |= {debias: rank(Debiased(snapshot, debias), evaluation_set, config.evaluate) for debias in SWEEP}
+    lists |= {
+        debias: rank(Debiased(ours, snapshot, debias, config.evaluate), evaluation_set, config.evaluate)
+        for debias in SWEEP
+    }
     found = {}
     for debias, ranked in lists.items():
-        result = measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0)
-        means = {name: float(values.mean()) for name, values in result.per_user.items()}
-        found[f"debias {debias:g}"] = means | dict(result.overall)
+        found[f"debias {debias:g}"] = _means(measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0))
     return found
+
+
+def _repair_sweep(
+    snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig, groups: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Accuracy, parity and attackers by how much of an attribute's trace is taken out; empty without a repair."""
+    model = snapshot.scorer.model
+    if model.repair is None:
+        return {}
+    users = evaluation_set.users
+    codes = torch.from_numpy(snapshot.scorer.attributes[users][:, model.repaired])
+    strength, model.repair.strength = model.repair.strength, 0.0
+    raw = torch.from_numpy(snapshot.scorer.user_states(users, evaluation_set.histories))
+    found = {}
+    for model.repair.strength in REPAIRS:
+        states = model.repair(raw[:, None], codes)[:, 0].numpy()
+        ranked = rank(OfStates.of(states, snapshot, evaluation_set), evaluation_set, config.evaluate)
+        repaired = {name: groups[name] for name in model.config.repaired if name in groups}
+        result = measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0, groups=repaired, states=states)
+        found[f"repair {model.repair.strength:g}"] = _means(result)
+    model.repair.strength = strength
+    return found
+
+
+def _means(result: ModelResult) -> dict[str, float]:
+    return {name: float(values.mean()) for name, values in result.per_user.items()} | dict(result.overall)
 
 
 def _start(baseline: Baseline, corpus: Corpus, config: RunConfig) -> Any:

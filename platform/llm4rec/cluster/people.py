@@ -27,13 +27,13 @@ class Person:
         history: interactions, oldest first; may hold items put since training.
         seen: codes of items not to show again.
         attributes: attribute codes, shape (A,).
-        popularity_effect: estimated effect of popularity on this user's outcome.
+        popularity_weight: how strongly popularity moves this user, as a multiple of the mean.
     """
 
     history: History
     seen: IntVector
     attributes: npt.NDArray[np.int64]
-    popularity_effect: float
+    popularity_weight: float
 
     def readable(self, num_items: int) -> History:
         """The history as the model can read it: items it was not trained on have no place in its tables."""
@@ -49,8 +49,8 @@ class People:
         self._corpus = snapshot.corpus
         self._shape = snapshot.scorer.model.shape
         self._log = log
-        self._effects = snapshot.effects.user_effect
-        self._mean_effect = float(self._effects.mean()) if len(self._effects) else 0.0
+        self._weights = snapshot.effects.user_weight
+        self._mean_weight = float(self._weights.mean()) if len(self._weights) else 0.0
         self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
         self._codes = CorpusCodes.of(snapshot.corpus)
 
@@ -76,8 +76,8 @@ class People:
         attributes, code, events = self._known(user_id)
         logged = EMPTY_HISTORY if code is None else self._histories[code]
         state = history_with_feedback(logged, events, self._coding(catalogue))
-        effect = self._mean_effect if code is None else float(self._effects[code])
-        return Person(state.history, state.seen, self._encoded(attributes), effect)
+        weight = self._mean_weight if code is None else float(self._weights[code])
+        return Person(state.history, state.seen, self._encoded(attributes), weight)
 
     def describe(self, user_id: str, catalogue: LiveCatalogue) -> contract.User:
         """A user's attributes and recent history, newest first; negative feedback is shown too."""
@@ -139,7 +139,7 @@ class People:
         return contract.UserSummary(user_id=user_id, attributes=dict(attributes), num_interactions=count)
 
     def _stranger(self) -> Person:
-        return Person(EMPTY_HISTORY, EMPTY_HISTORY.item, self._encoded({}), self._mean_effect)
+        return Person(EMPTY_HISTORY, EMPTY_HISTORY.item, self._encoded({}), self._mean_weight)
 
     def _encoded(self, attributes: Mapping[str, object]) -> npt.NDArray[np.int64]:
         return np.asarray(self._shape.attributes.encode(attributes), np.int64)

@@ -62,8 +62,13 @@ class SlateWorker:
         self._snapshot = snapshot = Snapshot.open(RunStore(config.run.path), config)
         items = snapshot.corpus.items
         self._catalogue = Catalogue(
-            snapshot.index.vectors, snapshot.effects.popularity, item_years(items), item_categories(items)
+            snapshot.index.vectors,
+            snapshot.prices.price,
+            item_years(items),
+            item_categories(items),
+            snapshot.scorer.model.config.temperature,
         )
+        self._weights = snapshot.effects.user_weight
         self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
 
     def slates(self, users: list[int]) -> pa.Table:
@@ -79,7 +84,7 @@ class SlateWorker:
                 settings,
                 self._catalogue,
                 np.random.default_rng((self._config.run.seed, user)),
-                Wish(user_effect=float(snapshot.effects.user_effect[user])),
+                Wish(popularity_weight=float(self._weights[user])),
             )
             for user, row, history in zip(users, scores, histories, strict=True)
         ]

@@ -185,7 +185,7 @@ class Service:
         return Wish(
             filters=Filters(**{name: value for name, value in filters.items() if value is not None}),
             cosine=cosine,
-            user_effect=person.popularity_effect,
+            popularity_weight=person.popularity_weight,
         )
 
     def _grounds_of(self, catalogue: LiveCatalogue, slate_id: str, item_id: str) -> Any:

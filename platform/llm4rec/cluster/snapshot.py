@@ -8,6 +8,7 @@ from llm4rec.debias.estimate import Effects, read_effects
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.prices import Prices
 from llm4rec.schema import Corpus, Features, read_features
 from llm4rec.train.state import DESCRIPTION, read_model
 
@@ -26,6 +27,7 @@ class Snapshot:
         scorer: the trained model.
         index: item vectors.
         evidence: passages that reasons may rest on.
+        prices: what places on slates cost where popularity is corrected for.
         curve: the learning curve of training.
         version: names the model in every answer.
     """
@@ -36,6 +38,7 @@ class Snapshot:
     scorer: ModelScorer
     index: ItemIndex
     evidence: EvidenceStore
+    prices: Prices
     curve: list[dict[str, float]]
     version: str
 
@@ -57,6 +60,7 @@ class Snapshot:
             scorer=ModelScorer(model, model.shape.attributes.encode_table(corpus.users)),
             index=ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size),
             evidence=EvidenceStore.read(artifacts["index"]),
+            prices=Prices.read(artifacts["index"], corpus.num_items),
             curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
             version=artifacts["index"].hash[:12],
         )

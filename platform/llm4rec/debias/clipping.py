@@ -4,13 +4,15 @@ import numpy as np
 import numpy.typing as npt
 
 from llm4rec.debias.config import DebiasConfig
-from llm4rec.debias.weights import clip, clip_threshold, training_weights
+from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, training_weights
 from llm4rec.schema import BoolVector, FloatMatrix
 
 Floats = npt.NDArray[np.floating]
 QUANTILES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
 UNCHOSEN = 0.05
 """Where nothing tells which quantile is best."""
+MIN_EFFECTIVE = 0.1
+"""Weights must leave an effective sample of this share of the pairs: training sees them batch by batch."""
 
 
 def choose_quantile(
@@ -21,7 +23,8 @@ def choose_quantile(
     Right weights make the weighted mean of every covariate over observed pairs its mean over all pairs (the balance
     that Imai and Ratkovic 2014 fit propensities to). The squared distance, in standard deviations and averaged over
     covariates, holds what clipping leaves of the selection and what a few large weights add by chance, so that the
-    smallest is the best trade of the two. It needs no outcome.
+    smallest is the best trade of the two. It needs no outcome. Quantiles whose weights leave too small an effective
+    sample do not compete; if all do, the largest is taken.
 
     Args:
         pairs: covariates of a sample of observed and unobserved pairs, shape (S, F).
@@ -41,9 +44,11 @@ def choose_quantile(
         return UNCHOSEN, {}
     distance = (pairs[observed][:, varies] - mean[varies]) / deviation[varies]
     propensity = held_out[observed]
-    imbalance = {}
+    imbalance, effective = {}, {}
     for quantile in QUANTILES:
         clipped = clip(propensity, clip_threshold(propensity, quantile, config.clip_floor))
         weight = training_weights(clipped, density, config)
         imbalance[quantile] = float((np.average(distance, axis=0, weights=weight) ** 2).mean())
-    return min(imbalance, key=lambda quantile: imbalance[quantile]), imbalance
+        effective[quantile] = effective_sample_size(weight) / len(weight)
+    enough = [quantile for quantile in QUANTILES if effective[quantile] >= MIN_EFFECTIVE] or [QUANTILES[-1]]
+    return min(enough, key=lambda quantile: imbalance[quantile]), imbalance

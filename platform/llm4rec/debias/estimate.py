@@ -57,6 +57,12 @@ class Effects:
     summary: dict[str, Any]
     outcome: OutcomeModel | None = None
 
+    @property
+    def user_weight(self) -> FloatVector:
+        """How strongly popularity moves each user, as a multiple of the mean, shape (U,); 0 where it does not."""
+        moved = np.maximum(self.user_effect, 0)
+        return moved / moved.mean() if moved.any() else moved
+
 
 def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int, each: Each = here) -> Effects:
     """Estimate propensities, weights and causal effects on the train split. Equal inputs give equal results.

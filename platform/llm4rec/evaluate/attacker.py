@@ -14,6 +14,8 @@ from llm4rec.schema import FloatMatrix
 
 FOLDS = 5
 HIDDEN = 64
+MAX_USERS = 20_000
+"""Of more users an even spread is taken."""
 
 
 def attacker_auc(states: FloatMatrix, labels: Labels, min_group_size: int, seed: int) -> dict[str, float]:
@@ -32,7 +34,8 @@ def attacker_auc(states: FloatMatrix, labels: Labels, min_group_size: int, seed:
     """
     names, counts = np.unique(labels, return_counts=True)
     known = [name for name, count in zip(names, counts, strict=True) if count >= max(min_group_size, FOLDS)]
-    kept = np.isin(labels, [name for name in known if name != UNKNOWN])
+    kept = np.flatnonzero(np.isin(labels, [name for name in known if name != UNKNOWN]))
+    kept = kept[np.linspace(0, max(len(kept) - 1, 0), min(len(kept), MAX_USERS)).round().astype(int)]
     x, (classes, y) = states[kept], np.unique(labels[kept], return_inverse=True)
     if len(classes) < 2:
         return {}

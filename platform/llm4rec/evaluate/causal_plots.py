@@ -39,7 +39,7 @@ def draw_all(causal: Mapping[str, Any], ablations: Mapping[str, Any], metric: st
 
     Args:
         causal: the debias stage's summary; empty where there is none.
-        ablations: of metrics.json; those named `debias ...` are the sweep.
+        ablations: of metrics.json; those named `debias ...` and `repair ...` are the sweeps.
         metric: accuracy of the sweep.
     """
     charts = {}
@@ -56,6 +56,9 @@ def draw_all(causal: Mapping[str, Any], ablations: Mapping[str, Any], metric: st
     sweep = {name: figures for name, figures in ablations.items() if name.startswith("debias ")}
     if len(sweep) > 1:
         charts["debias_sweep"] = draw(_sweep, sweep, metric)
+    repairs = {name: figures for name, figures in ablations.items() if name.startswith("repair ")}
+    if len(repairs) > 1:
+        charts["repair_sweep"] = draw(_repairs, repairs, metric)
     return charts
 
 
@@ -134,3 +137,25 @@ def _sweep(figure: Figure, sweep: Mapping[str, Mapping[str, Any]], metric: str) 
     axes.set_ylabel(metric)
     axes.margins(0.15)
     grid(axes)
+
+
+def _repairs(figure: Figure, sweep: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+    cut = metric.partition("@")[2]
+    gaps, attackers = figure.subplots(1, 2, sharey=True)
+    accuracy = [figures[metric] for figures in sweep.values()]
+    names = sorted({key for figures in sweep.values() for key in figures if key.startswith("attacker_auc/")})
+    gaps.plot([figures[f"dp_gap@{cut}"] for figures in sweep.values()], accuracy, "o-", color=ACCENT)
+    for (name, figures), height in zip(sweep.items(), accuracy, strict=True):
+        place = (figures[f"dp_gap@{cut}"], height)
+        gaps.annotate(name.removeprefix("repair "), place, textcoords="offset points", xytext=(6, 6))
+    for name, color in zip(names, SERIES, strict=False):
+        label = name.removeprefix("attacker_auc/")
+        attackers.plot([figures[name] for figures in sweep.values()], accuracy, "o-", color=color, label=label)
+    attackers.axvline(0.5, color=MUTED, linewidth=1)
+    gaps.set_xlabel(f"dp_gap@{cut}: how far groups differ")
+    gaps.set_ylabel(metric)
+    attackers.set_xlabel("attacker's AUC")
+    figure.legend(loc="outside upper right", ncols=3)
+    for axes in (gaps, attackers):
+        axes.margins(0.15)
+        grid(axes)

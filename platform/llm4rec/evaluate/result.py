@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm4rec.evaluate import metrics
+from llm4rec.evaluate.attacker import attacker_auc
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import Labels
 from llm4rec.evaluate.ranking import RankedLists
@@ -43,6 +44,7 @@ def measure(
     seconds: float,
     text_vectors: FloatMatrix | None = None,
     groups: Mapping[str, Labels] | None = None,
+    states: FloatMatrix | None = None,
 ) -> ModelResult:
     """Compute every metric of one model.
 
@@ -54,6 +56,7 @@ def measure(
         seconds: time to fit the model.
         text_vectors: shape (at least I, D) by item code, for ILD; without it ILD is left out.
         groups: user attribute to labels, shape (E,), for the parity gap; without it the gap is left out.
+        states: user states, shape (E, D), for attackers who read those attributes from them; the better one counts.
     """
     n, slates, popularity = config.top_n, ranked.items, train_popularity(corpus)
     per_user = {
@@ -82,4 +85,10 @@ def measure(
                 for attribute, labels in groups.items()
             }
             overall |= {f"{gap}@{n}": max(gaps.values()), **gaps}
+        if states is not None:
+            overall |= {
+                f"attacker_auc/{attribute}": max(found.values())
+                for attribute, labels in groups.items()
+                if (found := attacker_auc(states, labels, config.min_group_size, seed=0))
+            }
     return ModelResult(name, per_user, overall, seconds)

@@ -19,6 +19,8 @@ IntMatrix = npt.NDArray[np.int64]
 NUM_GAPS = 32
 MAX_NUMERIC_BINS = 8
 PADDING = -1
+MISSING = 0
+"""Code of an attribute whose value is missing or was never seen."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class AttributeCodec:
         """The attributes, sorted."""
         return sorted({*self.vocabularies, *self.edges})
 
-    def places(self, names: Sequence[str]) -> list[int]:
+    def places(self, names: Sequence[str], setting: str) -> list[int]:
         """Where attributes stand among `names`.
 
         Raises:
@@ -69,7 +71,7 @@ class AttributeCodec:
         """
         if unknown := sorted(set(names) - set(self.names)):
             raise ConfigError(
-                f"train.model.protected: no user attribute {', '.join(map(repr, unknown))}; "
+                f"{setting}: no user attribute {', '.join(map(repr, unknown))}; "
                 f"the corpus has {', '.join(self.names) or 'none'}"
             )
         return [self.names.index(name) for name in names]

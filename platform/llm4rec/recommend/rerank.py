@@ -38,16 +38,27 @@ def steer(scores: FloatVector, cosine: FloatVector, weight: float, among: BoolVe
     return scores + np.float32(weight) * standardise(cosine, among)
 
 
-def shift_popularity(scores: FloatVector, popularity: FloatVector, user_effect: float, debias: float) -> FloatVector:
-    """Scores as they would be if popularity had no effect on this user: s - debias * user_effect * popularity.
+def charge(scores: FloatVector, sharpness: float, price: FloatVector, k: int, among: BoolVector) -> FloatVector:
+    """Scores handed out anew in the order of chance_i - price_i, the chance of a choice less the price of a place.
+
+    The k items that are worth most keep the order of their own scores. Nothing but who has which score changes, so
+    that what is done to scores afterwards means the same.
 
     Args:
         scores: standardised, shape (I,).
-        popularity: standardised popularity of each item, shape (I,).
-        user_effect: estimated effect of popularity on this user's outcome.
-        debias: strength, 0 for none.
+        sharpness: chances are softmax(sharpness * scores) over the items of the mask.
+        price: of each item, shape (I,).
+        k: items wanted.
+        among: the items that compete, shape (I,).
     """
-    return scores - np.float32(debias * user_effect) * popularity
+    codes = np.flatnonzero(among)
+    own = scores[codes].astype(np.float64)
+    weights = np.exp(sharpness * (own - own.max(initial=-np.inf)))
+    order = np.argsort(price[codes] - weights / weights.sum(), kind="stable")
+    order[:k] = order[:k][np.argsort(-own[order[:k]], kind="stable")]
+    charged = scores.copy()
+    charged[codes[order]] = np.sort(own)[::-1]
+    return charged
 
 
 def diversify(scores: FloatVector, vectors: FloatMatrix, diversity: float) -> FloatVector:

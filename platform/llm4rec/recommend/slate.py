@@ -8,7 +8,7 @@ from llm4rec.errors import ConfigError, DataError
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.policy import draw
-from llm4rec.recommend.rerank import diversify, shift_popularity, standardise, steer
+from llm4rec.recommend.rerank import charge, diversify, standardise, steer
 from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
 
 
@@ -18,15 +18,17 @@ class Catalogue:
 
     Attributes:
         vectors: item vectors, shape (I, D), for diversity.
-        popularity: standardised popularity, shape (I,), for debiasing.
+        price: what a place on a slate costs each item at debias 1, in units of the chance of a choice, shape (I,).
         years: shape (I,), NaN where unknown, for filters.
         categories: the categories of each item, for filters.
+        temperature: of the model: the chance of a choice is softmax(score / temperature).
     """
 
     vectors: FloatMatrix
-    popularity: FloatVector
+    price: FloatVector
     years: FloatVector
     categories: list[tuple[str, ...]]
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Wish:
         filters: constraints that every item must meet.
         cosine: of the request's words with each item's text, shape (I,); None without words.
         weight: how much the words count against the taste.
-        user_effect: estimated effect of popularity on this user's outcome.
+        popularity_weight: how much of the prices this user's slate pays, 1 on average.
     """
 
     filters: Filters = Filters()
     cosine: FloatVector | None = None
     weight: float = 1.0
-    user_effect: float = 0.0
+    popularity_weight: float = 0.0
 
 
 NO_WISH = Wish()
@@ -99,7 +101,7 @@ def draw_slate(
     matching = wish.filters.mask(catalogue.categories, catalogue.years)
     eligible = matching & (scores != -np.inf)
     eligible[seen] = False
-    final = _final_scores(scores, eligible, config, catalogue, wish)
+    final = _final_scores(scores, eligible, config, catalogue, wish, k)
     codes = np.flatnonzero(eligible)
     codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]]
     marginal = diversify(final[codes], catalogue.vectors[codes], config.diversity)
@@ -113,12 +115,16 @@ def draw_slate(
 
 
 def _final_scores(
-    scores: FloatVector, eligible: BoolVector, config: RecommendConfig, catalogue: Catalogue, wish: Wish
+    scores: FloatVector, eligible: BoolVector, config: RecommendConfig, catalogue: Catalogue, wish: Wish, k: int
 ) -> FloatVector:
     final = standardise(scores, eligible)
     if wish.cosine is not None:
         final = steer(final, wish.cosine, wish.weight, eligible)
-    return shift_popularity(final, catalogue.popularity, wish.user_effect, config.debias)
+    strength = config.debias * wish.popularity_weight
+    if not strength or not eligible.any():
+        return final
+    sharpness = float(scores[eligible].std()) / catalogue.temperature
+    return charge(final, sharpness, np.float32(strength) * catalogue.price, k, eligible)
 
 
 def _notice(found: int, wanted: int, matching: BoolVector, filters: Filters) -> str:

@@ -32,7 +32,7 @@ def objective(network: Recommender, outputs: Outputs, batch: Windows, config: Tr
             outputs.outcomes, batch.outcomes, target, weight, kept, config
         )
     if config.model.protected:
-        places = network.shape.attributes.places(config.model.protected)
+        places = network.shape.attributes.places(config.model.protected, "train.model.protected")
         codes = torch.from_numpy(batch.attributes[:, places]).to(device)
         loss = loss + network.adversary.loss(outputs.states, codes, kept, config.adversary_weight)
         if config.parity_weight:
