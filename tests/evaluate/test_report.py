@@ -199,3 +199,25 @@ def test_ablations_are_shown(metrics):
     page = render_html(metrics | {"ablations": {"without text": {"ndcg@3": 0.1234}}}, ReportExtras())
     assert "without text" in page
     assert "0.1234" in page
+
+
+def test_attackers_are_measured_where_there_are_states(corpus):
+    assert not [name for name in result(corpus, "popular", [2, 3], groups=GROUPS).overall if "attacker" in name]
+    labels = np.array(["F", "M"] * 20)
+    states = np.where(labels[:, None] == "F", 1.0, -1.0) + np.random.default_rng(0).normal(0, 0.1, (40, 3))
+    told = result(
+        corpus, "llm4rec", [0] * 40, [(4, 3, 2)] * 40, groups={"gender": labels}, states=states.astype(np.float32)
+    )
+    assert told.overall["attacker_auc/gender"] == pytest.approx(1.0)
+
+
+def test_the_sweeps_are_drawn(metrics, results):
+    accuracy, popularity, gap = {"ndcg@3": 0.5}, {"arp@3": 2.0}, {"dp_gap@3": 0.1, "attacker_auc/<gender>": 0.7}
+    sweeps = {f"debias {strength}": accuracy | popularity for strength in (0, 1)}
+    sweeps |= {f"repair {strength}": accuracy | gap for strength in (0, 1)}
+    page = render_html({**metrics, "ablations": sweeps}, ReportExtras(causal=CAUSAL))
+    assert "Before and after" in page
+    assert "Accuracy against parity" in page
+    assert "<gender>" not in page
+    bare = render_html({**metrics, "ablations": {"repair 0": accuracy | gap}}, ReportExtras(causal=CAUSAL))
+    assert "Accuracy against parity" not in bare
