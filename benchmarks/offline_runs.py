@@ -31,7 +31,7 @@ from llm4rec.evaluate.ranking import rank
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.preprocess.single_process import write_preprocessed
-from llm4rec.schema import VALID, Corpus, Features, read_features
+from llm4rec.schema import VALID, Corpus, Features, SplitName, read_features
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import TorchEngine, fit
 from llm4rec.train.state import save_weights
@@ -54,6 +54,7 @@ class Job:
         run: the run's folder, which holds corpus and features.
         config: settings.
         tune: whether to measure on the validation part; settings may be chosen by that, and by nothing else.
+        question: what is asked of the trained model, where several benchmarks ask of the same one.
     """
 
     name: str
@@ -61,15 +62,26 @@ class Job:
     run: str
     config: RunConfig
     tune: bool
+    question: str = ""
 
     @property
     def file(self) -> str:
-        """Name of the file of its figures; another name for other settings or data."""
+        """Name of the file of its figures."""
+        return f"{self.question}{'-' if self.question else ''}{self.training}{'-valid' if self.tune else ''}.npz"
+
+    @property
+    def training(self) -> str:
+        """A name of what is trained; another name for other settings or data."""
         store = RunStore(self.run)
         made_from = {name: store.open(name).hash for name in ("corpus", "features")}
-        settings = content_hash({**made_from, "train": self.config.train.model_dump(mode="json")})
+        settings = content_hash({**made_from, "train": self.config.train.model_dump(mode="json")} | self._split)
         name = self.name.replace(" ", "_").replace(":", "-")
-        return f"{name}-{self.seed}-{settings}{'-valid' if self.tune else ''}.npz"
+        return f"{name}-{self.seed}-{settings}"
+
+    @property
+    def _split(self) -> dict[str, str]:
+        split = self.config.run.split
+        return {} if split == "leave_one_out" else {"split": split}
 
 
 def arguments(description: str | None, models: Sequence[str]) -> argparse.Namespace:
@@ -114,16 +126,16 @@ def _each_here(step: str, factory: Callable[[], Callable[[Any], Any]], tasks: Se
     return [encode(task) for task in tasks]
 
 
-def read_run(run: str) -> tuple[Corpus, dict[str, Any]]:
-    """Corpus and features of a run folder."""
+def read_run(run: str, split: SplitName = "leave_one_out") -> tuple[Corpus, dict[str, Any]]:
+    """Corpus, with a split, and features of a run folder."""
     store = RunStore(run)
-    corpus = Corpus.read(store.open("corpus"))
+    corpus = Corpus.read(store.open("corpus"), split)
     return corpus, read_features(store.open("features"), corpus.item_ids)
 
 
 def trained(job: Job, corpus: Corpus, features: Features) -> ModelScorer:
     """The model of a job; its weights are kept, so that benchmarks which ask other questions of it train it once."""
-    path = Path(job.run).parent / "models" / Path(job.file.removesuffix("-valid.npz")).with_suffix(".safetensors")
+    path = Path(job.run).parent / "models" / f"{job.training}.safetensors"
     if not path.exists():
         scorer = train(corpus, features, job.config.train, job.seed)
         path.parent.mkdir(parents=True, exist_ok=True)

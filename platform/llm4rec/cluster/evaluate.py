@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -21,7 +20,6 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.snapshot import REQUIRED, Snapshot
 from llm4rec.cluster.stage import run_stage
-from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
 from llm4rec.evaluate.fusion_weights import summarise
 from llm4rec.evaluate.groups import target_popularity, user_groups
@@ -31,8 +29,8 @@ from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
 from llm4rec.evaluate.result import ModelResult, measure, train_popularity
 from llm4rec.explain.template import template_reason
-from llm4rec.recommend.rerank import charge
-from llm4rec.schema import TEST, TEXT, USER_ID, Corpus, FloatMatrix, History, IntVector
+from llm4rec.recommend.scorers import Debiased, OfStates
+from llm4rec.schema import TEST, TEXT, USER_ID, Corpus
 
 log = logging.getLogger("llm4rec")
 
@@ -92,7 +90,7 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     evaluation_set = EvaluationSet.build(corpus, TEST)
     fits = [_start(baseline, corpus, config) for baseline in baselines(config)]
     states = snapshot.scorer.user_states(evaluation_set.users, evaluation_set.histories)
-    ours = OfStates.of(states, snapshot, evaluation_set)
+    ours = OfStates.of(states, snapshot.scorer, evaluation_set)
     ranked = {OURS: (rank(ours, evaluation_set, config.evaluate), train_seconds)}
     log.info("evaluate: llm4rec ranked")
     for done, reference in enumerate(fits, start=1):
@@ -129,61 +127,16 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
 
 
-@dataclass
-class OfStates:
-    """A scorer of users whose states are known, shape (U, D) by user code."""
-
-    states: FloatMatrix
-    items: FloatMatrix
-    temperature: float
-    name: str = OURS
-
-    @classmethod
-    def of(cls, states: FloatMatrix, snapshot: Snapshot, evaluation_set: EvaluationSet) -> Self:
-        """From the states of an evaluation set's users."""
-        by_code = np.zeros((snapshot.corpus.num_users, states.shape[1]), np.float32)
-        by_code[evaluation_set.users] = states
-        warm = snapshot.scorer.item_vectors[: snapshot.corpus.num_warm_items].float().cpu().numpy()
-        return cls(by_code, warm, snapshot.scorer.model.config.temperature)
-
-    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
-        """Scores of the warm items, shape (users, warm items)."""
-        return self.states[users] @ self.items.T / np.float32(self.temperature)
-
-
-@dataclass
-class Debiased:
-    """A scorer whose slates pay for popularity, as a request with `debias` does it."""
-
-    scorer: Scorer
-    snapshot: Snapshot
-    debias: float
-    config: EvaluateConfig
-    name: str = OURS
-
-    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
-        """Scores of the warm items, handed out anew, shape (users, warm items)."""
-        scores, weights = self.scorer.score(users, histories), self.snapshot.effects.user_weight[users]
-        price = self.snapshot.prices.price[: scores.shape[1]]
-        for row, history, weight in zip(scores, histories, weights, strict=True):
-            competing = np.ones(len(row), np.bool_)
-            if self.config.remove_seen:
-                competing[history.item] = False
-            row[:] = charge(row, 1.0, np.float32(self.debias * weight) * price, self.config.top_n, competing)
-        return scores
-
-
 def _debias_sweep(
     plain: RankedLists, ours: Scorer, snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig
 ) -> dict[str, dict[str, float]]:
     """Accuracy and popularity by how much of the prices is paid; empty where there are none to pay."""
     if not snapshot.prices.price.any():
         return {}
-    lists = {0.0: plain}
-    lists |= {
-        debias: rank(Debiased(ours, snapshot, debias, config.evaluate), evaluation_set, config.evaluate)
-        for debias in SWEEP
-    }
+    lists, weight = {0.0: plain}, snapshot.effects.user_weight
+    for debias in SWEEP:
+        scorer = Debiased(ours, snapshot.prices.price, debias * weight, config.evaluate)
+        lists[debias] = rank(scorer, evaluation_set, config.evaluate)
     found = {}
     for debias, ranked in lists.items():
         found[f"debias {debias:g}"] = _means(measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0))
@@ -204,7 +157,7 @@ def _repair_sweep(
     found = {}
     for model.repair.strength in REPAIRS:
         states = model.repair(raw[:, None], codes)[:, 0].numpy()
-        ranked = rank(OfStates.of(states, snapshot, evaluation_set), evaluation_set, config.evaluate)
+        ranked = rank(OfStates.of(states, snapshot.scorer, evaluation_set), evaluation_set, config.evaluate)
         repaired = {name: groups[name] for name in model.config.repaired if name in groups}
         result = measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0, groups=repaired, states=states)
         found[f"repair {model.repair.strength:g}"] = _means(result)

@@ -3,7 +3,7 @@
 Shapes: B users, I items, n slate length.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,10 @@ import pyarrow as pa
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.metrics import average_popularity, coverage, ndcg
-from llm4rec.schema import FloatMatrix, FloatVector, IntVector
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import Scorer
+from llm4rec.evaluate.result import train_popularity
+from llm4rec.schema import VALID, Corpus, FloatMatrix, FloatVector, IntVector
 
 POPULARITY_PRICES = (0.0, 0.03, 0.05, 0.07)
 SHORTAGE_PRICES = (0.0, 0.05, 0.1, 0.15)
@@ -62,6 +65,31 @@ class Prices:
                 f"{artifact.path} has {len(price)} prices for {num_items} items; run jobs/index.py again"
             )
         return cls(price, artifact.read_json(f"{TABLE}.json"))
+
+
+def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: float) -> Prices:
+    """Prices by the users of the validation split, evenly spread if they are many; cold items have the lowest.
+
+    Args:
+        scorer: scores are logits: softmax gives the chance of a choice.
+        corpus: its train split says what is popular.
+        weight: w_u of every user, shape (U,).
+        max_loss: see `fit_prices`.
+
+    Raises:
+        DataError: nobody is in the validation split.
+    """
+    known = EvaluationSet.build(corpus, VALID)
+    rows = np.linspace(0, len(known) - 1, min(len(known), MAX_CHANCES // known.num_items)).round().astype(int)
+    users, targets, histories = known.users[rows], known.targets[rows], [known.histories[row] for row in rows]
+    scores = scorer.score(users, histories)
+    for row, history, target in zip(scores, histories, targets, strict=True):
+        wanted = row[target]
+        row[history.item] = -np.inf
+        row[target] = wanted
+    found = fit_prices(chances(scores, 1.0), targets, weight[users], train_popularity(corpus), max_loss)
+    cold = np.full(corpus.num_items - corpus.num_warm_items, found.price.min(initial=0), np.float32)
+    return replace(found, price=np.concatenate([found.price, cold]))
 
 
 def chances(scores: FloatMatrix, temperature: float) -> FloatMatrix:
