@@ -25,7 +25,7 @@ class RecommendConfig(StrictModel):
     """Weight of being unlike the items above, against the weight of the score, which is one minus it."""
 
     debias: float = Field(default=0.0, ge=0, le=10)
-    """Strength of the correction for the user's own popularity effect; 0 leaves the score alone."""
+    """How much of the prices of popularity and exposure a slate pays; 0 nothing, 1 what `index.debias_loss` allows."""
 
     users: str | None = None
     """File with one user id a line; without it slates are made for all users."""
