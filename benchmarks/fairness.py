@@ -68,8 +68,8 @@ def repaired(job: Job) -> Measured:
         labels = {name: user_groups(corpus, name, rows.users) for name in PROTECTED}
         measured[f"{part} user"] = rows.users
         for strength in STRENGTHS:
-            repair.strength = strength
-            states = repair(raw, codes)[:, 0].numpy()
+            with repair.at(strength):
+                states = repair(raw, codes)[:, 0].numpy()
             ranked = rank(OfStates.of(states, scorer, rows), rows, config)
             measured[f"{part} ndcg@10 {strength}"] = ndcg(ranked.target_rank, 10)
             if part == "test":

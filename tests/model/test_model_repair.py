@@ -62,6 +62,15 @@ def test_strength_goes_from_nothing_to_everything(strength: float) -> None:
     assert torch.allclose(part, torch.lerp(states[:, None], whole, strength), atol=1e-5)
 
 
+def test_another_strength_for_a_while() -> None:
+    states, codes = drawn(100)
+    repair = fitted(states, codes)
+    with pytest.raises(RuntimeError), repair.at(0.0):
+        assert torch.equal(repair(states[:, None], codes)[:, 0], states)
+        raise RuntimeError
+    assert repair.strength == 1.0
+
+
 def test_users_without_a_known_level_are_left_as_they_are() -> None:
     states, codes = drawn(500)
     codes[:50] = 0

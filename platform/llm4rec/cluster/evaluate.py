@@ -152,16 +152,18 @@ def _repair_sweep(
         return {}
     users = evaluation_set.users
     codes = torch.from_numpy(snapshot.scorer.attributes[users][:, model.repaired])
-    strength, model.repair.strength = model.repair.strength, 0.0
-    raw = torch.from_numpy(snapshot.scorer.user_states(users, evaluation_set.histories))
+    with model.repair.at(0.0):
+        raw = torch.from_numpy(snapshot.scorer.user_states(users, evaluation_set.histories))
+    repaired = {name: groups[name] for name in model.config.repaired if name in groups}
     found = {}
-    for model.repair.strength in REPAIRS:
-        states = model.repair(raw[:, None], codes)[:, 0].numpy()
+    for strength in REPAIRS:
+        with model.repair.at(strength):
+            states = model.repair(raw[:, None], codes)[:, 0].numpy()
         ranked = rank(OfStates.of(states, snapshot.scorer, evaluation_set), evaluation_set, config.evaluate)
-        repaired = {name: groups[name] for name in model.config.repaired if name in groups}
-        result = measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0, groups=repaired, states=states)
-        found[f"repair {model.repair.strength:g}"] = _means(result)
-    model.repair.strength = strength
+        facts = {"groups": repaired, "states": states}
+        found[f"repair {strength:g}"] = _means(
+            measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0, **facts)
+        )
     return found
 
 

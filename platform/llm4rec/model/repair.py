@@ -1,6 +1,7 @@
 """Taking the trace of protected attributes out of user states. Shapes: D width, G levels of an attribute, n users."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,15 @@ class Repair(nn.Module):
         for name, size in sizes.items():
             self.register_buffer(f"map_{name}", torch.eye(width).repeat(size, 1, 1))
             self.register_buffer(f"shift_{name}", torch.zeros(size, width))
+
+    @contextmanager
+    def at(self, strength: float) -> Iterator[None]:
+        """With another strength for a while."""
+        before, self.strength = self.strength, strength
+        try:
+            yield
+        finally:
+            self.strength = before
 
     @torch.no_grad()
     def fit(self, state_nD: Tensor, code_nA: Tensor) -> None:

@@ -74,7 +74,8 @@ class SlateOptions(BaseModel):
         None, description="0: relevance alone; 1: as varied as possible; not given: recommend.diversity."
     )
     debias: Fraction | None = Field(
-        None, description="0: popularity as learned; 1: corrected as far as index.debias_loss allows; null: recommend.debias."
+        None,
+        description="0: popularity as learned; 1: as far as index.debias_loss allows; none: recommend.debias.",
     )
 
 

@@ -33,8 +33,7 @@ def fit_repair(model: Recommender, attributes: IntMatrix, corpus: Corpus) -> Non
     assert model.repair is not None
     histories = corpus.histories(TRAIN)
     users = np.array([user for user, history in enumerate(histories) if len(history)], np.int32)
-    strength, model.repair.strength = model.repair.strength, 0.0
-    states = ModelScorer(model, attributes).user_states(users, [histories[user] for user in users])
-    model.repair.strength = strength
+    with model.repair.at(0.0):
+        states = ModelScorer(model, attributes).user_states(users, [histories[user] for user in users])
     codes = attributes[users][:, model.repaired]
     model.repair.fit(torch.from_numpy(states), torch.from_numpy(codes))
