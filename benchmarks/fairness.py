@@ -12,28 +12,36 @@ import argparse
 from typing import Any
 
 import numpy as np
-import torch
 from fusion import EVERYTHING, MOVIES, chosen
 from measure import store
-from offline_runs import Job, Measured, arguments, finished, of_common_seeds, prepared, read_run, trained
+from offline_runs import (
+    Job,
+    Measured,
+    arguments,
+    finished,
+    of_common_seeds,
+    prepared,
+    read_run,
+    relative_interval,
+    trained,
+)
 
 from llm4rec.evaluate.attacker import attacker_auc
-from llm4rec.evaluate.bootstrap import resampled_means
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.groups import user_groups
 from llm4rec.evaluate.metrics import Labels, ndcg, parity_gap, popular_exposure, popular_items
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
 from llm4rec.evaluate.result import train_popularity
-from llm4rec.model.repair import Repair
+from llm4rec.recommend.repairs import learn_repair
 from llm4rec.recommend.scorers import OfStates
 from llm4rec.schema import TEST, VALID
-from llm4rec.train.repair import fit_repair
 
 PROTECTED = ("gender", "age")
-STRENGTHS = tuple(round(strength, 1) for strength in np.arange(0, 1.05, 0.1))
+STRENGTHS = (0.0, 0.25, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
 LIMITS = (0.01, 0.03)
 SAMPLES = 2000
+MIN_GROUP = EvaluateConfig().min_group_size
 NAME = f"{MOVIES}:{EVERYTHING}"
 
 
@@ -54,22 +62,18 @@ def repaired(job: Job) -> Measured:
     corpus, features = read_run(job.run)
     scorer = trained(job, corpus, features)
     shape, config = scorer.model.shape, EvaluateConfig()
-    places = shape.attributes.places(PROTECTED, "PROTECTED")
-    sizes = {name: shape.attributes.sizes[place] for name, place in zip(PROTECTED, places, strict=True)}
-    scorer.model.repaired, scorer.model.repair = places, Repair(scorer.model.config.embedding_size, sizes, 1.0)
-    fit_repair(scorer.model, scorer.attributes, corpus)
-    repair, scorer.model.repair = scorer.model.repair, None
+    scorer.repaired = shape.attributes.places(PROTECTED, "PROTECTED")
+    repair = learn_repair(scorer, corpus, 1.0)
     popular = popular_items(train_popularity(corpus), config.popular_share)
     measured: Measured = {}
     for part, split in (("valid", VALID), ("test", TEST)):
         rows = EvaluationSet.build(corpus, split)
-        raw = torch.from_numpy(scorer.user_states(rows.users, rows.histories))[:, None]
-        codes = torch.from_numpy(scorer.attributes[rows.users][:, places])
+        raw = scorer.user_states(rows.users, rows.histories)
+        codes = scorer.attributes[rows.users][:, scorer.repaired]
         labels = {name: user_groups(corpus, name, rows.users) for name in PROTECTED}
         measured[f"{part} user"] = rows.users
         for strength in STRENGTHS:
-            with repair.at(strength):
-                states = repair(raw, codes)[:, 0].numpy()
+            states = repair(raw, codes, strength)
             ranked = rank(OfStates.of(states, scorer, rows), rows, config)
             measured[f"{part} ndcg@10 {strength}"] = ndcg(ranked.target_rank, 10)
             if part == "test":
@@ -121,9 +125,9 @@ def point(runs: list[Measured], strength: float) -> dict[str, Any]:
     }
 
 
-def gap(run: Measured, strength: float, labels: Labels) -> float:
-    """Demographic parity gap of one run."""
-    return parity_gap(run[f"exposure {strength}"], labels, EvaluateConfig().min_group_size)
+def gap(run: Measured, strength: float, labels: Labels, rows: np.ndarray | slice = slice(None)) -> float:
+    """Demographic parity gap of one run, over all users or some."""
+    return parity_gap(run[f"exposure {strength}"][rows], labels[rows], MIN_GROUP)
 
 
 def gap_fall(runs: list[Measured], strength: float) -> list[float]:
@@ -134,10 +138,7 @@ def gap_fall(runs: list[Measured], strength: float) -> list[float]:
         rows = rng.integers(size, size=size)
         largest = []
         for s in (0.0, strength):
-            by_name = {
-                name: np.mean([parity_gap(run[f"exposure {s}"][rows], run[f"label {name}"][rows], 1) for run in runs])
-                for name in PROTECTED
-            }
+            by_name = {name: np.mean([gap(run, s, run[f"label {name}"], rows) for run in runs]) for name in PROTECTED}
             largest.append(max(by_name.values()))
         falls.append(1 - largest[1] / largest[0])
     return [round(float(bound), 4) for bound in np.quantile(falls, [0.025, 0.975])]
@@ -146,8 +147,7 @@ def gap_fall(runs: list[Measured], strength: float) -> list[float]:
 def loss_interval(runs: list[Measured], strength: float) -> list[float]:
     """The 95 % interval, paired over users, of the relative loss of NDCG@10."""
     before, after = (np.mean([run[f"test ndcg@10 {s}"] for run in runs], axis=0) for s in (0.0, strength))
-    losses = resampled_means(before - after, SAMPLES, 0) / before.mean()
-    return [round(float(bound), 4) for bound in np.quantile(losses, [0.025, 0.975])]
+    return relative_interval(before - after, before, np.ones(len(before)))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,11 @@ class Job:
     @property
     def file(self) -> str:
         """Name of the file of its figures."""
-        return f"{self.question}{'-' if self.question else ''}{self.training}{'-valid' if self.tune else ''}.npz"
+        asked = ""
+        if self.question:
+            sections = {name: getattr(self.config, name).model_dump(mode="json") for name in ("debias", "index")}
+            asked = f"{self.question}-{content_hash(sections)}-"
+        return f"{asked}{self.training}{'-valid' if self.tune else ''}.npz"
 
     @property
     def training(self) -> str:
@@ -238,6 +242,14 @@ def by_user(runs: Sequence[Measured], metric: str) -> dict[int, float]:
     known, member = np.unique(users, return_inverse=True)
     means = np.bincount(member, values) / np.bincount(member)
     return dict(zip(known.tolist(), means.tolist(), strict=True))
+
+
+def relative_interval(difference: np.ndarray, base: np.ndarray, weight: np.ndarray) -> list[float]:
+    """The 95 % interval, paired over users, of a weighted mean difference relative to the weighted mean of a base."""
+    rng, size = np.random.default_rng(0), len(base)
+    draws = (rng.integers(size, size=size) for _ in range(2000))
+    found = [(difference[rows] * weight[rows]).sum() / (base[rows] * weight[rows]).sum() for rows in draws]
+    return [round(float(bound), 4) for bound in np.quantile(found, [0.025, 0.975])]
 
 
 def aligned(figures: Mapping[str, Mapping[int, float]]) -> dict[str, np.ndarray]:

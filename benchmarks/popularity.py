@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 from fusion import EVERYTHING, MOVIES, chosen
 from measure import store
-from offline_runs import Job, Measured, arguments, finished, of_common_seeds, prepared, read_run, trained
+from offline_runs import (
+    Job,
+    Measured,
+    arguments,
+    finished,
+    of_common_seeds,
+    prepared,
+    read_run,
+    relative_interval,
+    trained,
+)
 
 from llm4rec.debias.estimate import estimate
 from llm4rec.evaluate.config import EvaluateConfig
@@ -28,7 +38,6 @@ from llm4rec.schema import TEST
 
 SMALL = "ml-latest-small"
 NAMES = {f"{MOVIES}:{EVERYTHING}": MOVIES, SMALL: SMALL}
-SAMPLES = 2000
 
 
 def main() -> None:
@@ -59,7 +68,7 @@ def priced(job: Job) -> Measured:
     measured: Measured = {
         "user": rows.users,
         "balance": 1 / np.bincount(rows.targets)[rows.targets],
-        "effect": np.array([effect["effect"], *effect["ci95"]]),
+        "effect": np.array([effect["effect"], *effect["ci95"]] if effect else [np.nan] * 3),
         "valid": np.array([prices.changes[name] for name in sorted(prices.changes)]),
     }
     for when, model in (("before", plain), ("after", Debiased(plain, prices.price, effects.user_weight, config))):
@@ -98,9 +107,9 @@ def compare(runs: list[Measured]) -> dict[str, Any]:
         "coverage_gain": round(reach[1] / reach[0] - 1, 4),
         "arp_drop": round(float(1 - shown[1].mean() / shown[0].mean()), 4),
         "ndcg10_loss": round(float(1 - after.mean() / before.mean()), 4),
-        "ndcg10_loss_ci95": interval(before - after, before, even),
+        "ndcg10_loss_ci95": relative_interval(before - after, before, even),
         "balanced_ndcg10_gain": round(float((after * balance).sum() / (before * balance).sum() - 1), 4),
-        "balanced_ndcg10_gain_ci95": interval(after - before, before, balance),
+        "balanced_ndcg10_gain_ci95": relative_interval(after - before, before, balance),
         "before": {
             "ndcg10": rounded(before.mean()),
             "coverage10": rounded(reach[0]),
@@ -115,14 +124,6 @@ def compare(runs: list[Measured]) -> dict[str, Any]:
         "users": len(before),
         "seeds": len(runs),
     }
-
-
-def interval(difference: np.ndarray, base: np.ndarray, weight: np.ndarray) -> list[float]:
-    """The 95 % interval, paired over users, of a weighted mean difference relative to the weighted mean of a base."""
-    rng, size = np.random.default_rng(0), len(base)
-    draws = (rng.integers(size, size=size) for _ in range(SAMPLES))
-    found = [(difference[rows] * weight[rows]).sum() / (base[rows] * weight[rows]).sum() for rows in draws]
-    return [rounded(bound) for bound in np.quantile(found, [0.025, 0.975])]
 
 
 def rounded(value: Any) -> float:

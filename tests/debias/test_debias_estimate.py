@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -161,3 +162,29 @@ def test_one_group_only_is_said(world):
 def test_unknown_group_column_stops_the_stage(world):
     with pytest.raises(DataError, match="income"):
         estimate(world.corpus, world.features, DebiasConfig(groups=("income",)), seed=0)
+
+
+def test_an_average_effect_that_is_not_above_zero_corrects_nothing(world):
+    log = world.corpus.interactions
+    corpus = with_values(world, np.random.default_rng(0).normal(size=len(log)))
+    result = estimate(corpus, world.features, CONFIG, seed=0)
+    assert result.summary["popularity_effect"]["ci95"][0] <= 0
+    assert not result.user_effect.any() and not result.user_weight.any()
+    assert any("no effect above 0" in warning for warning in result.summary["warnings"])
+
+
+def test_user_weights_are_bounded_multiples_of_the_mean(effects):
+    few = replace(effects, user_effect=np.array([-1.0] * 98 + [1.0, 0.5], np.float32))
+    assert few.user_weight.tolist() == [0.0] * 98 + [3.0, 3.0]
+    alike = replace(effects, user_effect=np.array([0.1, 0.2, 0.3], np.float32))
+    assert alike.user_weight == pytest.approx([0.5, 1.0, 1.5])
+    assert not replace(effects, user_effect=np.full(3, -0.1, np.float32)).user_weight.any()
+
+
+def test_where_everything_was_chosen_the_choice_is_not_replaced_silently():
+    every = np.indices((60, 40)).reshape(2, -1).astype(np.int32)
+    split, values = np.full(2400, TRAIN, np.int32), np.random.default_rng(0).normal(size=2400)
+    corpus = make_corpus(every[0], every[1], np.arange(2400), values, split, ["f", "m"] * 30, 40)
+    summary = estimate(corpus, {}, CONFIG.model_copy(update={"effect_on": "choice"}), seed=0).summary
+    assert summary["outcome"] == "value"
+    assert any("every user chose everything" in warning for warning in summary["warnings"])

@@ -1,5 +1,6 @@
 """What places on slates cost: by hand, in a world where the trade is known, and on disk."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,13 @@ import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.errors import ArtifactError
-from llm4rec.recommend.prices import Prices, chances, fit_prices
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.recommend.config import RecommendConfig
+from llm4rec.recommend.prices import Prices, chances, fit_prices, learn_prices
+from llm4rec.recommend.scorers import Debiased
+from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
+from tests.baselines.loops import loops_corpus
+from tests.corpora import history
 
 RNG = np.random.default_rng(0)
 NUM_USERS, NUM_ITEMS = 300, 120
@@ -19,13 +26,13 @@ WEIGHT = np.ones(NUM_USERS, np.float32)
 def world() -> tuple[np.ndarray, np.ndarray]:
     """Chances that follow popularity and taste, and a choice of every user made by them."""
     logits = np.log(POPULARITY)[None] + RNG.normal(size=(NUM_USERS, NUM_ITEMS))
-    chance = chances(logits.astype(np.float32), 1.0)
+    chance = chances(logits.astype(np.float32))
     targets = [RNG.choice(NUM_ITEMS, p=row / row.sum()) for row in chance.astype(np.float64)]
     return chance, np.array(targets, np.int32)
 
 
 def test_chances_by_hand() -> None:
-    found = chances(np.array([[np.log(3) / 2, 0.0, -np.inf]], np.float32), 0.5)
+    found = chances(np.array([[np.log(3), 0.0, -np.inf]], np.float32))
     assert found[0] == pytest.approx([0.75, 0.25, 0.0])
 
 
@@ -56,9 +63,54 @@ def test_nothing_is_charged_where_popularity_moves_nobody(world: tuple[np.ndarra
 
 
 def test_a_catalogue_that_fits_on_a_slate_has_no_prices() -> None:
-    chance = np.full((3, 8), 1 / 8, np.float32)
-    prices = fit_prices(chance, np.zeros(3, np.int32), np.ones(3, np.float32), np.arange(8, dtype=np.int32), 0.05)
+    chance = np.full((200, 8), 1 / 8, np.float32)
+    prices = fit_prices(chance, np.zeros(200, np.int32), np.ones(200, np.float32), np.arange(8, dtype=np.int32), 0.05)
     assert not prices.price.any()
+
+
+def test_too_few_users_to_see_a_loss_have_no_prices(world: tuple[np.ndarray, np.ndarray]) -> None:
+    chance, targets = world
+    few = fit_prices(chance[:99], targets[:99], WEIGHT[:99], POPULARITY, max_loss=0.5)
+    assert not few.price.any() and not any(few.changes.values())
+
+
+@dataclass
+class Fixed:
+    """Scores that are given, by user code."""
+
+    scores: np.ndarray
+    name: str = "fixed"
+
+    def score(self, users: np.ndarray, histories: object) -> np.ndarray:
+        return self.scores[users].copy()
+
+
+def test_prices_of_a_corpus_have_the_cold_items_lowest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm4rec.recommend.prices.MIN_USERS", 60)
+    corpus = loops_corpus()
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(corpus.num_users, corpus.num_warm_items)).astype(np.float32)
+    weight = np.ones(corpus.num_users, np.float32)
+    prices = learn_prices(Fixed(scores), corpus, weight, max_loss=0.9)
+    assert prices.price.shape == (corpus.num_items,)
+    assert (prices.price[corpus.num_warm_items :] == prices.price.min()).all()
+    assert prices.price.min() < 0
+
+
+def test_debiased_scores_give_the_slates_of_requests_with_debias() -> None:
+    rng = np.random.default_rng(1)
+    scores, price = rng.normal(size=(5, 40)).astype(np.float32), rng.normal(size=40).astype(np.float32) / 20
+    weight = np.array([0.0, 0.5, 1.0, 2.0, 3.0], np.float32)
+    config = EvaluateConfig(top_n=6)
+    histories = [history(user, user + 7) for user in range(5)]
+    charged = Debiased(Fixed(scores), price, weight, config).score(np.arange(5), histories)
+    catalogue = Catalogue(np.eye(40, dtype=np.float32), price, np.full(40, np.nan, np.float32), [()] * 40, 1.0)
+    settings = RecommendConfig(k=6, temperature=0, debias=1.0)
+    for user in range(5):
+        charged[user, histories[user].item] = -np.inf
+        wish = Wish(popularity_weight=float(weight[user]))
+        slate = draw_slate(scores[user], histories[user].item, settings, catalogue, rng, wish)
+        assert slate.codes.tolist() == np.argsort(-charged[user], kind="stable")[:6].tolist()
 
 
 def test_equal_popularity_makes_nobody_pay_for_it(world: tuple[np.ndarray, np.ndarray]) -> None:

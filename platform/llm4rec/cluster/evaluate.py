@@ -147,23 +147,20 @@ def _repair_sweep(
     snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig, groups: dict[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
     """Accuracy, parity and attackers by how much of an attribute's trace is taken out; empty without a repair."""
-    model = snapshot.scorer.model
-    if model.repair is None:
+    scorer = snapshot.scorer
+    if scorer.repair is None:
         return {}
     users = evaluation_set.users
-    codes = torch.from_numpy(snapshot.scorer.attributes[users][:, model.repaired])
-    with model.repair.at(0.0):
-        raw = torch.from_numpy(snapshot.scorer.user_states(users, evaluation_set.histories))
-    repaired = {name: groups[name] for name in model.config.repaired if name in groups}
+    raw = scorer.user_states(users, evaluation_set.histories, repaired=False)
+    codes = scorer.attributes[users][:, scorer.repaired]
+    names = [scorer.model.shape.attributes.names[place] for place in scorer.repaired]
+    repaired = {name: groups[name] for name in names if name in groups}
     found = {}
-    for strength in REPAIRS:
-        with model.repair.at(strength):
-            states = model.repair(raw[:, None], codes)[:, 0].numpy()
-        ranked = rank(OfStates.of(states, snapshot.scorer, evaluation_set), evaluation_set, config.evaluate)
-        facts = {"groups": repaired, "states": states}
-        found[f"repair {strength:g}"] = _means(
-            measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0, **facts)
-        )
+    for strength in REPAIRS if repaired else ():
+        states = scorer.repair(raw, codes, strength)
+        ranked = rank(OfStates.of(states, scorer, evaluation_set), evaluation_set, config.evaluate)
+        result = measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0, groups=repaired, states=states)
+        found[f"repair {strength:g}"] = _means(result)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The index stage: item vectors of the trained model, the evidence store, and the prices of places on slates."""
+"""The index stage: item vectors of the trained model, the evidence store, the repair of states, prices of places."""
 
 import logging
 
@@ -12,6 +12,7 @@ from llm4rec.index.passages import build_passages
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.prices import learn_prices
+from llm4rec.recommend.repairs import learn_repair
 from llm4rec.schema import Corpus, read_features
 from llm4rec.train.state import read_model
 
@@ -27,6 +28,10 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         model = read_model(inputs["model"], read_features(inputs["features"], corpus.item_ids))
         scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
         ItemIndex.build(scorer.item_vectors.float().numpy()).write(writer)
+        if config.index.repaired:
+            scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
+            scorer.repair = learn_repair(scorer, corpus, config.index.repair)
+            scorer.repair.write(writer)
         weight = read_effects(inputs["effects"]).user_weight
         prices = learn_prices(scorer, corpus, weight, config.index.debias_loss)
         log.info("index: prices of places, on the validation split: %s", _in_words(prices.changes))

@@ -7,6 +7,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.debias.estimate import Effects, read_effects
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.vectors import ItemIndex
+from llm4rec.model.repair import Repair
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.prices import Prices
 from llm4rec.schema import Corpus, Features, read_features
@@ -53,11 +54,15 @@ class Snapshot:
         corpus = Corpus.read(artifacts["corpus"], config.run.split)
         features = read_features(artifacts["features"], corpus.item_ids)
         model = read_model(artifacts["model"], features)
+        scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
+        if config.index.repaired:
+            scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
+            scorer.repair = Repair.read(artifacts["index"], config.index.repair)
         return cls(
             corpus=corpus,
             features=features,
             effects=read_effects(artifacts["effects"]),
-            scorer=ModelScorer(model, model.shape.attributes.encode_table(corpus.users)),
+            scorer=scorer,
             index=ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size),
             evidence=EvidenceStore.read(artifacts["index"]),
             prices=Prices.read(artifacts["index"], corpus.num_items),

@@ -30,7 +30,6 @@ from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import VALID, Corpus, read_features
 from llm4rec.train.loop import Progress, TorchEngine, fit, train_epoch
-from llm4rec.train.repair import repair_weights
 from llm4rec.train.state import WEIGHTS, save_weights, write_model
 from llm4rec.train.windows import KnownOutcomes, Windows, build_windows
 
@@ -94,14 +93,9 @@ def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, inputs: d
         raise result.error
     corpus, shape = _corpus_and_shape(store, config)
     assert result.checkpoint is not None, "every epoch reports a checkpoint"
-    with result.checkpoint.as_directory() as folder, tempfile.TemporaryDirectory() as work:
+    with result.checkpoint.as_directory() as folder:
         progress = json.loads(Path(folder, PROGRESS).read_text(encoding="utf-8"))
-        weights = Path(shutil.copy(Path(folder, WEIGHTS), work))
-        if config.train.model.repaired:
-            features = read_features(store.open("features"), corpus.item_ids)
-            model = Recommender(config.train.model, shape, features, with_weights=False)
-            repair_weights(weights, model, shape.attributes.encode_table(corpus.users), corpus)
-        write_model(writer, weights, config.train.model, shape, progress["curve"])
+        write_model(writer, Path(folder, WEIGHTS), config.train.model, shape, progress["curve"])
 
 
 def _train_here(writer: ArtifactWriter, store: RunStore, config: RunConfig) -> None:
@@ -119,7 +113,6 @@ def _train_here(writer: ArtifactWriter, store: RunStore, config: RunConfig) -> N
             on_best=lambda: save_weights(parts.model, best),
             log=lambda line: log.info("train: %s", line),
         )
-        repair_weights(best, parts.model, parts.attributes, parts.corpus)
         write_model(writer, best, config.train.model, parts.model.shape, progress.curve)
 
 
@@ -139,7 +132,6 @@ class Parts:
     """What is trained, on what, and what it is validated with."""
 
     model: Recommender
-    corpus: Corpus
     windows: Windows
     validation: EvaluationSet
     attributes: IntMatrix
@@ -157,8 +149,9 @@ def _parts(store: RunStore, config: RunConfig) -> Parts:
     outcomes = known_outcomes(corpus, effects) if config.train.model.outcome else None
     windows = build_windows(corpus, shape.history, attributes, effects.weight, outcomes)
     torch.manual_seed(config.run.seed)
-    model = Recommender(config.train.model, shape, features)
-    return Parts(model, corpus, windows, EvaluationSet.build(corpus, VALID), attributes)
+    return Parts(
+        Recommender(config.train.model, shape, features), windows, EvaluationSet.build(corpus, VALID), attributes
+    )
 
 
 def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:

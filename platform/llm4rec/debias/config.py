@@ -42,7 +42,7 @@ class DebiasConfig(StrictModel):
     """Values above this one are good outcomes, which that model predicts. Null: above the mean."""
 
     negatives: int = Field(2, ge=1, le=50)
-    """Unobserved pairs sampled for each observed pair to fit the propensity model."""
+    """Unobserved pairs sampled for each observed pair, for the propensity model and for the effect on the choice."""
 
     folds: int = Field(3, ge=2, le=20)
     """Folds of cross-fitting: nuisance models are fitted on the others and applied to one."""

@@ -31,7 +31,7 @@ class EffectSample:
 
     Attributes:
         outcome: shape (n,).
-        treatment: shape (n,), popularity of the item at the time, standardised.
+        treatment: shape (n,), popularity of the item, at the time or among other users, standardised.
         modifiers: shape (n, P), what the effect may vary with; P may be 0.
         confounders: shape (n, Q), what else drives treatment and outcome.
         names: of the P + Q modifiers and confounders, in words.
@@ -65,7 +65,7 @@ class EffectSample:
         if np.ptp(self.outcome) == 0:
             return f"the outcome is constant ({self.outcome[0]:g}): no effect can be estimated, effects are null"
         if np.ptp(self.treatment) == 0:
-            return "popularity never differs between interactions (are timestamps missing?): effects are null"
+            return "popularity never differs between rows (are timestamps missing?): effects are null"
         if len(self.outcome) < ROWS_PER_COVARIATE * width:
             return (
                 f"{len(self.outcome)} rows are too few to adjust for {width} covariates (at least "

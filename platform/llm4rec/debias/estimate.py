@@ -29,6 +29,7 @@ from llm4rec.debias.weights import clip, clip_threshold, effective_sample_size, 
 from llm4rec.errors import ArtifactError
 from llm4rec.schema import ITEM_ID, TRAIN, USER_ID, Corpus, Features, FloatMatrix, FloatVector
 
+MAX_WEIGHT = 3.0
 TREATMENTS = {
     "value": "log popularity of the item at the time of the interaction, standardised",
     "choice": "log popularity of the item among other users, standardised",
@@ -44,7 +45,7 @@ class Effects:
         weight: shape (N,), training weight of each interaction; mean about 1 over train, 0 outside.
         user_effect: shape (U,), change by one unit of `popularity`, for each user, of what `summary["outcome"]` names:
             the value of an interaction, or the choice. All 0, which corrects nothing, where no effect could be
-            estimated (`summary["popularity_effect"]` is then None).
+            estimated (`summary["popularity_effect"]` is then None) or the average is not above 0.
         popularity: shape (I,), standardised log train popularity, in the unit of the effects.
         summary: estimates with intervals, diagnostics and warnings, ready for JSON.
         outcome: the outcome model, where one was asked for and could be fitted.
@@ -59,15 +60,15 @@ class Effects:
 
     @property
     def user_weight(self) -> FloatVector:
-        """How strongly popularity moves each user, as a multiple of the mean, shape (U,); 0 where it does not."""
+        """How strongly popularity moves each user, as a multiple of the mean, shape (U,), from 0 to MAX_WEIGHT."""
         moved = np.maximum(self.user_effect, 0)
-        return moved / moved.mean() if moved.any() else moved
+        return np.minimum(moved / moved.mean(), MAX_WEIGHT) if moved.any() else moved
 
 
 def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int, each: Each = here) -> Effects:
     """Estimate propensities, weights and causal effects on the train split. Equal inputs give equal results.
 
-    A log that cannot answer a question (constant outcome, no overlap, one group, too few rows) gives null for
+    A log that cannot answer a question (no overlap, one group, too few rows) gives null for
     that answer and a sentence in `summary["warnings"]`.
 
     Args:
@@ -91,8 +92,11 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
     if isinstance(outcome, str):
         propensities.warnings.append(outcome)
         outcome = None
-    on, sample, notes = _sample(covariates, config, np.random.default_rng(seed))
-    popularity, exposure, user_effect, warnings = _effects(covariates, on, sample, config, seed, each)
+    rng = np.random.default_rng(seed)
+    outcomes = effect_sample(covariates, config.max_rows, rng)
+    exposure, warnings = _exposure(covariates, outcomes, config, seed, each)
+    on, sample, notes = _asked(covariates, outcomes, config, rng)
+    popularity, user_effect, more = _popularity(covariates, on, sample, config, seed, each)
     summary = {
         "outcome": on,
         "rows": len(sample.outcome),
@@ -105,7 +109,7 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
         "outcome_model": None if outcome is None else {"threshold": outcome.threshold, "held_out_loss": outcome.loss},
         "popularity_effect": popularity,
         "exposure_effect": exposure,
-        "warnings": [*propensities.warnings, *_group_warnings(covariates.attributes), *notes, *warnings],
+        "warnings": [*propensities.warnings, *_group_warnings(covariates.attributes), *notes, *warnings, *more],
     }
     in_train = corpus.interactions.split == TRAIN
     propensity, weight = np.full(len(in_train), np.nan, np.float32), np.zeros(len(in_train), np.float32)
@@ -154,41 +158,47 @@ def read_effects(artifact: Artifact) -> Effects:
     )
 
 
-def _sample(
-    covariates: Covariates, config: DebiasConfig, rng: np.random.Generator
+def _asked(
+    covariates: Covariates, outcomes: EffectSample, config: DebiasConfig, rng: np.random.Generator
 ) -> tuple[str, EffectSample, list[str]]:
-    """What the effects are on, the rows they are estimated on, and what the report must say of that."""
-    outcomes = effect_sample(covariates, config.max_rows, rng)
-    if config.effect_on == "value" or (config.effect_on is None and np.ptp(outcomes.outcome)):
+    """What the effect of popularity is on, the rows it is estimated on, and what the report must say of that."""
+    constant = np.ptp(outcomes.outcome) == 0
+    if config.effect_on == "value" or not (constant or config.effect_on):
         return "value", outcomes, []
     choices = choice_sample(covariates, config, rng)
     if choices is None:
-        return "value", outcomes, []
-    if config.effect_on == "choice":
+        return "value", outcomes, ["every user chose everything: the effect of popularity is not that on the choice"]
+    if not constant:
         return "choice", choices, []
     note = f"the outcome is constant ({outcomes.outcome[0]:g}): the effect of popularity is that on being chosen"
     return "choice", choices, [note]
 
 
-def _effects(
+def _exposure(
+    covariates: Covariates, outcomes: EffectSample, config: DebiasConfig, seed: int, each: Each
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The effect of exposure on the value."""
+    if problem := outcomes.problem(config.folds):
+        return None, [f"exposure: {problem}"]
+    [(found, warnings)] = each(exposure_effect, [(outcomes, config.folds, seed)])
+    return None if found is None else {"treatment": covariates.exposure, **found}, warnings
+
+
+def _popularity(
     covariates: Covariates, on: str, sample: EffectSample, config: DebiasConfig, seed: int, each: Each
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None, FloatVector, list[str]]:
+) -> tuple[dict[str, Any] | None, FloatVector, list[str]]:
+    """The effect of popularity, on average and of each user, and warnings."""
     nothing = np.zeros(len(covariates.activity), np.float32)
-    problem = sample.problem(config.folds)
-    if problem:
-        return None, None, nothing, [problem]
-    exposure, warnings = None, []
-    if on == "value":
-        [(exposure, warnings)] = each(exposure_effect, [(sample, config.folds, seed)])
-    if exposure is not None:
-        exposure = {"treatment": covariates.exposure, **exposure}
+    if problem := sample.problem(config.folds):
+        return None, nothing, [f"popularity: {problem}"]
     model = fit_popularity(sample, config.folds, seed, config.effect_model, each)
     if model.scores["treatment_r2"] > MAX_TREATMENT_R2:
-        warnings.append(
+        warning = (
             f"no overlap: the covariates determine popularity (R2 {model.scores['treatment_r2']:.3f}): "
             "the popularity effect is null"
         )
-        return None, exposure, nothing, warnings
+        return None, nothing, [warning]
+    warnings = []
     refutations = refute(sample, config.folds, seed, each)
     warnings += [_failed(name, found) for name, found in refutations.items() if found.get("passed") is False]
     if model.clusters < 20:
@@ -202,8 +212,10 @@ def _effects(
         "refutations": refutations,
         "nuisance": model.scores,
     }
-    user_effect = model.effect(covariates.modifiers)
-    return popularity, exposure, user_effect, warnings
+    if popularity["ci95"][0] <= 0:
+        warnings.append("popularity has no effect above 0 on average: debias corrects nothing")
+        return popularity, nothing, warnings
+    return popularity, model.effect(covariates.modifiers), warnings
 
 
 def _failed(name: str, found: dict[str, Any]) -> str:

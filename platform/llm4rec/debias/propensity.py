@@ -175,57 +175,24 @@ def fit_model(sample: PairSample, kind: str, seed: int) -> PropensityModel:
 
 
 def sample_pairs(covariates: Covariates, config: DebiasConfig, rng: np.random.Generator) -> PairSample | None:
-    """Pairs to fit on; None where no pair is unobserved."""
-    drawn = draw_pairs(covariates, config.max_rows, config.negatives, rng)
-    if drawn is None:
-        return None
-    return PairSample(covariates.pairs(drawn.user, drawn.item), drawn.times > 0, drawn.scale, drawn.density)
-
-
-@dataclass(frozen=True)
-class DrawnPairs:
-    """Observed and unobserved pairs of users and items with train interactions.
-
-    Attributes:
-        user: shape (S,), codes.
-        item: shape (S,), codes.
-        times: shape (S,), how often each pair was observed.
-        scale: shape (S,), how many pairs of the population each stands for.
-        density: observed pairs among all pairs.
-    """
-
-    user: IntVector
-    item: IntVector
-    times: Codes
-    scale: npt.NDArray[np.float64]
-    density: float
-
-
-def draw_pairs(
-    covariates: Covariates, most_observed: int, negatives: int, rng: np.random.Generator
-) -> DrawnPairs | None:
-    """At most so many observed pairs, `negatives` times as many unobserved ones, drawn uniformly; None without any."""
+    """Observed pairs and uniformly drawn unobserved ones; None where no pair is unobserved."""
     train = covariates.train
     users, items = np.unique(train.user), np.unique(train.item)
     num_items = len(covariates.popularity)
-    keys, times = np.unique(train.user.astype(np.int64) * num_items + train.item, return_counts=True)
+    observed_keys = np.unique(train.user.astype(np.int64) * num_items + train.item)
     population = len(users) * len(items)
-    unobserved = population - len(keys)
+    unobserved = population - len(observed_keys)
     if unobserved == 0:
         return None
-    rows = np.arange(len(keys))
-    if len(keys) > most_observed:
-        rows = rng.choice(rows, most_observed, replace=False)
-    drawn = draw_unobserved(keys, users, items, num_items, negatives * len(rows), rng)
-    both = np.concatenate([keys[rows], drawn])
-    scale = np.repeat([len(keys) / len(rows), unobserved / len(drawn)], [len(rows), len(drawn)])
-    return DrawnPairs(
-        user=(both // num_items).astype(np.int32),
-        item=(both % num_items).astype(np.int32),
-        times=np.concatenate([times[rows], np.zeros(len(drawn), np.int64)]),
-        scale=scale,
-        density=len(keys) / population,
-    )
+    chosen = observed_keys
+    if len(chosen) > config.max_rows:
+        chosen = rng.choice(chosen, config.max_rows, replace=False)
+    negatives = draw_unobserved(observed_keys, users, items, num_items, config.negatives * len(chosen), rng)
+    keys = np.concatenate([chosen, negatives])
+    observed = np.arange(len(keys)) < len(chosen)
+    pairs = covariates.pairs((keys // num_items).astype(np.int32), (keys % num_items).astype(np.int32))
+    scale = np.where(observed, len(observed_keys) / len(chosen), unobserved / len(negatives))
+    return PairSample(pairs, observed, scale, len(observed_keys) / population)
 
 
 def draw_unobserved(

@@ -14,6 +14,8 @@ from llm4rec.schema import FloatMatrix
 
 FOLDS = 5
 HIDDEN = 64
+MIN_USERS = 4 * FOLDS
+"""Of a label, whatever the configuration says: fewer teach nothing, and leave no users to stop early by."""
 MAX_USERS = 20_000
 """Of more users an even spread is taken."""
 
@@ -26,14 +28,14 @@ def attacker_auc(states: FloatMatrix, labels: Labels, min_group_size: int, seed:
     Args:
         states: shape (E, D).
         labels: of the attribute, shape (E,); users with an unknown or a rare label are left out.
-        min_group_size: labels with fewer users are rare.
+        min_group_size: labels with fewer users are rare, at least MIN_USERS.
         seed: of folds and networks.
 
     Returns:
         The AUC of `linear` and of `network`; empty if fewer than two labels are left.
     """
     names, counts = np.unique(labels, return_counts=True)
-    known = [name for name, count in zip(names, counts, strict=True) if count >= max(min_group_size, FOLDS)]
+    known = [name for name, count in zip(names, counts, strict=True) if count >= max(min_group_size, MIN_USERS)]
     kept = np.flatnonzero(np.isin(labels, [name for name in known if name != UNKNOWN]))
     kept = kept[np.linspace(0, max(len(kept) - 1, 0), min(len(kept), MAX_USERS)).round().astype(int)]
     x, (classes, y) = states[kept], np.unique(labels[kept], return_inverse=True)

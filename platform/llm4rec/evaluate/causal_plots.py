@@ -101,7 +101,7 @@ def _balance(figure: Figure, balance: Sequence[Mapping[str, Any]]) -> None:
 
 def _by_group(figure: Figure, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     rows = [(f"{name}: {row['group']}", row) for name, found in groups.items() for row in found]
-    intervals(figure, rows, "effect of popularity on the outcome, with 95 % interval")
+    intervals(figure, rows, "effect of popularity, with 95 % interval")
 
 
 def intervals(figure: Figure, rows: Sequence[tuple[str, Mapping[str, Any]]], label: str) -> None:

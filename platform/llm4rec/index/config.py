@@ -1,12 +1,14 @@
 """Settings of the index stage."""
 
-from pydantic import Field
+from collections.abc import Sequence
+
+from pydantic import Field, field_validator
 
 from llm4rec.config import StrictModel
 
 
 class IndexConfig(StrictModel):
-    """How evidence passages and prices are made."""
+    """How evidence passages, repaired states and prices are made."""
 
     num_neighbours: int = Field(default=3, ge=1, le=20)
     """Other items that a similar-users passage names at most."""
@@ -17,5 +19,18 @@ class IndexConfig(StrictModel):
     min_cosine: float = Field(default=0.1, gt=0, le=1)
     """Cosine of two items' sets of likers below which they are not called similar."""
 
+    repaired: tuple[str, ...] = ()
+    """User attributes whose trace is taken out of user states. They must be known of the user who is served."""
+
+    repair: float = Field(default=0.6, ge=0, le=1)
+    """How much of it, from nothing to all; the report draws what it costs."""
+
     debias_loss: float = Field(default=0.01, ge=0, lt=1)
     """How much of the validation split's NDCG@10 the correction of popularity may cost at debias 1, relatively."""
+
+    @field_validator("repaired")
+    @classmethod
+    def _each_once(cls, names: Sequence[str]) -> Sequence[str]:
+        if twice := sorted({name for name in names if list(names).count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} stands there more than once")
+        return names

@@ -45,9 +45,5 @@ class ModelConfig(StrictModel):
     """Standard deviation of initial id vectors times sqrt(D); small values let content speak first."""
     outcome: bool = False
     """Whether the network also predicts if the outcome of a choice would be good."""
-    repaired: tuple[str, ...] = ()
-    """User attributes whose trace is taken out of user states once training has ended; it needs them at serving."""
-    repair: float = Field(0.6, ge=0, le=1)
-    """How much of it, from nothing to all."""
     protected: tuple[str, ...] = ()
     """User attributes that the network does not read, and that an adversary in training must not find in its states."""

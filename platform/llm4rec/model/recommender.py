@@ -16,7 +16,6 @@ from llm4rec.model.config import ModelConfig
 from llm4rec.model.inputs import AttributeCodec, HistoryBatch, HistoryCodec, IntMatrix
 from llm4rec.model.items import ItemTower, chosen_features, feature_tensors
 from llm4rec.model.outcome import OutcomeHead
-from llm4rec.model.repair import Repair
 from llm4rec.model.retrieval import retrieve
 from llm4rec.model.users import UserTower
 from llm4rec.schema import TRAIN, Corpus, Features
@@ -102,11 +101,8 @@ class Recommender(nn.Module):
             attribute_sizes=shape.attributes.sizes,
             hidden=shape.attributes.places(config.protected, "train.model.protected"),
         )
-        sizes = dict(zip(shape.attributes.names, shape.attributes.sizes, strict=True))
-        self.repaired = shape.attributes.places(config.repaired, "train.model.repaired")
-        of_repaired = {name: sizes[name] for name in config.repaired}
-        self.repair = Repair(config.embedding_size, of_repaired, config.repair) if of_repaired else None
         self.outcome = OutcomeHead(config.embedding_size, shape.num_warm_items) if config.outcome else None
+        sizes = dict(zip(shape.attributes.names, shape.attributes.sizes, strict=True))
         self.adversary = Adversary(config.embedding_size, {name: sizes[name] for name in config.protected})
         chosen = {name: features[name] for name in sorted(shape.widths)}
         vectors, present = feature_tensors(chosen)
@@ -137,10 +133,7 @@ class Recommender(nn.Module):
         return vectors, {name: getattr(self, f"present_{name}") for name in self.shape.widths}
 
     def user_states(self, item_ID: Tensor, history: HistoryBatch, attributes: IntMatrix) -> Tensor:
-        """User states after 0..L items, shape (B, T, D); positions past a history's end are noise.
-
-        Of unit length, but where a repair has moved them in evaluation.
-        """
+        """User states after 0..L items, of unit length, shape (B, T, D); positions past a history's end are noise."""
         device = item_ID.device
         item, event, value, gap = (
             torch.from_numpy(a).to(device) for a in (history.item, history.event, history.value, history.gap)
@@ -148,11 +141,8 @@ class Recommender(nn.Module):
         code_BL = item.clamp(min=0)
         item_BLD = item_ID[code_BL]
         evidence_BLD = self._evidence(item_ID)[code_BL]
-        code_BA = torch.from_numpy(attributes).to(device)
-        states = F.normalize(self.users(item_BLD, evidence_BLD, event, value, gap, code_BA), dim=-1)
-        if self.repair is None or self.training:
-            return states
-        return self.repair(states, code_BA[:, self.repaired])
+        states = self.users(item_BLD, evidence_BLD, event, value, gap, torch.from_numpy(attributes).to(device))
+        return F.normalize(states, dim=-1)
 
     def _evidence(self, item_ID: Tensor) -> Tensor:
         """What retrieval adds to each item: the mean vector of its nearest texts, shape (I, D)."""

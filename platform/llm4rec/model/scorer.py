@@ -7,11 +7,17 @@ import torch
 
 from llm4rec.model.inputs import IntMatrix
 from llm4rec.model.recommender import Recommender
+from llm4rec.model.repair import Repair
 from llm4rec.schema import FloatMatrix, History, IntVector
 
 
 class ModelScorer:
-    """A recommender frozen for scoring: item vectors are computed once."""
+    """A recommender frozen for scoring: item vectors are computed once.
+
+    Attributes:
+        repair: what takes the trace of attributes out of states; None, as after construction, leaves them as they are.
+        repaired: the places of those attributes.
+    """
 
     name = "llm4rec"
 
@@ -26,14 +32,16 @@ class ModelScorer:
         self.model = model.eval()
         self.attributes = attributes
         self.batch_size = batch_size
+        self.repair: Repair | None = None
+        self.repaired: list[int] = []
         with torch.no_grad():
             self.item_vectors = model.item_vectors()
 
-    def user_states(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
-        """h_u of each user after the whole history, shape (B, D), unit length."""
-        return self.states(histories, self.attributes[users])
+    def user_states(self, users: IntVector, histories: Sequence[History], *, repaired: bool = True) -> FloatMatrix:
+        """h_u of each user after the whole history, shape (B, D); of unit length where no repair has moved it."""
+        return self.states(histories, self.attributes[users], repaired=repaired)
 
-    def states(self, histories: Sequence[History], attributes: IntMatrix) -> FloatMatrix:
+    def states(self, histories: Sequence[History], attributes: IntMatrix, *, repaired: bool = True) -> FloatMatrix:
         """h_u by histories and attribute codes (B, A), shape (B, D)."""
         order = np.argsort([len(history) for history in histories], kind="stable")  # alike lengths waste no padding
         result = np.zeros((len(histories), self.model.config.embedding_size), np.float32)
@@ -44,7 +52,9 @@ class ModelScorer:
                 states = self.model.user_states(self.item_vectors, batch, attributes[rows])
             last = torch.from_numpy((batch.item >= 0).sum(axis=1))
             result[rows] = states[torch.arange(len(rows)), last].float().cpu().numpy()
-        return result
+        if self.repair is None or not repaired:
+            return result
+        return self.repair(result, attributes[:, self.repaired])
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
         """Scores of the warm items, shape (B, I_warm)."""

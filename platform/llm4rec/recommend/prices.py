@@ -26,6 +26,8 @@ TABLE = "prices"
 MEASURED = ("ndcg@10", "coverage@10", "arp@10")
 MAX_CHANCES = 20_000_000
 """Users times items looked at."""
+MIN_USERS = 100
+"""With fewer, no prices: a loss of accuracy of a hundredth could not be seen."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Prices:
     """Prices in units of the chance that a user chooses an item next, and what they did on the validation split.
 
     Attributes:
-        price: of each item, shape (I,); zeros where no price met the limit.
+        price: of each item, shape (I,); zeros where no price met the limit or the users were too few to tell.
         changes: relative change of `ndcg@10`, `coverage@10` and `arp@10`.
     """
 
@@ -87,15 +89,14 @@ def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: 
         wanted = row[target]
         row[history.item] = -np.inf
         row[target] = wanted
-    found = fit_prices(chances(scores, 1.0), targets, weight[users], train_popularity(corpus), max_loss)
+    found = fit_prices(chances(scores), targets, weight[users], train_popularity(corpus), max_loss)
     cold = np.full(corpus.num_items - corpus.num_warm_items, found.price.min(initial=0), np.float32)
     return replace(found, price=np.concatenate([found.price, cold]))
 
 
-def chances(scores: FloatMatrix, temperature: float) -> FloatMatrix:
-    """softmax(scores / temperature) by row, shape (B, I); 0 where a score is -inf."""
-    logits = (scores - scores.max(axis=1, keepdims=True)) / temperature
-    weights = np.exp(logits)
+def chances(logits: FloatMatrix) -> FloatMatrix:
+    """Softmax by row, shape (B, I); 0 where a logit is -inf."""
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -106,10 +107,10 @@ def fit_prices(
 
     A slate that shows the items of highest chance_ui - w_u price_i maximises, for
 
-        price_i = a (popularity_i - mean) / deviation - b / (1 + 4 E_i / mean E)
+        price_i = a (popularity_i - mean) / deviation - b / (1 + 4 E_i / mean E),    E_i = sum of w_u over its slates,
 
-    the expected choices minus a times the popularity shown, plus b times a concave reward of the exposure E_i of each
-    item (users who are shown it). Its second term falls with E, so prices and slates are computed in turn, E averaged
+    the expected choices minus a times the popularity shown, plus b times a concave reward of every item's exposure,
+    each place counted w_u times. Its second term falls with E, so prices and slates are computed in turn, E averaged
     over rounds. Of a grid of a and b, in units of the mean chance of the last item of a slate, those are taken that
     lose at most `max_loss` of NDCG@10 and of these the pair with the largest relative gain of coverage plus relative
     fall of the mean popularity shown.
@@ -124,17 +125,19 @@ def fit_prices(
     deviation = float(popularity.std())
     standard = ((popularity - popularity.mean()) / (deviation if deviation > 0 else 1.0)).astype(np.float32)
     best, best_gain = Prices.nothing(chance.shape[1]), 0.0
-    if chance.shape[1] <= TOP_N or not weight.any():
+    if len(chance) < MIN_USERS or chance.shape[1] <= TOP_N or not weight.any():
         return best
     before = _measure(chance, chance, targets, popularity)
+    if not before["ndcg@10"]:
+        return best
     unit = float(np.partition(chance, -TOP_N, axis=1)[:, -TOP_N].mean())
-    half = HALF * TOP_N * chance.shape[0] / chance.shape[1]
+    half = HALF * TOP_N * float(weight.sum()) / chance.shape[1]
     for popular in POPULARITY_PRICES:
         for shortage in SHORTAGE_PRICES:
             paid, reward = unit * popular * standard, unit * shortage
             price = _settle(chance, weight, paid, reward, half)
             after = _measure(chance, chance - weight[:, None] * price, targets, popularity)
-            changes = {name: after[name] / before[name] - 1 if before[name] else 0.0 for name in before}
+            changes = {name: after[name] / before[name] - 1 for name in before}
             gain = changes["coverage@10"] - changes["arp@10"]
             if changes["ndcg@10"] >= -max_loss and gain > best_gain:
                 best, best_gain = Prices(price, changes), gain
@@ -146,7 +149,8 @@ def _settle(chance: FloatMatrix, weight: FloatVector, paid: FloatVector, reward:
     price, shown = paid, np.zeros(len(paid), np.float32)
     for round_ in range(1, ROUNDS + 1 if reward else 1):
         slates = _best(chance - weight[:, None] * price)
-        shown += (np.bincount(slates.ravel(), minlength=len(paid)) - shown) / round_
+        exposure = np.bincount(slates.ravel(), np.repeat(weight, TOP_N), len(paid))
+        shown += (exposure - shown) / round_
         price = (paid - reward / (1 + shown / half)).astype(np.float32)
     return price
 

@@ -38,23 +38,22 @@ def steer(scores: FloatVector, cosine: FloatVector, weight: float, among: BoolVe
     return scores + np.float32(weight) * standardise(cosine, among)
 
 
-def charge(scores: FloatVector, sharpness: float, price: FloatVector, k: int, among: BoolVector) -> FloatVector:
+def charge(scores: FloatVector, chance: FloatVector, price: FloatVector, k: int, among: BoolVector) -> FloatVector:
     """Scores handed out anew in the order of chance_i - price_i, the chance of a choice less the price of a place.
 
     The k items that are worth most keep the order of their own scores. Nothing but who has which score changes, so
     that what is done to scores afterwards means the same.
 
     Args:
-        scores: standardised, shape (I,).
-        sharpness: chances are softmax(sharpness * scores) over the items of the mask.
+        scores: shape (I,).
+        chance: that the user chooses an item, shape (I,).
         price: of each item, shape (I,).
         k: items wanted.
         among: the items that compete, shape (I,).
     """
     codes = np.flatnonzero(among)
-    own = scores[codes].astype(np.float64)
-    weights = np.exp(sharpness * (own - own.max(initial=-np.inf)))
-    order = np.argsort(price[codes] - weights / weights.sum(), kind="stable")
+    own = scores[codes]
+    order = np.argsort(price[codes] - chance[codes], kind="stable")
     order[:k] = order[:k][np.argsort(-own[order[:k]], kind="stable")]
     charged = scores.copy()
     charged[codes[order]] = np.sort(own)[::-1]

@@ -10,6 +10,7 @@ from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.prices import chances
 from llm4rec.recommend.rerank import charge
 from llm4rec.schema import FloatMatrix, FloatVector, History, IntVector
 
@@ -62,9 +63,11 @@ class Debiased:
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
         """Scores of the warm items, handed out anew, shape (B, I)."""
         scores = self.scorer.score(users, histories)
-        for row, history, weight in zip(scores, histories, self.weight[users], strict=True):
+        charged = scores.copy()
+        for row, history, weight in zip(charged, histories, self.weight[users], strict=True):
             competing = np.ones(len(row), np.bool_)
             if self.config.remove_seen:
                 competing[history.item] = False
-            row[:] = charge(row, 1.0, np.float32(weight) * self.price[: len(row)], self.config.top_n, competing)
-        return scores
+            chance = chances(np.where(competing, row, -np.inf)[None])[0]
+            row[:] = charge(row, chance, np.float32(weight) * self.price[: len(row)], self.config.top_n, competing)
+        return charged

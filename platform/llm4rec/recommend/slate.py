@@ -8,6 +8,7 @@ from llm4rec.errors import ConfigError, DataError
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.policy import draw
+from llm4rec.recommend.prices import chances
 from llm4rec.recommend.rerank import charge, diversify, standardise, steer
 from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
 
@@ -28,7 +29,7 @@ class Catalogue:
     price: FloatVector
     years: FloatVector
     categories: list[tuple[str, ...]]
-    temperature: float = 1.0
+    temperature: float
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ def draw_slate(
     if scores.shape != catalogue.years.shape:
         raise DataError(f"scores have shape {scores.shape}, the catalogue has {len(catalogue.years)} items")
     matching = wish.filters.mask(catalogue.categories, catalogue.years)
-    eligible = matching & (scores != -np.inf)
-    eligible[seen] = False
-    final = _final_scores(scores, eligible, config, catalogue, wish, k)
+    unseen = scores != -np.inf
+    unseen[seen] = False
+    eligible = matching & unseen
+    final = _final_scores(scores, unseen, eligible, config, catalogue, wish, k)
     codes = np.flatnonzero(eligible)
     codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]]
     marginal = diversify(final[codes], catalogue.vectors[codes], config.diversity)
@@ -115,7 +117,13 @@ def draw_slate(
 
 
 def _final_scores(
-    scores: FloatVector, eligible: BoolVector, config: RecommendConfig, catalogue: Catalogue, wish: Wish, k: int
+    scores: FloatVector,
+    unseen: BoolVector,
+    eligible: BoolVector,
+    config: RecommendConfig,
+    catalogue: Catalogue,
+    wish: Wish,
+    k: int,
 ) -> FloatVector:
     final = standardise(scores, eligible)
     if wish.cosine is not None:
@@ -123,8 +131,10 @@ def _final_scores(
     strength = config.debias * wish.popularity_weight
     if not strength or not eligible.any():
         return final
-    sharpness = float(scores[eligible].std()) / catalogue.temperature
-    return charge(final, sharpness, np.float32(strength) * catalogue.price, k, eligible)
+    # Among all unseen items: prices are in units of their chances, whatever a filter leaves. Words count as taste does.
+    spread = float(scores[eligible].std())
+    logits = np.where(unseen, final * np.float32(spread / catalogue.temperature), -np.inf)
+    return charge(final, chances(logits[None])[0], np.float32(strength) * catalogue.price, k, eligible)
 
 
 def _notice(found: int, wanted: int, matching: BoolVector, filters: Filters) -> str:
