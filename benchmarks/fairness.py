@@ -38,7 +38,7 @@ from llm4rec.recommend.scorers import OfStates
 from llm4rec.schema import TEST, VALID
 
 PROTECTED = ("gender", "age")
-STRENGTHS = (0.0, 0.25, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
+STRENGTHS = (0.0, 0.25, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 1.0)
 LIMITS = (0.01, 0.03)
 SAMPLES = 2000
 MIN_GROUP = EvaluateConfig().min_group_size

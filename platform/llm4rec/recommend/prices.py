@@ -16,7 +16,7 @@ from llm4rec.evaluate.ranking import Scorer
 from llm4rec.evaluate.result import train_popularity
 from llm4rec.schema import VALID, Corpus, FloatMatrix, FloatVector, IntVector
 
-POPULARITY_PRICES = (0.0, 0.03, 0.05, 0.07)
+POPULARITY_PRICES = (0.0, 0.03, 0.05, 0.06, 0.07)
 SHORTAGE_PRICES = (0.0, 0.05, 0.1, 0.15)
 ROUNDS = 4
 HALF = 0.25
@@ -112,8 +112,8 @@ def fit_prices(
     the expected choices minus a times the popularity shown, plus b times a concave reward of every item's exposure,
     each place counted w_u times. Its second term falls with E, so prices and slates are computed in turn, E averaged
     over rounds. Of a grid of a and b, in units of the mean chance of the last item of a slate, those are taken that
-    lose at most `max_loss` of NDCG@10 and of these the pair with the largest relative gain of coverage plus relative
-    fall of the mean popularity shown.
+    lose at most `max_loss` of NDCG@10, and of these the pair that does most for both: whose smaller one of the relative
+    gain of coverage (while anything is left to be shown) and the relative fall of the mean popularity shown is largest.
 
     Args:
         chance: of the items of each validation user, shape (B, I); 0 for items seen.
@@ -138,7 +138,9 @@ def fit_prices(
             price = _settle(chance, weight, paid, reward, half)
             after = _measure(chance, chance - weight[:, None] * price, targets, popularity)
             changes = {name: after[name] / before[name] - 1 for name in before}
-            gain = changes["coverage@10"] - changes["arp@10"]
+            gain = -changes["arp@10"]
+            if before["coverage@10"] < 1:
+                gain = min(gain, changes["coverage@10"])
             if changes["ndcg@10"] >= -max_loss and gain > best_gain:
                 best, best_gain = Prices(price, changes), gain
     return best
