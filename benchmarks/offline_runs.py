@@ -245,10 +245,14 @@ def by_user(runs: Sequence[Measured], metric: str) -> dict[int, float]:
 
 
 def relative_interval(difference: np.ndarray, base: np.ndarray, weight: np.ndarray) -> list[float]:
-    """The 95 % interval, paired over users, of a weighted mean difference relative to the weighted mean of a base."""
+    """The 95 % interval, paired over users, of a weighted mean difference relative to the weighted mean of a base.
+
+    Draws of users whose base is 0 are left out.
+    """
     rng, size = np.random.default_rng(0), len(base)
     draws = (rng.integers(size, size=size) for _ in range(2000))
-    found = [(difference[rows] * weight[rows]).sum() / (base[rows] * weight[rows]).sum() for rows in draws]
+    kept = [rows for rows in draws if (base[rows] * weight[rows]).sum() > 0]
+    found = [(difference[rows] * weight[rows]).sum() / (base[rows] * weight[rows]).sum() for rows in kept]
     return [round(float(bound), 4) for bound in np.quantile(found, [0.025, 0.975])]
 
 
