@@ -15,10 +15,8 @@ from llm4rec.schema import FloatMatrix
 
 Matrix = npt.NDArray[np.float64]
 FILE = "repair.safetensors"
-MAX_PASSES = 8
-APART = 1e-3
-"""Attributes are gone through again, since where they go together repairing one brings back some of another, until no
-level's mean is further from the mean of all than this share of the variance."""
+PASSES = 4
+"""Times that all attributes are gone through: where they go together, repairing one brings back some of another."""
 ROUNDS = 20
 PRIOR_USERS = 1000
 """So many users of all levels together steady the covariance of a level with few."""
@@ -59,7 +57,7 @@ class Repair:
         T_g(h) = m + A_g (h - m_g),   A_g = C_g^(-1/2) (C_g^(1/2) C C_g^(1/2))^(1/2) C_g^(-1/2)
 
     to the barycentre N(m, C) of all levels (Agueh and Carlier 2011; fixed point of Alvarez-Esteban et al. 2016), one
-    attribute after the other, over and over; then mean and covariance hardly tell any of them. States end at
+    attribute after the other, several times over; then mean and covariance hardly tell any of them. States end at
     (1 - s) h + s T(h), the geometric repair of Feldman et al. 2015; s trades accuracy for privacy and parity. It needs
     the attribute of the user who is served; a user without a known level is left as is.
 
@@ -82,9 +80,7 @@ class Repair:
             strength: s.
         """
         moved, steps = states, []
-        for done in range(MAX_PASSES):
-            if done and max(_apart(moved, column) for column in codes.T) <= APART:
-                break
+        for _ in range(PASSES if len(sizes) > 1 else 1):
             for attribute, size in enumerate(sizes):
                 maps, shifts = _transport(moved.astype(np.float64), codes[:, attribute], size)
                 steps.append(Step(attribute, maps.astype(np.float32), shifts.astype(np.float32)))
@@ -125,17 +121,6 @@ class Repair:
         names = sorted({name.rpartition(".")[0] for name in tensors}, key=lambda name: int(name.partition(".")[0]))
         steps = (Step(int(n.partition(".")[2]), tensors[f"{n}.maps"], tensors[f"{n}.shifts"]) for n in names)
         return cls(tuple(steps), strength)
-
-
-def _apart(states: FloatMatrix, codes: npt.NDArray[np.integer]) -> float:
-    """The largest squared distance of a level's mean from the mean of all levels, by the states' variance."""
-    known = [states[codes == code] for code in np.unique(codes) if code != MISSING]
-    groups = [group for group in known if len(group) > 1]
-    if len(groups) < 2:
-        return 0.0
-    everybody = np.concatenate(groups)
-    middle, variance = everybody.mean(axis=0), float(everybody.var(axis=0).sum())
-    return max(float(np.square(group.mean(axis=0) - middle).sum()) for group in groups) / max(variance, 1e-12)
 
 
 def _transport(states: Matrix, codes: npt.NDArray[np.integer], size: int) -> tuple[Matrix, Matrix]:
