@@ -26,7 +26,7 @@ from llm4rec.config import content_hash
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import ndcg
-from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.protocol import EvaluationSet, evenly
 from llm4rec.evaluate.ranking import rank
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
@@ -175,7 +175,7 @@ def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) ->
 
 def some_users(evaluation_set: EvaluationSet, count: int) -> EvaluationSet:
     """At most `count` rows of an evaluation set, evenly spread."""
-    rows = np.unique(np.linspace(0, len(evaluation_set) - 1, count).round().astype(int))
+    rows = evenly(len(evaluation_set), count)
     histories = [evaluation_set.histories[row] for row in rows]
     return replace(
         evaluation_set, users=evaluation_set.users[rows], histories=histories, targets=evaluation_set.targets[rows]

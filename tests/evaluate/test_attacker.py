@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from llm4rec.evaluate.attacker import attacker_auc
+from llm4rec.evaluate.protocol import evenly
 
 RNG = np.random.default_rng(0)
 STATES = RNG.normal(size=(800, 4)).astype(np.float32)
@@ -40,3 +41,8 @@ def test_unknown_and_rare_labels_are_left_out() -> None:
 
 def test_with_one_label_there_is_nothing_to_attack() -> None:
     assert attacked(np.zeros(800, int)) == {}
+
+
+@pytest.mark.parametrize(("count", "most", "rows"), [(5, 3, [0, 2, 4]), (3, 9, [0, 1, 2]), (1, 4, [0]), (0, 4, [])])
+def test_rows_that_are_looked_at_are_spread_evenly(count: int, most: int, rows: list[int]) -> None:
+    assert evenly(count, most).tolist() == rows

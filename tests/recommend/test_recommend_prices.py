@@ -10,7 +10,8 @@ from llm4rec.artifacts import RunStore
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.recommend.config import RecommendConfig
-from llm4rec.recommend.prices import Prices, chances, fit_prices, learn_prices
+from llm4rec.recommend.prices import Prices, fit_prices, learn_prices
+from llm4rec.recommend.rerank import chances
 from llm4rec.recommend.scorers import Debiased
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
 from llm4rec.schema import TRAIN

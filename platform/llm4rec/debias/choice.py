@@ -6,6 +6,7 @@ import numpy.typing as npt
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates
 from llm4rec.debias.effects import EffectSample
+from llm4rec.debias.propensity import among
 
 TRIES = 50
 
@@ -74,8 +75,7 @@ def draw_others(
         if not len(waiting):
             break
         candidates = waiting * num_items + rng.choice(items, len(waiting))
-        place = np.minimum(np.searchsorted(keys, candidates), len(keys) - 1)
-        free = keys[place] != candidates
+        free = ~among(keys, candidates)
         drawn.append(candidates[free])
         waiting = waiting[~free]
     return np.concatenate([np.empty(0, np.int64), *drawn])

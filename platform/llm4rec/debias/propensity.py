@@ -210,9 +210,14 @@ def draw_unobserved(
     while len(drawn) < count:
         wanted = 2 * (count - len(drawn)) + 16
         keys = rng.choice(users, wanted).astype(np.int64) * num_items + rng.choice(items, wanted)
-        place = np.minimum(np.searchsorted(observed_keys, keys), len(observed_keys) - 1)
-        drawn = np.concatenate([drawn, keys[observed_keys[place] != keys]])
+        drawn = np.concatenate([drawn, keys[~among(observed_keys, keys)]])
     return drawn[:count]
+
+
+def among(observed_keys: Codes, keys: Codes) -> npt.NDArray[np.bool_]:
+    """Which of `keys` are observed; `observed_keys` are sorted."""
+    place = np.minimum(np.searchsorted(observed_keys, keys), len(observed_keys) - 1)
+    return observed_keys[place] == keys
 
 
 def _held_out(sample: PairSample, config: DebiasConfig, seed: int) -> npt.NDArray[np.float64] | None:

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from llm4rec.evaluate.groups import UNKNOWN
 from llm4rec.evaluate.metrics import Labels
+from llm4rec.evaluate.protocol import evenly
 from llm4rec.schema import FloatMatrix
 
 FOLDS = 5
@@ -37,7 +38,7 @@ def attacker_auc(states: FloatMatrix, labels: Labels, min_group_size: int, seed:
     names, counts = np.unique(labels, return_counts=True)
     known = [name for name, count in zip(names, counts, strict=True) if count >= max(min_group_size, MIN_USERS)]
     kept = np.flatnonzero(np.isin(labels, [name for name in known if name != UNKNOWN]))
-    kept = kept[np.linspace(0, max(len(kept) - 1, 0), min(len(kept), MAX_USERS)).round().astype(int)]
+    kept = kept[evenly(len(kept), MAX_USERS)]
     x, (classes, y) = states[kept], np.unique(labels[kept], return_inverse=True)
     if len(classes) < 2:
         return {}

@@ -56,7 +56,7 @@ def rank(scorer: Scorer, evaluation_set: EvaluationSet, config: EvaluateConfig) 
         histories, targets = evaluation_set.histories[chunk], evaluation_set.targets[chunk]
         scores = _checked_scores(scorer, evaluation_set.users[chunk], histories, evaluation_set.num_items)
         if config.remove_seen:
-            _remove_seen(scores, histories, targets)
+            remove_seen(scores, histories, targets)
         wanted = scores[np.arange(len(targets)), targets]
         target_rank[chunk] = (scores >= wanted[:, None]).sum(axis=1) - 1
         for row, row_scores in enumerate(scores, start):
@@ -78,7 +78,8 @@ def _checked_scores(scorer: Scorer, users: IntVector, histories: Sequence[Histor
     return scores
 
 
-def _remove_seen(scores: FloatMatrix, histories: Sequence[History], targets: IntVector) -> None:
+def remove_seen(scores: FloatMatrix, histories: Sequence[History], targets: IntVector) -> None:
+    """Set the scores of items seen to -inf, in place, but for the target's."""
     for row, history, target in zip(scores, histories, targets, strict=True):
         wanted = row[target]
         row[history.item] = -np.inf

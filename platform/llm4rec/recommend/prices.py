@@ -11,9 +11,10 @@ import pyarrow as pa
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.metrics import average_popularity, coverage, ndcg
-from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import Scorer
+from llm4rec.evaluate.protocol import EvaluationSet, evenly
+from llm4rec.evaluate.ranking import Scorer, remove_seen
 from llm4rec.evaluate.result import train_popularity
+from llm4rec.recommend.rerank import chances
 from llm4rec.schema import VALID, Corpus, FloatMatrix, FloatVector, IntVector
 
 POPULARITY_PRICES = (0.0, 0.03, 0.05, 0.06, 0.07)
@@ -82,22 +83,13 @@ def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: 
         DataError: nobody is in the validation split.
     """
     known = EvaluationSet.build(corpus, VALID)
-    rows = np.linspace(0, len(known) - 1, min(len(known), MAX_CHANCES // known.num_items)).round().astype(int)
+    rows = evenly(len(known), MAX_CHANCES // known.num_items)
     users, targets, histories = known.users[rows], known.targets[rows], [known.histories[row] for row in rows]
     scores = scorer.score(users, histories)
-    for row, history, target in zip(scores, histories, targets, strict=True):
-        wanted = row[target]
-        row[history.item] = -np.inf
-        row[target] = wanted
+    remove_seen(scores, histories, targets)
     found = fit_prices(chances(scores), targets, weight[users], train_popularity(corpus), max_loss)
     cold = np.full(corpus.num_items - corpus.num_warm_items, found.price.min(initial=0), np.float32)
     return replace(found, price=np.concatenate([found.price, cold]))
-
-
-def chances(logits: FloatMatrix) -> FloatMatrix:
-    """Softmax by row, shape (B, I); 0 where a logit is -inf."""
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def fit_prices(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from llm4rec.evaluate.protocol import evenly
 from llm4rec.model.repair import Repair
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import TRAIN, Corpus
@@ -20,7 +21,7 @@ def learn_repair(scorer: ModelScorer, corpus: Corpus, strength: float) -> Repair
     """
     histories = corpus.histories(TRAIN)
     active = np.array([user for user, history in enumerate(histories) if len(history)], np.int32)
-    users = active[np.linspace(0, len(active) - 1, min(len(active), MAX_USERS)).round().astype(int)]
+    users = active[evenly(len(active), MAX_USERS)]
     states = scorer.user_states(users, [histories[user] for user in users])
     sizes = [scorer.model.shape.attributes.sizes[place] for place in scorer.repaired]
     return Repair.fit(states, scorer.attributes[users][:, scorer.repaired], sizes, strength)

@@ -38,6 +38,12 @@ def steer(scores: FloatVector, cosine: FloatVector, weight: float, among: BoolVe
     return scores + np.float32(weight) * standardise(cosine, among)
 
 
+def chances(logits: FloatMatrix) -> FloatMatrix:
+    """Softmax by row, shape (B, I); 0 where a logit is -inf."""
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def charge(scores: FloatVector, chance: FloatVector, price: FloatVector, k: int, among: BoolVector) -> FloatVector:
     """Scores handed out anew in the order of chance_i - price_i, the chance of a choice less the price of a place.
 

@@ -10,8 +10,7 @@ from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer
 from llm4rec.model.scorer import ModelScorer
-from llm4rec.recommend.prices import chances
-from llm4rec.recommend.rerank import charge
+from llm4rec.recommend.rerank import chances, charge
 from llm4rec.schema import FloatMatrix, FloatVector, History, IntVector
 
 

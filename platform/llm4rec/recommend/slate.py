@@ -8,8 +8,7 @@ from llm4rec.errors import ConfigError, DataError
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.policy import draw
-from llm4rec.recommend.prices import chances
-from llm4rec.recommend.rerank import charge, diversify, standardise, steer
+from llm4rec.recommend.rerank import chances, charge, diversify, standardise, steer
 from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
 
 
