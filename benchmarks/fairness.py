@@ -147,7 +147,7 @@ def gap_fall(runs: list[Measured], strength: float) -> list[float]:
 def loss_interval(runs: list[Measured], strength: float) -> list[float]:
     """The 95 % interval, paired over users, of the relative loss of NDCG@10."""
     before, after = (np.mean([run[f"test ndcg@10 {s}"] for run in runs], axis=0) for s in (0.0, strength))
-    return relative_interval(before - after, before, np.ones(len(before)))
+    return relative_interval(before - after, before)
 
 
 if __name__ == "__main__":

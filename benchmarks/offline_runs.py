@@ -244,15 +244,14 @@ def by_user(runs: Sequence[Measured], metric: str) -> dict[int, float]:
     return dict(zip(known.tolist(), means.tolist(), strict=True))
 
 
-def relative_interval(difference: np.ndarray, base: np.ndarray, weight: np.ndarray) -> list[float]:
-    """The 95 % interval, paired over users, of a weighted mean difference relative to the weighted mean of a base.
+def relative_interval(difference: np.ndarray, base: np.ndarray) -> list[float]:
+    """The 95 % interval, paired over users, of a mean difference relative to the mean of a base, each of shape (U,).
 
     Draws of users whose base is 0 are left out.
     """
     rng, size = np.random.default_rng(0), len(base)
     draws = (rng.integers(size, size=size) for _ in range(2000))
-    kept = [rows for rows in draws if (base[rows] * weight[rows]).sum() > 0]
-    found = [(difference[rows] * weight[rows]).sum() / (base[rows] * weight[rows]).sum() for rows in kept]
+    found = [difference[rows].sum() / base[rows].sum() for rows in draws if base[rows].sum() > 0]
     return [round(float(bound), 4) for bound in np.quantile(found, [0.025, 0.975])]
 
 

@@ -3,9 +3,11 @@
     python benchmarks/popularity.py    # writes benchmarks/results/popularity.json
 
 ML-1M's sequences, leave-one-out, with the models of `fusion.py` with all modalities (trained if they are not kept), and
-the temporal split of ml-latest-small, with the effect of popularity on being chosen in both. Prices are fitted on the
-validation split with the limit of `index.debias_loss`; the figures are of the test split, at debias 1 against debias 0.
-The balanced test set weighs users so that every item that is anybody's target counts alike.
+the temporal split of ml-latest-small, with the effect of popularity on being chosen in both. Prices are fitted on what
+users would see when the test part begins and on the choices of the validation part, with the limit of
+`index.debias_loss`; the figures are of the test part, at debias 1 against debias 0: a slate before each choice, from
+all that the user did before it. Accuracy and popularity are means over users of each one's mean. The balanced test set
+weighs choices so that every item that is chosen counts alike. Intervals draw users, with all their choices.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
 from llm4rec.evaluate.result import train_popularity
 from llm4rec.recommend.prices import learn_prices
-from llm4rec.recommend.scorers import Debiased, OfStates
+from llm4rec.recommend.scorers import Debiased
 from llm4rec.schema import TEST
 
 SMALL = "ml-latest-small"
@@ -62,8 +64,7 @@ def priced(job: Job) -> Measured:
     settings = job.config.debias.model_copy(update={"effect_on": "choice"})
     effects = estimate(corpus, features, settings, job.seed)
     prices = learn_prices(scorer, corpus, effects.user_weight, job.config.index.debias_loss)
-    rows, popularity = EvaluationSet.build(corpus, TEST), train_popularity(corpus)
-    plain = OfStates.of(scorer.user_states(rows.users, rows.histories), scorer, rows)
+    rows, popularity = EvaluationSet.successive(corpus, TEST), train_popularity(corpus)
     effect = effects.summary["popularity_effect"]
     measured: Measured = {
         "user": rows.users,
@@ -71,7 +72,7 @@ def priced(job: Job) -> Measured:
         "effect": np.array([effect["effect"], *effect["ci95"]] if effect else [np.nan] * 3),
         "valid": np.array([prices.changes[name] for name in sorted(prices.changes)]),
     }
-    for when, model in (("before", plain), ("after", Debiased(plain, prices.price, effects.user_weight, config))):
+    for when, model in (("before", scorer), ("after", Debiased(scorer, prices.price, effects.user_weight, config))):
         ranked = rank(model, rows, config)
         measured |= {
             f"ndcg@10 {when}": ndcg(ranked.target_rank, 10),
@@ -99,17 +100,24 @@ def report(done: dict[str, dict[int, Measured]], options: argparse.Namespace) ->
 
 def compare(runs: list[Measured]) -> dict[str, Any]:
     """Relative changes, means over seeds, with intervals over users."""
-    before, after = (np.mean([run[f"ndcg@10 {when}"] for run in runs], axis=0) for when in ("before", "after"))
-    shown = [np.mean([run[f"arp@10 {when}"] for run in runs], axis=0) for when in ("before", "after")]
+    users, balance = runs[0]["user"], runs[0]["balance"]
+    _, member = np.unique(users, return_inverse=True)
+
+    def of_users(metric: str, weight: np.ndarray) -> np.ndarray:
+        return np.bincount(member, weight * np.mean([run[metric] for run in runs], axis=0))
+
+    one_vote = 1 / np.bincount(member)[member]
+    before, after = of_users("ndcg@10 before", one_vote), of_users("ndcg@10 after", one_vote)
+    rare_before, rare_after = of_users("ndcg@10 before", balance), of_users("ndcg@10 after", balance)
+    shown = [of_users(f"arp@10 {when}", one_vote) for when in ("before", "after")]
     reach = [float(np.mean([run[f"coverage@10 {when}"] for run in runs])) for when in ("before", "after")]
-    even, balance = np.ones(len(before)), runs[0]["balance"]
     return {
         "coverage_gain": round(reach[1] / reach[0] - 1, 4),
         "arp_drop": round(float(1 - shown[1].mean() / shown[0].mean()), 4),
         "ndcg10_loss": round(float(1 - after.mean() / before.mean()), 4),
-        "ndcg10_loss_ci95": relative_interval(before - after, before, even),
-        "balanced_ndcg10_gain": round(float((after * balance).sum() / (before * balance).sum() - 1), 4),
-        "balanced_ndcg10_gain_ci95": relative_interval(after - before, before, balance),
+        "ndcg10_loss_ci95": relative_interval(before - after, before),
+        "balanced_ndcg10_gain": round(float(rare_after.sum() / rare_before.sum() - 1), 4),
+        "balanced_ndcg10_gain_ci95": relative_interval(rare_after - rare_before, rare_before),
         "before": {
             "ndcg10": rounded(before.mean()),
             "coverage10": rounded(reach[0]),
@@ -122,6 +130,7 @@ def compare(runs: list[Measured]) -> dict[str, Any]:
         },
         "effect_on_choice": [rounded(value) for value in np.mean([run["effect"] for run in runs], axis=0)],
         "users": len(before),
+        "choices": len(users),
         "seeds": len(runs),
     }
 

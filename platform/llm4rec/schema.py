@@ -80,6 +80,10 @@ class History:
     def __len__(self) -> int:
         return len(self.item)
 
+    def first(self, count: int) -> "History":
+        """The oldest `count` interactions."""
+        return History(self.item[:count], self.timestamp[:count], self.value[:count], self.event[:count])
+
     def last(self, count: int) -> "History":
         """The newest `count` interactions."""
         start = max(0, len(self) - count)

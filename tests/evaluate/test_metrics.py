@@ -17,6 +17,11 @@ def test_accuracy_of_ranks():
     np.testing.assert_allclose(metrics.reciprocal_rank(ranks), [1, 1 / 3, 1 / 10, 1 / 11], rtol=1e-6)
 
 
+def test_means_by_user_come_in_order_of_users():
+    users, values = np.array([7, 2, 7, 7], np.int32), np.array([1, 4, 0, 2], np.float32)
+    assert metrics.mean_by_user(users, values).tolist() == [4.0, 1.0]
+
+
 def test_coverage_counts_distinct_items_once_and_no_padding():
     assert metrics.coverage(SLATES, 5) == pytest.approx(4 / 5)
 

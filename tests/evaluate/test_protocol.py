@@ -24,9 +24,30 @@ def test_valid_set_has_train_as_history(corpus):
     assert chosen.targets.tolist() == [2, 0]
 
 
+def test_successive_rows_have_all_that_came_before(corpus):
+    chosen = EvaluationSet.successive(corpus, TEST)
+    assert chosen.users.tolist() == [0, 0, 1]  # user 2 came with its only item: no history
+    assert [history.item.tolist() for history in chosen.histories] == [[0, 1, 2], [0, 1, 2, 3], [1, 0]]
+    assert chosen.targets.tolist() == [3, 4, 1]
+
+
+def test_a_user_who_came_late_counts_from_the_second_interaction_on(corpus):
+    log = corpus.interactions
+    late = dataclasses.replace(log, split=np.where(log.user == 0, TEST, log.split).astype(np.int32))
+    chosen = EvaluationSet.successive(dataclasses.replace(corpus, interactions=late), TEST)
+    assert chosen.users.tolist() == [0, 0, 0, 0, 1]
+    assert [history.item.tolist() for history in chosen.histories[:4]] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+
+
+def test_successive_rows_are_those_of_build_where_each_user_has_one(corpus):
+    first, successive = EvaluationSet.build(corpus, VALID), EvaluationSet.successive(corpus, VALID)
+    assert successive.split_hash == first.split_hash
+
+
 def test_cold_targets_are_left_out(corpus):
     chosen = EvaluationSet.build(dataclasses.replace(corpus, num_warm_items=3), TEST)
     assert chosen.users.tolist() == [1]
+    assert EvaluationSet.successive(dataclasses.replace(corpus, num_warm_items=3), TEST).users.tolist() == [1]
 
 
 def test_hash_names_users_histories_and_targets(corpus):
@@ -46,3 +67,5 @@ def test_nobody_to_evaluate_is_an_error(corpus):
     only_train = dataclasses.replace(corpus, interactions=dataclasses.replace(corpus.interactions, split=split))
     with pytest.raises(DataError, match="no user has both a history and a warm item in the test split"):
         EvaluationSet.build(only_train)
+    with pytest.raises(DataError, match="no user has both a history and a warm item in the test split"):
+        EvaluationSet.successive(only_train)

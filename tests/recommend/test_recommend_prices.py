@@ -1,6 +1,6 @@
 """What places on slates cost: by hand, in a world where the trade is known, and on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from llm4rec.artifacts import RunStore
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.recommend.config import RecommendConfig
-from llm4rec.recommend.prices import Prices, fit_prices, learn_prices
+from llm4rec.recommend.prices import Choices, Prices, Shown, fit_prices, learn_prices
 from llm4rec.recommend.rerank import chances
 from llm4rec.recommend.scorers import Debiased
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
@@ -24,13 +24,17 @@ POPULARITY = np.sort(RNG.integers(1, 200, NUM_ITEMS)).astype(np.int32)[::-1].cop
 WEIGHT = np.ones(NUM_USERS, np.float32)
 
 
+World = tuple[Shown, Choices]
+
+
 @pytest.fixture(scope="module")
-def world() -> tuple[np.ndarray, np.ndarray]:
+def world() -> World:
     """Chances that follow popularity and taste, and a choice of every user made by them."""
     logits = np.log(POPULARITY)[None] + RNG.normal(size=(NUM_USERS, NUM_ITEMS))
     chance = chances(logits.astype(np.float32))
     targets = [RNG.choice(NUM_ITEMS, p=row / row.sum()) for row in chance.astype(np.float64)]
-    return chance, np.array(targets, np.int32)
+    shown = Shown(chance, WEIGHT)
+    return shown, Choices(shown, np.array(targets, np.int32), np.arange(NUM_USERS))
 
 
 def test_chances_by_hand() -> None:
@@ -38,42 +42,67 @@ def test_chances_by_hand() -> None:
     assert found[0] == pytest.approx([0.75, 0.25, 0.0])
 
 
-def test_popular_items_pay_and_rare_ones_are_paid(world: tuple[np.ndarray, np.ndarray]) -> None:
-    prices = fit_prices(*world, WEIGHT, POPULARITY, max_loss=0.05)
+def test_popular_items_pay_and_rare_ones_are_paid(world: World) -> None:
+    prices = fit_prices(*world, POPULARITY, max_loss=0.05)
     assert np.corrcoef(prices.price, POPULARITY)[0, 1] > 0.7
     assert prices.price[:5].min() > prices.price[-5:].max()
 
 
-def test_more_is_shown_and_less_that_is_popular_within_the_limit(world: tuple[np.ndarray, np.ndarray]) -> None:
-    changes = fit_prices(*world, WEIGHT, POPULARITY, max_loss=0.05).changes
+def test_more_is_shown_and_less_that_is_popular_within_the_limit(world: World) -> None:
+    changes = fit_prices(*world, POPULARITY, max_loss=0.05).changes
     assert changes["coverage@10"] > 0 > changes["arp@10"]
     assert changes["ndcg@10"] >= -0.05
 
 
-def test_a_larger_limit_never_buys_less(world: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_larger_limit_never_buys_less(world: World) -> None:
     gains = []
     for limit in (0.0, 0.01, 0.05, 0.5):
-        changes = fit_prices(*world, WEIGHT, POPULARITY, max_loss=limit).changes
+        changes = fit_prices(*world, POPULARITY, max_loss=limit).changes
         gains.append(min(changes["coverage@10"], -changes["arp@10"]))
     assert gains == sorted(gains)
 
 
-def test_nothing_is_charged_where_popularity_moves_nobody(world: tuple[np.ndarray, np.ndarray]) -> None:
-    prices = fit_prices(*world, np.zeros(NUM_USERS, np.float32), POPULARITY, max_loss=0.05)
+def test_nothing_is_charged_where_popularity_moves_nobody(world: World) -> None:
+    nobody = replace(world[0], weight=np.zeros(NUM_USERS, np.float32))
+    prices = fit_prices(nobody, replace(world[1], shown=nobody), POPULARITY, max_loss=0.05)
     assert not prices.price.any()
     assert not any(prices.changes.values())
 
 
 def test_a_catalogue_that_fits_on_a_slate_has_no_prices() -> None:
-    chance = np.full((200, 8), 1 / 8, np.float32)
-    prices = fit_prices(chance, np.zeros(200, np.int32), np.ones(200, np.float32), np.arange(8, dtype=np.int32), 0.05)
+    shown = Shown(np.full((200, 8), 1 / 8, np.float32), np.ones(200, np.float32))
+    choices = Choices(shown, np.zeros(200, np.int32), np.arange(200))
+    prices = fit_prices(shown, choices, np.arange(8, dtype=np.int32), 0.05)
     assert not prices.price.any()
 
 
-def test_too_few_users_to_see_a_loss_have_no_prices(world: tuple[np.ndarray, np.ndarray]) -> None:
-    chance, targets = world
-    few = fit_prices(chance[:99], targets[:99], WEIGHT[:99], POPULARITY, max_loss=0.5)
+def test_too_few_users_to_see_a_loss_have_no_prices(world: World) -> None:
+    now, choices = world
+    few = fit_prices(now, replace(choices, users=choices.users % 49), POPULARITY, max_loss=0.5)
     assert not few.price.any() and not any(few.changes.values())
+    assert fit_prices(now, replace(choices, users=choices.users % 50), POPULARITY, max_loss=0.5).price.any()
+
+
+def test_exposure_is_of_now_and_accuracy_of_the_choices(world: World) -> None:
+    now, choices = world
+    changes = fit_prices(now, choices, POPULARITY, max_loss=0.05).changes
+    half = Shown(now.chance[:150], now.weight[:150])
+    of_half = fit_prices(half, choices, POPULARITY, max_loss=0.05)
+    assert of_half.changes["coverage@10"] != changes["coverage@10"]
+    by_hand = choices.accuracy(of_half.price) / choices.accuracy(np.zeros(NUM_ITEMS, np.float32)) - 1
+    assert of_half.changes["ndcg@10"] == pytest.approx(by_hand)
+
+
+def test_a_user_of_many_choices_has_one_vote() -> None:
+    shown = Shown(np.tile(np.linspace(0.2, 0.01, 12, dtype=np.float32), (4, 1)), np.ones(4, np.float32))
+    choices = Choices(shown, np.array([0, 11, 11, 11], np.int32), np.array([0, 1, 1, 1]))
+    assert choices.accuracy(np.zeros(12, np.float32)) == pytest.approx(0.5)
+
+
+def test_nobody_is_shown_what_was_seen() -> None:
+    chance = np.array([[0.5, *[0.05] * 10, 0.0]], np.float32)
+    price = np.append(np.zeros(11), -1).astype(np.float32)
+    assert 11 not in Shown(chance, np.ones(1, np.float32)).slates(price)
 
 
 @dataclass
@@ -116,9 +145,9 @@ def test_debiased_scores_give_the_slates_of_requests_with_debias() -> None:
         assert slate.codes.tolist() == np.argsort(-charged[user], kind="stable")[:6].tolist()
 
 
-def test_equal_popularity_makes_nobody_pay_for_it(world: tuple[np.ndarray, np.ndarray]) -> None:
+def test_equal_popularity_makes_nobody_pay_for_it(world: World) -> None:
     alike = np.full(NUM_ITEMS, 7, np.int32)
-    prices = fit_prices(*world, WEIGHT, alike, max_loss=0.5)
+    prices = fit_prices(*world, alike, max_loss=0.5)
     assert (prices.price <= 0).all()  # what is left pays for being shown to nobody
 
 

@@ -104,6 +104,12 @@ def slice_means(values: FloatVector, labels: Labels) -> dict[str, dict[str, floa
     }
 
 
+def mean_by_user(users: IntVector, values: FloatVector) -> FloatVector:
+    """Each user's mean of the values of its rows, users in ascending order: one user, one vote."""
+    _, member, counts = np.unique(users, return_inverse=True, return_counts=True)
+    return (np.bincount(member, values) / counts).astype(np.float32)
+
+
 def _slate_mean(slates: IntVector, values: FloatVector) -> FloatVector:
     filled = slates >= 0
     return (np.where(filled, values[slates], 0.0).sum(axis=1) / filled.sum(axis=1)).astype(np.float32)

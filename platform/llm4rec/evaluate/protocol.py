@@ -15,12 +15,13 @@ HISTORY_SPLITS: dict[int, tuple[int, ...]] = {VALID: (TRAIN,), TEST: (TRAIN, VAL
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """E users, each with a history and the one item that came next.
+    """E rows, each a user with a history and the one item that came next.
 
     Attributes:
         users: user codes, shape (E,).
-        histories: each user's interactions in the splits before the target's, which are the items seen.
-        targets: item codes, shape (E,): the user's first interaction in the target split.
+        histories: of each row, which hold the items seen; `build`: the user's interactions in the splits before the
+            target's.
+        targets: item codes, shape (E,); `build`: the user's first interaction in the target split.
         num_items: size of the ranked catalogue (warm items).
         split_hash: a hash of all the above in external ids: equal hash, comparable figures.
     """
@@ -44,14 +45,41 @@ class EvaluationSet:
         histories = corpus.histories(*HISTORY_SPLITS[target_split])
         has_history = np.array([len(histories[user]) > 0 for user in users], np.bool_)
         kept = np.flatnonzero(has_history & (items < corpus.num_warm_items))
-        if not len(kept):
+        chosen = [histories[user] for user in users[kept]]
+        return cls._of(corpus, target_split, users[kept], chosen, items[kept])
+
+    @classmethod
+    def successive(cls, corpus: Corpus, target_split: int = TEST) -> Self:
+        """A row for every interaction of the split with a warm item, from the user's history up to that moment.
+
+        Where each user has one interaction in the split, as leave-one-out has it, these are the rows of `build`. A
+        temporal split has users with hundreds, and users who came after it began: they count from their second
+        interaction on. Histories hold earlier interactions of the target split too; nothing is trained on those.
+
+        Raises:
+            DataError: no interaction qualifies.
+        """
+        histories = corpus.histories(*HISTORY_SPLITS[target_split], target_split)
+        targets = corpus.part(target_split)
+        users, first, counts = np.unique(targets.user, return_index=True, return_counts=True)
+        lengths = np.array([len(histories[user]) for user in users])
+        # A user's interactions of the split are the last ones of the history that includes them.
+        place = np.arange(len(targets)) + np.repeat(lengths - counts - first, counts)
+        kept = np.flatnonzero((place > 0) & (targets.item < corpus.num_warm_items))
+        chosen = [histories[targets.user[row]].first(place[row]) for row in kept]
+        return cls._of(corpus, target_split, targets.user[kept], chosen, targets.item[kept])
+
+    @classmethod
+    def _of(
+        cls, corpus: Corpus, split: int, users: IntVector, histories: Sequence[History], targets: IntVector
+    ) -> Self:
+        if not len(users):
             raise DataError(
-                f"no user has both a history and a warm item in the {SPLIT_NAMES[target_split]} split; "
+                f"no user has both a history and a warm item in the {SPLIT_NAMES[split]} split; "
                 "check the split and k-core settings of preprocess"
             )
-        chosen = [histories[user] for user in users[kept]]
-        digest = _hash(corpus, users[kept], chosen, items[kept])
-        return cls(users[kept], chosen, items[kept], corpus.num_warm_items, digest)
+        digest = _hash(corpus, users, histories, targets)
+        return cls(users, histories, targets, corpus.num_warm_items, digest)
 
     def __len__(self) -> int:
         return len(self.users)

@@ -78,12 +78,14 @@ def _checked_scores(scorer: Scorer, users: IntVector, histories: Sequence[Histor
     return scores
 
 
-def remove_seen(scores: FloatMatrix, histories: Sequence[History], targets: IntVector) -> None:
-    """Set the scores of items seen to -inf, in place, but for the target's."""
-    for row, history, target in zip(scores, histories, targets, strict=True):
-        wanted = row[target]
+def remove_seen(scores: FloatMatrix, histories: Sequence[History], targets: IntVector | None = None) -> None:
+    """Set the scores of items seen to -inf, in place, but for the targets' where there are any."""
+    rows = np.arange(len(scores))
+    wanted = None if targets is None else scores[rows, targets]
+    for row, history in zip(scores, histories, strict=True):
         row[history.item] = -np.inf
-        row[target] = wanted
+    if targets is not None:
+        scores[rows, targets] = wanted
 
 
 def best_items(scores: FloatVector, top_n: int) -> IntVector:

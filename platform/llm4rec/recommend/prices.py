@@ -1,8 +1,9 @@
 """What an item's place on a slate costs: popular items pay, items that nobody is shown are paid.
 
-Shapes: B users, I items, n slate length.
+Shapes: B rows, I items, n slate length.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,15 +11,15 @@ import pyarrow as pa
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
-from llm4rec.evaluate.metrics import average_popularity, coverage, ndcg
+from llm4rec.evaluate.metrics import average_popularity, coverage, mean_by_user, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet, evenly
 from llm4rec.evaluate.ranking import Scorer, remove_seen
 from llm4rec.evaluate.result import train_popularity
 from llm4rec.recommend.rerank import chances
-from llm4rec.schema import VALID, Corpus, FloatMatrix, FloatVector, IntVector
+from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, FloatVector, History, IntVector
 
-POPULARITY_PRICES = (0.0, 0.03, 0.05, 0.06, 0.07)
-SHORTAGE_PRICES = (0.0, 0.05, 0.1, 0.15)
+POPULARITY_PRICES = (0.0, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
+SHORTAGE_PRICES = (0.0, 0.05, 0.1, 0.15, 0.2)
 ROUNDS = 4
 HALF = 0.25
 """At this share of the mean exposure of items an item's bonus has halved."""
@@ -26,9 +27,9 @@ TOP_N = 10
 TABLE = "prices"
 MEASURED = ("ndcg@10", "coverage@10", "arp@10")
 MAX_CHANCES = 20_000_000
-"""Users times items looked at."""
-MIN_USERS = 100
-"""With fewer, no prices: a loss of accuracy of a hundredth could not be seen."""
+"""Rows times items looked at."""
+MIN_USERS = 50
+"""With fewer whose choices are known, no prices: a loss of accuracy of a hundredth could not be seen."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Prices:
 
     Attributes:
         price: of each item, shape (I,); zeros where no price met the limit or the users were too few to tell.
-        changes: relative change of `ndcg@10`, `coverage@10` and `arp@10`.
+        changes: relative change of `ndcg@10` of its choices, and of `coverage@10` and `arp@10` of the slates shown now.
     """
 
     price: FloatVector
@@ -70,8 +71,55 @@ class Prices:
         return cls(price, artifact.read_json(f"{TABLE}.json"))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Whom slates are shown to.
+
+    Attributes:
+        chance: that each item is chosen next, shape (B, I); 0 for items seen.
+        weight: w_u, how much of the prices the row's user pays, shape (B,).
+    """
+
+    chance: FloatMatrix
+    weight: FloatVector
+
+    def worth_most(self, price: FloatVector) -> IntVector:
+        """The items of a slate, shape (B, n), in no order."""
+        worth = np.where(self.chance > 0, self.chance - self.weight[:, None] * price, -np.inf)
+        return np.argpartition(worth, -TOP_N, axis=1)[:, -TOP_N:].astype(np.int32)
+
+    def slates(self, price: FloatVector) -> IntVector:
+        """The same, best chance first."""
+        found = self.worth_most(price)
+        order = np.argsort(-np.take_along_axis(self.chance, found, axis=1), axis=1, kind="stable")
+        return np.take_along_axis(found, order, axis=1)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen from whom it was shown to.
+
+    Attributes:
+        shown: before each choice.
+        targets: what was chosen, shape (B,).
+        users: by whom, shape (B,).
+    """
+
+    shown: Shown
+    targets: IntVector
+    users: IntVector
+
+    def accuracy(self, price: FloatVector) -> float:
+        """NDCG@10, the mean over users of each one's mean."""
+        slates = self.shown.slates(price)
+        place = np.where(slates == self.targets[:, None], np.arange(TOP_N), TOP_N).min(axis=1)
+        return float(mean_by_user(self.users, ndcg(place, TOP_N)).mean())
+
+
 def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: float) -> Prices:
-    """Prices by the users of the validation split, evenly spread if they are many; cold items have the lowest.
+    """Prices for the slates that users would see now, at a loss that the validation split tells; cold items are lowest.
+
+    Users, and interactions of the validation split, are evenly spread where there are too many.
 
     Args:
         scorer: scores are logits: softmax gives the chance of a choice.
@@ -82,20 +130,34 @@ def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: 
     Raises:
         DataError: nobody is in the validation split.
     """
-    known = EvaluationSet.build(corpus, VALID)
-    rows = evenly(len(known), MAX_CHANCES // known.num_items)
-    users, targets, histories = known.users[rows], known.targets[rows], [known.histories[row] for row in rows]
-    scores = scorer.score(users, histories)
-    remove_seen(scores, histories, targets)
-    found = fit_prices(chances(scores), targets, weight[users], train_popularity(corpus), max_loss)
+    most = MAX_CHANCES // corpus.num_warm_items
+    histories = corpus.histories(TRAIN, VALID)
+    users: IntVector = np.flatnonzero([len(history) > 0 for history in histories]).astype(np.int32)
+    users = users[evenly(len(users), most)]
+    known = EvaluationSet.successive(corpus, VALID)
+    rows = evenly(len(known), most)
+    past, targets = [known.histories[row] for row in rows], known.targets[rows]
+    choices = Choices(_shown(scorer, known.users[rows], past, weight, targets), targets, known.users[rows])
+    now = _shown(scorer, users, [histories[user] for user in users], weight)
+    found = fit_prices(now, choices, train_popularity(corpus), max_loss)
     cold = np.full(corpus.num_items - corpus.num_warm_items, found.price.min(initial=0), np.float32)
     return replace(found, price=np.concatenate([found.price, cold]))
 
 
-def fit_prices(
-    chance: FloatMatrix, targets: IntVector, weight: FloatVector, popularity: IntVector, max_loss: float
-) -> Prices:
-    """The prices that change exposure most at no more than a given loss of accuracy on these users.
+def _shown(
+    scorer: Scorer,
+    users: IntVector,
+    histories: Sequence[History],
+    weight: FloatVector,
+    targets: IntVector | None = None,
+) -> Shown:
+    chance = scorer.score(users, histories)
+    remove_seen(chance, histories, targets)
+    return Shown(chances(chance), weight[users])
+
+
+def fit_prices(now: Shown, choices: Choices, popularity: IntVector, max_loss: float) -> Prices:
+    """The prices that change what is shown most at no more than a given loss of accuracy.
 
     A slate that shows the items of highest chance_ui - w_u price_i maximises, for
 
@@ -108,27 +170,25 @@ def fit_prices(
     gain of coverage (while anything is left to be shown) and the relative fall of the mean popularity shown is largest.
 
     Args:
-        chance: of the items of each validation user, shape (B, I); 0 for items seen.
-        targets: what each chose next, shape (B,).
-        weight: w_u, shape (B,).
+        now: whose slates the exposure, coverage and popularity are of.
+        choices: what the accuracy is of.
         popularity: train interactions of each item, shape (I,).
         max_loss: largest relative loss of NDCG@10.
     """
     deviation = float(popularity.std())
     standard = ((popularity - popularity.mean()) / (deviation if deviation > 0 else 1.0)).astype(np.float32)
-    best, best_gain = Prices.nothing(chance.shape[1]), 0.0
-    if len(chance) < MIN_USERS or chance.shape[1] <= TOP_N or not weight.any():
+    num_items = len(popularity)
+    best, best_gain = Prices.nothing(num_items), 0.0
+    if len(np.unique(choices.users)) < MIN_USERS or num_items <= TOP_N or not now.weight.any():
         return best
-    before = _measure(chance, chance, targets, popularity)
+    before = _measure(now, choices, best.price, popularity)
     if not before["ndcg@10"]:
         return best
-    unit = float(np.partition(chance, -TOP_N, axis=1)[:, -TOP_N].mean())
-    half = HALF * TOP_N * float(weight.sum()) / chance.shape[1]
+    unit = float(np.partition(now.chance, -TOP_N, axis=1)[:, -TOP_N].mean())
     for popular in POPULARITY_PRICES:
         for shortage in SHORTAGE_PRICES:
-            paid, reward = unit * popular * standard, unit * shortage
-            price = _settle(chance, weight, paid, reward, half)
-            after = _measure(chance, chance - weight[:, None] * price, targets, popularity)
+            price = _settle(now, unit * popular * standard, unit * shortage)
+            after = _measure(now, choices, price, popularity)
             changes = {name: after[name] / before[name] - 1 for name in before}
             gain = -changes["arp@10"]
             if before["coverage@10"] < 1:
@@ -138,29 +198,21 @@ def fit_prices(
     return best
 
 
-def _settle(chance: FloatMatrix, weight: FloatVector, paid: FloatVector, reward: float, half: float) -> FloatVector:
+def _settle(now: Shown, paid: FloatVector, reward: float) -> FloatVector:
     """Prices that agree with the slates that they lead to."""
     price, shown = paid, np.zeros(len(paid), np.float32)
+    half = HALF * TOP_N * float(now.weight.sum()) / len(paid)
     for round_ in range(1, ROUNDS + 1 if reward else 1):
-        slates = _best(chance - weight[:, None] * price)
-        exposure = np.bincount(slates.ravel(), np.repeat(weight, TOP_N), len(paid))
+        exposure = np.bincount(now.worth_most(price).ravel(), np.repeat(now.weight, TOP_N), len(paid))
         shown += (exposure - shown) / round_
         price = (paid - reward / (1 + shown / half)).astype(np.float32)
     return price
 
 
-def _best(values: FloatMatrix) -> IntVector:
-    return np.argpartition(-values, TOP_N, axis=1)[:, :TOP_N].astype(np.int32)
-
-
-def _measure(chance: FloatMatrix, values: FloatMatrix, targets: IntVector, popularity: IntVector) -> dict[str, float]:
-    """Of slates that hold the items of highest value, in the order of their chances."""
-    slates = _best(np.where(chance > 0, values, -np.inf))
-    order = np.argsort(-np.take_along_axis(chance, slates, axis=1), axis=1, kind="stable")
-    slates = np.take_along_axis(slates, order, axis=1)
-    place = np.where(slates == targets[:, None], np.arange(TOP_N), TOP_N).min(axis=1)
+def _measure(now: Shown, choices: Choices, price: FloatVector, popularity: IntVector) -> dict[str, float]:
+    slates = now.slates(price)
     return {
-        "ndcg@10": float(ndcg(place, TOP_N).mean()),
-        "coverage@10": coverage(slates, chance.shape[1]),
+        "ndcg@10": choices.accuracy(price),
+        "coverage@10": coverage(slates, len(popularity)),
         "arp@10": float(average_popularity(slates, popularity).mean()),
     }
