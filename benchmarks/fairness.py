@@ -2,9 +2,11 @@
 
     python benchmarks/fairness.py    # writes benchmarks/results/fairness.json
 
-The models are those of `fusion.py` with all modalities, which read gender and age (trained here if they are not kept).
-Each is ranked with all strengths of the repair, fitted on train histories. The strength at a limit of lost NDCG@10 is
-the largest that keeps to it on the validation split; the figures are of the test split. Attackers are trained on
+Two models: that of `fusion.py` with all modalities, which reads gender and age, and the same with both hidden from it
+(`train.model.protected`); each is trained here if it is not kept. Each is ranked with all strengths of the repair,
+fitted on train histories. Before is the model that reads them, unrepaired. After is the one that does not, with the
+largest strength that keeps to a limit of lost NDCG@10 on the validation split. What is lost counts from whichever of
+the two ranks better unrepaired on the validation split. The figures are of the test split. Attackers are trained on
 repaired states, tested on other users' and the best of them counts.
 """
 
@@ -38,23 +40,35 @@ from llm4rec.recommend.scorers import OfStates
 from llm4rec.schema import TEST, VALID
 
 PROTECTED = ("gender", "age")
-STRENGTHS = (0.0, 0.25, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 1.0)
+STRENGTHS = (0.0, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 1.0)
 LIMITS = (0.01, 0.03)
 SAMPLES = 2000
 MIN_GROUP = EvaluateConfig().min_group_size
-NAME = f"{MOVIES}:{EVERYTHING}"
+READS, HIDDEN = f"{MOVIES}:{EVERYTHING}", f"{MOVIES}:hidden"
+Runs = dict[str, list[Measured]]
 
 
 def main() -> None:
     """Rank and attack with every strength, and store the figures."""
-    options = arguments(__doc__, [NAME])
+    options = arguments(__doc__, [READS, HIDDEN])
     config, run = prepared(MOVIES, options)
-    jobs = [Job(NAME, seed, run, chosen(config, NAME), tune=False, question="fairness") for seed in options.seeds]
+    reads = chosen(config, READS)
+    model = reads.train.model.model_copy(update={"protected": PROTECTED})
+    configs = {
+        READS: reads,
+        HIDDEN: reads.model_copy(update={"train": reads.train.model_copy(update={"model": model})}),
+    }
+    jobs = [
+        Job(name, seed, run, configs[name], tune=False, question="fairness")
+        for seed in options.seeds
+        for name in options.models
+    ]
     done: dict[str, dict[int, Measured]] = {}
     for job, measured in finished(jobs, repaired, options):
         done.setdefault(job.name, {})[job.seed] = measured
-    if done:
-        report(of_common_seeds(done)[NAME], sorted(done[NAME]), options)
+    if len(done) == len(configs):
+        seeds = sorted(set(done[READS]) & set(done[HIDDEN]))
+        report(of_common_seeds(done), seeds, options)
 
 
 def repaired(job: Job) -> Measured:
@@ -84,40 +98,52 @@ def repaired(job: Job) -> Measured:
     return measured | {f"label {name}": labels[name] for name in PROTECTED}
 
 
-def report(runs: list[Measured], seeds: list[int], options: argparse.Namespace) -> None:
+def report(runs: Runs, seeds: list[int], options: argparse.Namespace) -> None:
     """Store the figures of all seeds."""
-    curve = {str(strength): point(runs, strength) for strength in STRENGTHS}
-    valid = {s: float(np.mean([run[f"valid ndcg@10 {s}"].mean() for run in runs])) for s in STRENGTHS}
-    strengths = {f"{limit:.0%}": max(s for s in STRENGTHS if valid[s] >= (1 - limit) * valid[0.0]) for limit in LIMITS}
+    valid = {name: {s: ndcg10(own, "valid", s) for s in STRENGTHS} for name, own in runs.items()}
+    best = max(runs, key=lambda name: valid[name][0.0])
+    curves = {name: {str(s): point(own, s, runs[best]) for s in STRENGTHS} for name, own in runs.items()}
+    limits = {f"{limit:.0%}": (1 - limit) * valid[best][0.0] for limit in LIMITS}
+    allowed = {limit: [s for s in STRENGTHS if valid[HIDDEN][s] >= bar] for limit, bar in limits.items()}
+    strengths = {limit: max(found, default=0.0) for limit, found in allowed.items()}
     one, three = (strengths[f"{limit:.0%}"] for limit in LIMITS)
+    before, after, far = curves[READS]["0.0"], curves[HIDDEN][str(one)], curves[HIDDEN][str(three)]
     figures: dict[str, Any] = {
-        "dp_gap_before": curve["0.0"]["dp_gap"],
-        "dp_gap_after": curve[str(one)]["dp_gap"],
-        "ndcg10_loss": curve[str(one)]["ndcg10_loss"],
-        "ndcg10_loss_at_3_percent": curve[str(three)]["ndcg10_loss"],
-        "attacker_auc_before": curve["0.0"]["attacker_auc"],
-        "attacker_auc_after": curve[str(one)]["attacker_auc"],
-        "attacker_auc_at_3_percent": curve[str(three)]["attacker_auc"],
+        "dp_gap_before": before["dp_gap"],
+        "dp_gap_after": after["dp_gap"],
+        "ndcg10_loss": after["ndcg10_loss"],
+        "ndcg10_loss_at_3_percent": far["ndcg10_loss"],
+        "attacker_auc_before": before["attacker_auc"],
+        "attacker_auc_after": after["attacker_auc"],
+        "attacker_auc_at_3_percent": far["attacker_auc"],
+        "ndcg10": {name: curve["0.0"]["ndcg10"] for name, curve in curves.items()},
+        "loss_counts_from": best,
         "strength": strengths,
-        "dp_gap_fall_ci95": gap_fall(runs, one),
-        "ndcg10_loss_ci95": loss_interval(runs, one),
-        "curve": curve,
-        "valid_ndcg10": {str(s): round(value, 4) for s, value in valid.items()},
+        "dp_gap_fall_ci95": gap_fall((runs[READS], 0.0), (runs[HIDDEN], one)),
+        "ndcg10_loss_ci95": loss_interval((runs[best], 0.0), (runs[HIDDEN], one)),
+        "ndcg10_loss_to_reading_ci95": loss_interval((runs[READS], 0.0), (runs[HIDDEN], one)),
+        "curve": curves,
+        "valid_ndcg10": {name: {str(s): round(v, 4) for s, v in values.items()} for name, values in valid.items()},
     }
     if options.trial:
         print(figures)
     else:
-        store("fairness", figures, sum(float(run["seconds"]) for run in runs), seeds)
+        store("fairness", figures, sum(float(run["seconds"]) for own in runs.values() for run in own), seeds)
 
 
-def point(runs: list[Measured], strength: float) -> dict[str, Any]:
+def ndcg10(runs: list[Measured], part: str, strength: float) -> float:
+    """Mean over users and seeds."""
+    return float(np.mean([run[f"{part} ndcg@10 {strength}"].mean() for run in runs]))
+
+
+def point(runs: list[Measured], strength: float, best: list[Measured]) -> dict[str, Any]:
     """Figures of one strength, means over seeds."""
-    before, after = (np.mean([run[f"test ndcg@10 {s}"].mean() for run in runs]) for s in (0.0, strength))
+    before, after = ndcg10(best, "test", 0.0), ndcg10(runs, "test", strength)
     gaps = {name: np.mean([gap(run, strength, run[f"label {name}"]) for run in runs]) for name in PROTECTED}
     attackers = np.mean([run[f"auc {strength}"] for run in runs], axis=0)
     return {
-        "ndcg10": round(float(after), 4),
-        "ndcg10_loss": round(float(1 - after / before), 4),
+        "ndcg10": round(after, 4),
+        "ndcg10_loss": round(1 - after / before, 4),
         "dp_gap": round(float(max(gaps.values())), 4),
         "attacker_auc": round(float(attackers.max()), 4),
         "dp_gap_by_attribute": {name: round(float(value), 4) for name, value in gaps.items()},
@@ -130,24 +156,28 @@ def gap(run: Measured, strength: float, labels: Labels, rows: np.ndarray | slice
     return parity_gap(run[f"exposure {strength}"][rows], labels[rows], MIN_GROUP)
 
 
-def gap_fall(runs: list[Measured], strength: float) -> list[float]:
+At = tuple[list[Measured], float]
+"""Runs and a strength."""
+
+
+def gap_fall(before: At, after: At) -> list[float]:
     """The 95 % interval, over users, of how much of the largest gap is gone."""
-    rng, size = np.random.default_rng(0), len(runs[0]["test user"])
+    rng, size = np.random.default_rng(0), len(before[0][0]["test user"])
     falls = []
     for _ in range(SAMPLES):
         rows = rng.integers(size, size=size)
         largest = []
-        for s in (0.0, strength):
-            by_name = {name: np.mean([gap(run, s, run[f"label {name}"], rows) for run in runs]) for name in PROTECTED}
-            largest.append(max(by_name.values()))
+        for runs, s in (before, after):
+            by_name = [np.mean([gap(run, s, run[f"label {name}"], rows) for run in runs]) for name in PROTECTED]
+            largest.append(max(by_name))
         falls.append(1 - largest[1] / largest[0])
     return [round(float(bound), 4) for bound in np.quantile(falls, [0.025, 0.975])]
 
 
-def loss_interval(runs: list[Measured], strength: float) -> list[float]:
+def loss_interval(before: At, after: At) -> list[float]:
     """The 95 % interval, paired over users, of the relative loss of NDCG@10."""
-    before, after = (np.mean([run[f"test ndcg@10 {s}"] for run in runs], axis=0) for s in (0.0, strength))
-    return relative_interval(before - after, before)
+    old, new = (np.mean([run[f"test ndcg@10 {s}"] for run in runs], axis=0) for runs, s in (before, after))
+    return relative_interval(old - new, old)
 
 
 if __name__ == "__main__":

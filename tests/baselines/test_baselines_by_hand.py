@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from llm4rec.baselines.ease import EASE, EASEConfig
+from llm4rec.baselines.ials import IALS, IALSConfig
 from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.schema import ITEM_ID, TITLE, TRAIN, USER_ID, Corpus, History, Interactions
@@ -66,3 +67,29 @@ def test_ease_solves_its_equation(corpus):
     model = EASE(EASEConfig(reg=reg)).fit(corpus)
     scores = model.score(np.arange(2), [history(0), history(1, 2)])
     np.testing.assert_allclose(scores, [expected[0], expected[1] + expected[2]], atol=1e-6)
+
+
+def test_ials_is_where_no_vector_can_be_improved_alone(corpus):
+    """At the optimum each item's vector solves its own weighted ridge regression on the users' vectors."""
+    factors, alpha, reg = 2, 4.0, 0.5
+    model = IALS(IALSConfig(factors=factors, alpha=alpha, reg=reg, iterations=200)).fit(corpus)
+    histories = [history(0, 1), history(0, 1, 1), history(0, 2), history(3)]
+    scores = model.score(np.arange(4), histories)
+    had = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]], float)
+    confidence = np.where(had > 0, alpha, 1.0)
+    rng = np.random.default_rng(0)
+    best = np.inf
+    for _ in range(20):  # the same by plain least squares from several starts
+        items = rng.normal(size=(4, factors))
+        for _ in range(200):
+            users = np.stack([_ridge(items, had[u], confidence[u], reg) for u in range(4)])
+            items = np.stack([_ridge(users, had[:, i], confidence[:, i], reg) for i in range(4)])
+        users = np.stack([_ridge(items, had[u], confidence[u], reg) for u in range(4)])
+        loss = (confidence * (had - users @ items.T) ** 2).sum() + reg * ((users**2).sum() + (items**2).sum())
+        if loss < best - 1e-9:
+            best, expected = loss, users @ items.T
+    np.testing.assert_allclose(scores, expected, atol=1e-3)
+
+
+def _ridge(x, y, weight, reg):
+    return np.linalg.solve(x.T @ (weight[:, None] * x) + reg * np.eye(x.shape[1]), x.T @ (weight * y))

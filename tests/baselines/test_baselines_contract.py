@@ -5,6 +5,7 @@ import pytest
 from loops import LOOP, NUM_USERS, NUM_WARM, loops_corpus
 
 from llm4rec.baselines.ease import EASE, EASEConfig
+from llm4rec.baselines.ials import IALS, IALSConfig
 from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sasrec import SASRec, SASRecConfig
@@ -89,6 +90,12 @@ class TestEASE(BaselineContract):
     @staticmethod
     def make():
         return EASE(EASEConfig(reg=5))
+
+
+class TestIALS(BaselineContract):
+    @staticmethod
+    def make():
+        return IALS(IALSConfig(factors=8, reg=0.1, alpha=5))
 
 
 class TestSASRec(BaselineContract):

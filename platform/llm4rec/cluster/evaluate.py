@@ -11,6 +11,7 @@ import torch
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
 from llm4rec.baselines.ease import EASE
+from llm4rec.baselines.ials import IALS
 from llm4rec.baselines.item_knn import ItemKNN
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sasrec import SASRec
@@ -80,6 +81,7 @@ def baselines(config: RunConfig) -> list[Baseline]:
         chosen.item_knn and ItemKNN(chosen.item_knn),
         chosen.item_knn_last and ItemKNN(chosen.item_knn_last),
         chosen.ease and EASE(chosen.ease),
+        chosen.ials and IALS(chosen.ials.model_copy(update={"seed": config.run.seed})),
         chosen.sasrec and SASRec(chosen.sasrec.model_copy(update={"seed": config.run.seed})),
     ]
     return [baseline for baseline in found if baseline is not None]

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from llm4rec.baselines.ease import EASEConfig
+from llm4rec.baselines.ials import IALSConfig
 from llm4rec.baselines.item_knn import ItemKNNConfig
 from llm4rec.baselines.sasrec import SASRecConfig
 from llm4rec.config import StrictModel, load
@@ -45,6 +46,8 @@ class BaselinesSection(StrictModel):
     """ItemKNN on the newest items."""
     ease: EASEConfig | None = EASEConfig()
     """EASE."""
+    ials: IALSConfig | None = IALSConfig()
+    """iALS."""
     sasrec: SASRecConfig | None = SASRecConfig()
     """SASRec with full softmax."""
 

@@ -21,6 +21,8 @@ from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, FloatVector, Histo
 POPULARITY_PRICES = (0.0, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 SHORTAGE_PRICES = (0.0, 0.05, 0.1, 0.15, 0.2)
 ROUNDS = 4
+COVERAGE_FOR_POPULARITY = 4 / 3
+"""The relative gain of coverage that counts as much as a relative fall of the popularity shown by one."""
 HALF = 0.25
 """At this share of the mean exposure of items an item's bonus has halved."""
 TOP_N = 10
@@ -167,7 +169,8 @@ def fit_prices(now: Shown, choices: Choices, popularity: IntVector, max_loss: fl
     each place counted w_u times. Its second term falls with E, so prices and slates are computed in turn, E averaged
     over rounds. Of a grid of a and b, in units of the mean chance of the last item of a slate, those are taken that
     lose at most `max_loss` of NDCG@10, and of these the pair that does most for both: whose smaller one of the relative
-    gain of coverage (while anything is left to be shown) and the relative fall of the mean popularity shown is largest.
+    fall of the mean popularity shown and 3/4 of the relative gain of coverage (while anything is left to be shown) is
+    largest.
 
     Args:
         now: whose slates the exposure, coverage and popularity are of.
@@ -192,7 +195,7 @@ def fit_prices(now: Shown, choices: Choices, popularity: IntVector, max_loss: fl
             changes = {name: after[name] / before[name] - 1 for name in before}
             gain = -changes["arp@10"]
             if before["coverage@10"] < 1:
-                gain = min(gain, changes["coverage@10"])
+                gain = min(gain, changes["coverage@10"] / COVERAGE_FOR_POPULARITY)
             if changes["ndcg@10"] >= -max_loss and gain > best_gain:
                 best, best_gain = Prices(price, changes), gain
     return best
