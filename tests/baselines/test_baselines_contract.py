@@ -99,15 +99,20 @@ class TestIALS(BaselineContract):
 
 
 class TestSASRec(BaselineContract):
-    @staticmethod
-    def make():
+    loss, epochs = "softmax", 25
+
+    @classmethod
+    def make(cls):
         config = SASRecConfig(
+            loss=cls.loss,
+            num_negatives=4,
             embedding_size=16,
             num_blocks=1,
             num_heads=2,
             dropout=0.1,
             history_length=5,
-            epochs=25,
+            epochs=cls.epochs,
+            patience=None,
             batch_size=16,
             learning_rate=0.01,
         )
@@ -118,3 +123,11 @@ class TestSASRec(BaselineContract):
         target = corpus.part(TEST)
         best = fitted.score(target.user, corpus.histories(TRAIN, VALID)).argmax(axis=1)
         assert (best == target.item).mean() > 0.9
+
+
+class TestSASRecBCE(TestSASRec):
+    loss, epochs = "bce", 80
+
+
+class TestGSASRec(TestSASRec):
+    loss, epochs = "gbce", 80

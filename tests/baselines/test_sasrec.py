@@ -7,6 +7,7 @@ from loops import loops_corpus
 from pydantic import ValidationError
 
 from llm4rec.baselines.sasrec import SASRec, SASRecConfig, cut_windows
+from llm4rec.baselines.sasrec_loss import sampled_bce_loss, softmax_loss
 from llm4rec.baselines.sasrec_network import SASRecNetwork
 from llm4rec.baselines.validation import Validation
 from llm4rec.schema import TRAIN, VALID
@@ -90,3 +91,45 @@ def test_every_position_that_scoring_uses_is_trained():
     assert len(positions) == TINY["history_length"] + 1
     # One step of Adam moves every trained weight by about the learning rate, far beyond the 0.02 it started within.
     assert (positions.abs().amax(dim=1) > 0.05).all()
+
+
+SCORES = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 3.0]])
+TARGETS = torch.tensor([0, 2])
+
+
+def test_softmax_loss_by_hand():
+    expected = -torch.log_softmax(SCORES, dim=1)[[0, 1], TARGETS].mean()
+    torch.testing.assert_close(softmax_loss(SCORES, TARGETS), expected)
+
+
+@pytest.mark.parametrize(("calibration", "beta"), [(0.0, 1.0), (1.0, 0.5), (0.75, 0.625)])
+def test_gbce_by_hand(monkeypatch, calibration, beta):
+    """One negative of two others: alpha = 1/2."""
+    monkeypatch.setattr(torch, "randint", lambda *args, **kwargs: torch.tensor([[1], [0]]))
+    p = torch.sigmoid(SCORES)
+    told = beta * torch.log(p[0, 0]) + torch.log(1 - p[0, 1]) + beta * torch.log(p[1, 2]) + torch.log(1 - p[1, 0])
+    torch.testing.assert_close(sampled_bce_loss(SCORES, TARGETS, 1, calibration), -told / 4)
+
+
+def test_calibrated_scores_are_those_of_all_negatives():
+    """At t = 1 the best scores with few negatives are those of binary cross entropy on the whole catalogue."""
+    torch.manual_seed(0)
+    num_items, rows = 20, 4000
+    frequency = torch.softmax(torch.randn(num_items), dim=0)
+    targets = torch.multinomial(frequency, rows, replacement=True)
+    scores = torch.zeros(num_items, requires_grad=True)
+    optimizer = torch.optim.Adam([scores], lr=0.05)
+    for _ in range(600):
+        optimizer.zero_grad()
+        sampled_bce_loss(scores.expand(rows, -1), targets, 2, 1.0).backward()
+        optimizer.step()
+    odds = torch.bincount(targets, minlength=num_items) / rows * num_items / (num_items - 1)
+    torch.testing.assert_close(torch.exp(scores.detach()), odds, rtol=0.2, atol=0.01)
+
+
+def test_the_name_says_which_loss():
+    assert [SASRec(SASRecConfig(loss=loss)).name for loss in ("softmax", "bce", "gbce")] == [
+        "sasrec",
+        "sasrec_bce",
+        "gsasrec",
+    ]

@@ -31,7 +31,7 @@ def test_pipeline_writes_every_artifact(finished_run: Path) -> None:
     assert manifests["corpus"]["rows"]["quarantine"] == 0
     assert manifests["corpus"]["rows"]["users"] == 150
     metrics = store.open("report").read_json("metrics.json")
-    assert set(metrics["models"]) == {"llm4rec", "popular", "item_knn", "item_knn_last_5", "ease", "sasrec"}
+    assert set(metrics["models"]) == {"llm4rec", "popular", "item_knn", "item_knn_last_5", "ease", "ials", "sasrec"}
     for figures in metrics["models"].values():
         low, high = figures["ci95"]["ndcg@10"]
         assert 0 <= low <= figures["ndcg@10"] <= high <= 1

@@ -15,9 +15,9 @@ from llm4rec.schema import TRAIN, Corpus, FloatMatrix, History, IntVector
 class IALSConfig(StrictModel):
     """Settings of iALS; the defaults were chosen on the validation split of ML-100K."""
 
-    factors: PositiveInt = 64
+    factors: PositiveInt = 128
     """Width of user and item vectors."""
-    reg: PositiveFloat = 10.0
+    reg: PositiveFloat = 30.0
     """L2 regularisation of every vector."""
     alpha: PositiveFloat = 10.0
     """How much more an interaction counts than its absence."""
