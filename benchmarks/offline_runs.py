@@ -8,7 +8,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import HOME
+from measure import HOME, revision
 from safetensors.torch import load_file
 
 from llm4rec.artifacts import MANIFEST, RunStore
@@ -187,7 +187,9 @@ def finished(
 ) -> Iterator[tuple[Job, Measured]]:
     """Every job with its figures, those that were done before first, then each as it ends.
 
-    A job's figures hold `seconds`, its time. Jobs that the budget leaves no time to start are left out.
+    A job's figures hold `seconds`, its time, and `git`, the revision that measured them. What is kept is used again by
+    whatever later revision has the same settings, so remove it after a change of what is measured. Jobs that the budget
+    leaves no time to start are left out.
     """
     shelf = options.work / "figures"
     shelf.mkdir(parents=True, exist_ok=True)
@@ -226,7 +228,12 @@ def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     seconds = time.monotonic() - started
     shown = {name: f"{values.mean():.4f}" for name, values in measured.items() if "@" in name}
     print(f"{job.name}, seed {job.seed}: {seconds:.0f} s, {shown}", flush=True)
-    return {**measured, "seconds": np.array(seconds)}
+    return {**measured, "seconds": np.array(seconds), "git": np.array(revision(HOME))}
+
+
+def measured_at(runs: Iterable[Measured]) -> list[str]:
+    """The revisions that measured; kept figures may be older than the report that is made of them."""
+    return sorted({str(run["git"]) for run in runs if "git" in run})
 
 
 def of_common_seeds(done: Mapping[str, Mapping[int, Measured]]) -> dict[str, list[Measured]]:

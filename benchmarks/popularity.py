@@ -7,7 +7,8 @@ the temporal split of ml-latest-small, with the effect of popularity on being ch
 users would see when the test part begins and on the choices of the validation part, with the limit of
 `index.debias_loss`; the figures are of the test part, at debias 1 against debias 0: a slate before each choice, from
 all that the user did before it. Accuracy and popularity are means over users of each one's mean. The balanced test set
-weighs choices so that every item that is chosen counts alike. Intervals draw users, with all their choices.
+weighs choices so that every item that is chosen counts alike. Intervals draw users, with all their choices, and leave
+seeds as they are; coverage, which is of all users together, has none.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from offline_runs import (
     Measured,
     arguments,
     finished,
+    measured_at,
     of_common_seeds,
     prepared,
     read_run,
@@ -30,7 +32,7 @@ from offline_runs import (
 
 from llm4rec.debias.estimate import estimate
 from llm4rec.evaluate.config import EvaluateConfig
-from llm4rec.evaluate.metrics import average_popularity, coverage, ndcg
+from llm4rec.evaluate.metrics import average_popularity, coverage, mean_by_user, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
 from llm4rec.evaluate.result import train_popularity
@@ -86,7 +88,8 @@ def report(done: dict[str, dict[int, Measured]], options: argparse.Namespace) ->
     """Store the figures of every dataset; those of ML-1M stand on top."""
     figures: dict[str, Any] = {}
     for name, runs in done.items():
-        figures[NAMES[name]] = compare(of_common_seeds({name: runs})[name])
+        own = of_common_seeds({name: runs})[name]
+        figures[NAMES[name]] = compare(own) | {"measured_at": measured_at(own)}
     if options.trial:
         print(figures)
         return
@@ -103,17 +106,22 @@ def compare(runs: list[Measured]) -> dict[str, Any]:
     users, balance = runs[0]["user"], runs[0]["balance"]
     _, member = np.unique(users, return_inverse=True)
 
-    def of_users(metric: str, weight: np.ndarray) -> np.ndarray:
-        return np.bincount(member, weight * np.mean([run[metric] for run in runs], axis=0))
+    def mean_of(metric: str) -> np.ndarray:
+        """Over seeds, of every choice."""
+        return np.mean([run[metric] for run in runs], axis=0)
 
-    one_vote = 1 / np.bincount(member)[member]
-    before, after = of_users("ndcg@10 before", one_vote), of_users("ndcg@10 after", one_vote)
-    rare_before, rare_after = of_users("ndcg@10 before", balance), of_users("ndcg@10 after", balance)
-    shown = [of_users(f"arp@10 {when}", one_vote) for when in ("before", "after")]
+    def rare(metric: str) -> np.ndarray:
+        """Each user's share of the balanced test set's total."""
+        return np.bincount(member, balance * mean_of(metric))
+
+    before, after = (mean_by_user(users, mean_of(f"ndcg@10 {when}")) for when in ("before", "after"))
+    shown = [mean_by_user(users, mean_of(f"arp@10 {when}")) for when in ("before", "after")]
+    rare_before, rare_after = rare("ndcg@10 before"), rare("ndcg@10 after")
     reach = [float(np.mean([run[f"coverage@10 {when}"] for run in runs])) for when in ("before", "after")]
     return {
         "coverage_gain": round(reach[1] / reach[0] - 1, 4),
         "arp_drop": round(float(1 - shown[1].mean() / shown[0].mean()), 4),
+        "arp_drop_ci95": relative_interval(shown[0] - shown[1], shown[0]),
         "ndcg10_loss": round(float(1 - after.mean() / before.mean()), 4),
         "ndcg10_loss_ci95": relative_interval(before - after, before),
         "balanced_ndcg10_gain": round(float(rare_after.sum() / rare_before.sum() - 1), 4),
@@ -128,11 +136,20 @@ def compare(runs: list[Measured]) -> dict[str, Any]:
             name: rounded(np.mean([run["valid"][place] for run in runs]))
             for place, name in enumerate(("arp@10", "coverage@10", "ndcg@10"))
         },
+        "by_seed": {
+            "coverage_gain": [rounded(run["coverage@10 after"] / run["coverage@10 before"] - 1) for run in runs],
+            "ndcg10_loss": [rounded(1 - of_seed(run, "after") / of_seed(run, "before")) for run in runs],
+        },
         "effect_on_choice": [rounded(value) for value in np.mean([run["effect"] for run in runs], axis=0)],
         "users": len(before),
         "choices": len(users),
         "seeds": len(runs),
     }
+
+
+def of_seed(run: Measured, when: str) -> float:
+    """NDCG@10 of one seed, the mean over users of each one's mean."""
+    return float(mean_by_user(run["user"], run[f"ndcg@10 {when}"]).mean())
 
 
 def rounded(value: Any) -> float:

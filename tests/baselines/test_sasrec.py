@@ -111,8 +111,9 @@ def test_gbce_by_hand(monkeypatch, calibration, beta):
     torch.testing.assert_close(sampled_bce_loss(SCORES, TARGETS, 1, calibration), -told / 4)
 
 
-def test_calibrated_scores_are_those_of_all_negatives():
-    """At t = 1 the best scores with few negatives are those of binary cross entropy on the whole catalogue."""
+@pytest.mark.parametrize("num_negatives", [2, 40])
+def test_calibrated_scores_are_those_of_all_negatives(num_negatives):
+    """At t = 1 the best scores with few or many negatives are those of binary cross entropy on the whole catalogue."""
     torch.manual_seed(0)
     num_items, rows = 20, 4000
     frequency = torch.softmax(torch.randn(num_items), dim=0)
@@ -121,7 +122,7 @@ def test_calibrated_scores_are_those_of_all_negatives():
     optimizer = torch.optim.Adam([scores], lr=0.05)
     for _ in range(600):
         optimizer.zero_grad()
-        sampled_bce_loss(scores.expand(rows, -1), targets, 2, 1.0).backward()
+        sampled_bce_loss(scores.expand(rows, -1), targets, num_negatives, 1.0).backward()
         optimizer.step()
     odds = torch.bincount(targets, minlength=num_items) / rows * num_items / (num_items - 1)
     torch.testing.assert_close(torch.exp(scores.detach()), odds, rtol=0.2, atol=0.01)

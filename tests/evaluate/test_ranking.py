@@ -6,7 +6,8 @@ import pytest
 from llm4rec.errors import Llm4RecError
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import best_items, rank
+from llm4rec.evaluate.ranking import best_items, rank, remove_seen
+from tests.corpora import history
 
 
 class Fixed:
@@ -70,3 +71,13 @@ def test_diverged_scores_are_refused(corpus, bad):
 def test_wrong_shape_is_refused(corpus):
     with pytest.raises(Llm4RecError, match=r"shape \(2, 4\), expected \(2, 5\)"):
         rank(Fixed([1] * 4, [1] * 4), EvaluationSet.build(corpus), EvaluateConfig())
+
+
+def test_items_seen_are_removed_but_for_targets():
+    histories = [history(0, 2), history(1)]
+    scores = np.arange(6, dtype=np.float32).reshape(2, 3)
+    remove_seen(scores, histories)
+    assert scores.tolist() == [[-np.inf, 1, -np.inf], [3, -np.inf, 5]]
+    scores = np.arange(6, dtype=np.float32).reshape(2, 3)
+    remove_seen(scores, histories, np.array([2, 0], np.int32))
+    assert scores.tolist() == [[-np.inf, 1, 2], [3, -np.inf, 5]]

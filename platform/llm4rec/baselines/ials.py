@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from llm4rec.baselines.history_matrix import binary_matrix
 from llm4rec.config import StrictModel
@@ -19,8 +19,8 @@ class IALSConfig(StrictModel):
     """Width of user and item vectors."""
     reg: PositiveFloat = 30.0
     """L2 regularisation of every vector."""
-    alpha: PositiveFloat = 10.0
-    """How much more an interaction counts than its absence."""
+    alpha: float = Field(default=10.0, ge=1)
+    """How many times more an interaction counts than its absence."""
     iterations: PositiveInt = 15
     """Times that all users and then all items are solved for."""
     seed: NonNegativeInt = 0
@@ -31,8 +31,8 @@ class IALS:
     """Scores are p_u . q_i, with p and q minimising sum_ui c_ui (x_ui - p_u . q_i)^2 + reg (||P||^2 + ||Q||^2).
 
     x is 1 and c alpha where a user had an item; x is 0 and c 1 elsewhere (Hu, Koren and Volinsky, Collaborative
-    filtering for implicit feedback datasets, ICDM 2008). A user's vector is solved for from the history that is asked
-    about, so that users unknown in training are served too.
+    filtering for implicit feedback datasets, ICDM 2008, whose c is 1 + alpha where ours is alpha). A user's vector is
+    solved for from the history that is asked about, so that users unknown in training are served too.
     """
 
     name = "ials"
@@ -49,7 +49,7 @@ class IALS:
             regularization=config.reg,
             alpha=config.alpha,
             iterations=config.iterations,
-            num_threads=1,
+            num_threads=1,  # a baseline is a task of one CPU
             random_state=config.seed,
         )
         histories = [history for history in corpus.histories(*splits) if len(history)]

@@ -1,4 +1,4 @@
-"""SASRec: with full softmax cross entropy the baseline to beat, with its own loss, and as gSASRec."""
+"""SASRec: with full softmax the baseline to beat, with binary cross entropy on sampled items, and as gSASRec."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Self
@@ -22,12 +22,12 @@ NAMES: dict[Loss, str] = {"softmax": "sasrec", "bce": "sasrec_bce", "gbce": "gsa
 
 
 class SASRecConfig(StrictModel):
-    """Settings of SASRec; the defaults were chosen on the validation split of ML-100K."""
+    """Settings of SASRec; the defaults were chosen on the validation split of ML-100K, with softmax."""
 
     loss: Loss = "softmax"
-    """softmax over the whole catalogue; bce, the original's, on the target and items drawn evenly; gbce, gSASRec's."""
+    """softmax over the whole catalogue; bce on the target and items drawn evenly; gbce, gSASRec's correction of it."""
     num_negatives: PositiveInt = 256
-    """With bce and gbce: items drawn for each position."""
+    """With bce and gbce: items drawn for each position. SASRec's authors draw 1, gSASRec's 256."""
     calibration: float = Field(default=0.75, ge=0, le=1)
     """With gbce: t, how much of the error that drawing makes is made good."""
     embedding_size: PositiveInt = 64

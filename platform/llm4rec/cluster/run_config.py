@@ -49,7 +49,7 @@ class BaselinesSection(StrictModel):
     ials: IALSConfig | None = IALSConfig()
     """iALS."""
     sasrec: SASRecConfig | None = SASRecConfig()
-    """SASRec with full softmax."""
+    """SASRec, by default with full softmax."""
 
 
 class ClusterSection(StrictModel):

@@ -21,17 +21,19 @@ from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, FloatVector, Histo
 POPULARITY_PRICES = (0.0, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 SHORTAGE_PRICES = (0.0, 0.05, 0.1, 0.15, 0.2)
 ROUNDS = 4
-COVERAGE_FOR_POPULARITY = 4 / 3
-"""The relative gain of coverage that counts as much as a relative fall of the popularity shown by one."""
+COVERAGE_FOR_POPULARITY = 20 / 15
+"""The relative gain of coverage that counts as much as a relative fall of the popularity shown by one: the aim is at
+least 20 % of the one and 15 % of the other."""
 HALF = 0.25
 """At this share of the mean exposure of items an item's bonus has halved."""
 TOP_N = 10
 TABLE = "prices"
 MEASURED = ("ndcg@10", "coverage@10", "arp@10")
 MAX_CHANCES = 20_000_000
-"""Rows times items looked at."""
+"""Rows times items looked at, of the slates shown now and of the known choices each."""
 MIN_USERS = 50
-"""With fewer whose choices are known, no prices: a loss of accuracy of a hundredth could not be seen."""
+"""With fewer whose choices are known, no prices: what they cost could only be guessed. Even with thousands the loss is
+an estimate: of 6,040 users with a choice each it is known to about .9 percentage points."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Shown:
     """Whom slates are shown to.
 
     Attributes:
-        chance: that each item is chosen next, shape (B, I); 0 for items seen.
+        chance: that each item is chosen next, shape (B, I); 0 for items seen, at least a slate of others a row.
         weight: w_u, how much of the prices the row's user pays, shape (B,).
     """
 
@@ -134,7 +136,8 @@ def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: 
     """
     most = MAX_CHANCES // corpus.num_warm_items
     histories = corpus.histories(TRAIN, VALID)
-    users: IntVector = np.flatnonzero([len(history) > 0 for history in histories]).astype(np.int32)
+    num_seen = np.array([len(np.unique(history.item)) for history in histories])
+    users = np.flatnonzero((num_seen > 0) & (num_seen <= corpus.num_warm_items - TOP_N)).astype(np.int32)
     users = users[evenly(len(users), most)]
     known = EvaluationSet.successive(corpus, VALID)
     rows = evenly(len(known), most)
@@ -153,9 +156,9 @@ def _shown(
     weight: FloatVector,
     targets: IntVector | None = None,
 ) -> Shown:
-    chance = scorer.score(users, histories)
-    remove_seen(chance, histories, targets)
-    return Shown(chances(chance), weight[users])
+    scores = scorer.score(users, histories)
+    remove_seen(scores, histories, targets)
+    return Shown(chances(scores), weight[users])
 
 
 def fit_prices(now: Shown, choices: Choices, popularity: IntVector, max_loss: float) -> Prices:
