@@ -7,7 +7,8 @@ Each seed draws its own cold items. Of every user the last interaction with a co
 without cold items, is the history; what came after is dropped, so that nobody's future is learned from. A model has the
 content of the cold items (title, overview, genres, poster, year, running time, budget: what is known at release, no
 votes, no revenue) and nothing else. The target is ranked among the cold items alone, and among all items, those of the
-history left out.
+history left out. `llm4rec_debias` is the same model at debias 1: places on slates have prices, of which new items have
+the lowest, fitted on warm items within the limit of `index.debias_loss`.
 
 The others: `random`; `genre_popularity`, over an item's genres the mean of how often the user's history has the genre
 times how often its warm items are interacted with, ties in random order;
@@ -32,18 +33,22 @@ from offline_runs import (
     arguments,
     by_user,
     finished,
+    measured_at,
     of_common_seeds,
     prepared,
     read_run,
-    train,
+    trained,
 )
 
+from llm4rec.debias.estimate import estimate
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import hit_rate, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer, rank
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.prices import learn_prices
+from llm4rec.recommend.scorers import Debiased
 from llm4rec.schema import (
     CATEGORIES,
     TEXT,
@@ -61,7 +66,8 @@ from llm4rec.schema import (
 
 DATA = "ml-1m-seq"
 OURS, RANDOM, GENRES, NEIGHBOURS = "llm4rec", "random", "genre_popularity", "text_neighbours"
-MODELS = (OURS, RANDOM, GENRES, NEIGHBOURS)
+DEBIASED = "llm4rec_debias"
+MODELS = (OURS, DEBIASED, RANDOM, GENRES, NEIGHBOURS)
 COLD_SHARE = 0.1
 NUM_READ = (1, 2, 3, 5, 10, 20, 50, 1000)
 """How many of the last items the text neighbours may look at."""
@@ -195,8 +201,9 @@ class Ours:
     name: str = OURS
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
-        """h_u . e_i."""
-        return self.model.user_states(users, histories) @ self.model.item_vectors.numpy().T
+        """h_u . e_i / tau."""
+        tau = np.float32(self.model.model.config.temperature)
+        return self.model.user_states(users, histories) @ self.model.item_vectors.numpy().T / tau
 
 
 @dataclass
@@ -247,9 +254,19 @@ class TextNeighbours:
         return profiles @ self.vectors.T
 
 
-def ours(split: ColdSplit, _: ColdSplit, job: Job) -> Scorer:
-    """Train."""
-    return Ours(train(split.corpus, split.features, job.config.train, job.seed))
+def ours(split: ColdSplit, _: ColdSplit, job: Job) -> Ours:
+    """Train; the weights are kept for both rows of ours."""
+    kept = replace(job, name="cold-items-valid" if job.tune else "cold-items")
+    return Ours(trained(kept, split.corpus, split.features))
+
+
+def debiased(split: ColdSplit, validation: ColdSplit, job: Job) -> Scorer:
+    """Ours at the prices that warm items allow."""
+    scorer = ours(split, validation, job)
+    settings = job.config.debias.model_copy(update={"effect_on": "choice"})
+    weight = estimate(split.corpus, split.features, settings, job.seed).user_weight
+    prices = learn_prices(scorer.model, split.corpus, weight, job.config.index.debias_loss)
+    return Debiased(scorer, prices.price, weight, EvaluateConfig(), DEBIASED)
 
 
 def genre_popularity(split: ColdSplit, _: ColdSplit, job: Job) -> Scorer:
@@ -273,6 +290,7 @@ def text_neighbours(split: ColdSplit, validation: ColdSplit, job: Job) -> Scorer
 
 SCORERS: dict[str, Callable[[ColdSplit, ColdSplit, Job], Scorer]] = {
     OURS: ours,
+    DEBIASED: debiased,
     RANDOM: lambda split, _, job: Random(split.corpus.num_items, job.seed),
     GENRES: genre_popularity,
     NEIGHBOURS: text_neighbours,
@@ -283,11 +301,12 @@ def report(done: dict[str, list[Measured]], options: argparse.Namespace) -> None
     """Store the figures so far; a trial is only shown."""
     figures = {place: compare(done, place) for place in ("cold", "all")}
     hr10 = figures["cold"]["hr10"]
-    others = [value for name, value in hr10.items() if name != OURS]
+    others = [value for name, value in hr10.items() if name not in {OURS, DEBIASED}]
     summary = {"llm4rec_hr10": hr10.get(OURS), "best_other_hr10": max(others, default=None)}
     slates = {name: by_user(runs, "cold share of slates@10") for name, runs in done.items()}
     details = {
         "seeds": {name: len(runs) for name, runs in done.items()},
+        "measured_at": measured_at(run for runs in done.values() for run in runs),
         "among_cold": figures["cold"],
         "among_all": figures["all"],
         "cold_share_of_slates": {name: round(float(np.mean(list(v.values()))), 4) for name, v in slates.items()},
@@ -309,9 +328,10 @@ def compare(done: dict[str, list[Measured]], place: str) -> dict[str, Any]:
         bounds = partial(confidence_interval, samples=SAMPLES, seed=0)
         found[short] = {name: round(float(array.mean()), 4) for name, array in values.items()}
         found[f"{short}_ci95"] = {name: [round(b, 4) for b in bounds(array)] for name, array in values.items()}
-        if OURS in values:
-            against = {n: paired_p_value(values[OURS], array, SAMPLES, 0) for n, array in values.items() if n != OURS}
-            found[f"{short}_p_value_holm"] = holm(against)
+        others = {name: array for name, array in values.items() if name not in {OURS, DEBIASED}}
+        for own in sorted({OURS, DEBIASED} & set(values)):
+            against = {name: paired_p_value(values[own], array, SAMPLES, 0) for name, array in others.items()}
+            found[f"{short}_p_value_holm" if own == OURS else f"{short}_p_value_holm_debias"] = holm(against)
         found["users"] = len(next(iter(values.values())))
     return found
 

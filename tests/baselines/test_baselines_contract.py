@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from loops import LOOP, NUM_USERS, NUM_WARM, loops_corpus
 
+from llm4rec.baselines.bert4rec import BERT4Rec, BERT4RecConfig
 from llm4rec.baselines.ease import EASE, EASEConfig
+from llm4rec.baselines.hstu import HSTU, HSTUConfig
 from llm4rec.baselines.ials import IALS, IALSConfig
 from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
 from llm4rec.baselines.popular import Popular, PopularConfig
@@ -98,26 +100,19 @@ class TestIALS(BaselineContract):
         return IALS(IALSConfig(factors=8, reg=0.1, alpha=5))
 
 
-class TestSASRec(BaselineContract):
-    loss, epochs = "softmax", 25
+SMALL = {
+    "embedding_size": 16,
+    "num_blocks": 1,
+    "num_heads": 2,
+    "dropout": 0.1,
+    "history_length": 5,
+    "patience": None,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+}
 
-    @classmethod
-    def make(cls):
-        config = SASRecConfig(
-            loss=cls.loss,
-            num_negatives=4,
-            embedding_size=16,
-            num_blocks=1,
-            num_heads=2,
-            dropout=0.1,
-            history_length=5,
-            epochs=cls.epochs,
-            patience=None,
-            batch_size=16,
-            learning_rate=0.01,
-        )
-        return SASRec(config)
 
+class SequenceContract(BaselineContract):
     def test_learns_the_order(self, corpus, fitted):
         """Neighbour models cannot know which item of the loop comes next; a sequence model must."""
         target = corpus.part(TEST)
@@ -125,9 +120,31 @@ class TestSASRec(BaselineContract):
         assert (best == target.item).mean() > 0.9
 
 
-class TestSASRecBCE(TestSASRec):
-    loss, epochs = "bce", 80
+class TestSASRec(SequenceContract):
+    @staticmethod
+    def make():
+        return SASRec(SASRecConfig(**SMALL, epochs=25))
 
 
-class TestGSASRec(TestSASRec):
-    loss, epochs = "gbce", 80
+class TestSASRecBCE(SequenceContract):
+    @staticmethod
+    def make():
+        return SASRec(SASRecConfig(**SMALL, epochs=80, loss="bce", num_negatives=4))
+
+
+class TestGSASRec(SequenceContract):
+    @staticmethod
+    def make():
+        return SASRec(SASRecConfig(**SMALL, epochs=80, loss="gbce", num_negatives=4))
+
+
+class TestBERT4Rec(SequenceContract):
+    @staticmethod
+    def make():
+        return BERT4Rec(BERT4RecConfig(**SMALL, epochs=200, mask_share=0.3, last_share=0.5))
+
+
+class TestHSTU(SequenceContract):
+    @staticmethod
+    def make():
+        return HSTU(HSTUConfig(**SMALL, epochs=25, temperature=0.2))

@@ -15,6 +15,7 @@ from llm4rec.baselines.ials import IALS
 from llm4rec.baselines.item_knn import ItemKNN
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sasrec import SASRec
+from llm4rec.baselines.sequence import SequenceModel
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.run_config import RunConfig
@@ -172,7 +173,7 @@ def _means(result: ModelResult) -> dict[str, float]:
 
 def _start(baseline: Baseline, corpus: Corpus, config: RunConfig) -> Any:
     """A Ray task that fits and ranks. A network, the last to end, gets the CPUs that the others leave idle."""
-    num_cpus = _cpus_for_training() if isinstance(baseline, SASRec) else 1
+    num_cpus = _cpus_for_training() if isinstance(baseline, SequenceModel) else 1
     return ray.remote(_fit_and_rank).options(num_cpus=num_cpus).remote(baseline, corpus, config, num_cpus)
 
 
@@ -187,7 +188,7 @@ def _fit_and_rank(
 ) -> tuple[str, RankedLists, float]:
     torch.set_num_threads(num_threads)
     started = time.monotonic()
-    if isinstance(baseline, SASRec):
+    if isinstance(baseline, SequenceModel):
         baseline.fit(corpus, progress=lambda line: print(f"evaluate: {line}", flush=True))
     else:
         baseline.fit(corpus)

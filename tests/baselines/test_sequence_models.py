@@ -1,4 +1,4 @@
-"""SASRec: causality, windows, early stopping."""
+"""Models of sequences: who sees what, windows, losses, early stopping."""
 
 import numpy as np
 import pytest
@@ -6,23 +6,95 @@ import torch
 from loops import loops_corpus
 from pydantic import ValidationError
 
-from llm4rec.baselines.sasrec import SASRec, SASRecConfig, cut_windows
-from llm4rec.baselines.sasrec_loss import sampled_bce_loss, softmax_loss
-from llm4rec.baselines.sasrec_network import SASRecNetwork
+from llm4rec.baselines.bert4rec import BERT4Rec, BERT4RecConfig
+from llm4rec.baselines.hstu import HSTUBlock, HSTUConfig, HSTUNetwork
+from llm4rec.baselines.sasrec import SASRec, SASRecConfig
+from llm4rec.baselines.sequence import IGNORED, PADDING, SequenceConfig, SequenceNetwork, cut_windows
+from llm4rec.baselines.sequence_loss import sampled_bce_loss, softmax_loss
+from llm4rec.baselines.transformer import Transformer
 from llm4rec.baselines.validation import Validation
 from llm4rec.schema import TRAIN, VALID
 
 TINY = {"embedding_size": 8, "num_blocks": 1, "num_heads": 2, "history_length": 5, "batch_size": 16}
 
 
-def test_later_items_do_not_reach_earlier_states():
+WIDE = {"embedding_size": 8, "num_blocks": 2, "num_heads": 2, "dropout": 0.0, "history_length": 5}
+
+
+def causal_network(name: str) -> SequenceNetwork:
     torch.manual_seed(0)
-    network = SASRecNetwork(9, embedding_size=8, num_blocks=2, num_heads=2, dropout=0.0, max_length=6).eval()
+    network = (
+        HSTUNetwork(9, HSTUConfig(**WIDE)) if name == "hstu" else Transformer(9, SequenceConfig(**WIDE), causal=True)
+    )
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", ["transformer", "hstu"])
+def test_later_items_do_not_reach_earlier_states(name):
+    network = causal_network(name)
     tokens = torch.tensor([[9, 0, 1, 2, 3]])
     changed = torch.tensor([[9, 0, 1, 7, 8]])
     before, after = network(tokens), network(changed)
     torch.testing.assert_close(before[:, :3], after[:, :3])
     assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_padding_changes_nothing(causal):
+    torch.manual_seed(0)
+    network = Transformer(9, SequenceConfig(**WIDE), causal=causal).eval()
+    alone, beside = torch.tensor([[4, 0, 9]]), torch.tensor([[4, 0, 9, PADDING, PADDING], [1, 2, 3, 4, 9]])
+    torch.testing.assert_close(network(beside)[0, :3], network(alone)[0])
+
+
+def test_without_a_causal_mask_both_sides_are_seen():
+    torch.manual_seed(0)
+    network = Transformer(9, SequenceConfig(**WIDE), causal=False).eval()
+    states = [network(torch.tensor([[9, *rest]]))[0, 0] for rest in ([1, 2], [1, 3])]
+    assert not torch.allclose(*states)
+
+
+def test_hstu_block_by_hand():
+    """One head, two positions: each part of the formula in numpy."""
+    torch.manual_seed(0)
+    block = HSTUBlock(HSTUConfig(embedding_size=2, history_length=3, dropout=0.0)).eval()
+    torch.nn.init.normal_(block.distance_bias)
+    states = torch.randn(1, 2, 2)
+
+    def silu(x):
+        return x / (1 + np.exp(-x))
+
+    def normed(x):
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+    x = states[0].numpy()
+    weight, offset = (parameter.detach().numpy() for parameter in (block.split.weight, block.split.bias))
+    u, v, q, k = np.split(silu(normed(x) @ weight.T + offset), 4, axis=1)
+    bias = block.distance_bias.detach().numpy()[0]
+    a = silu(q @ k.T + np.array([[bias[0], 0], [bias[1], bias[0]]])) / 4 * np.array([[1, 0], [1, 1]])
+    out, shift = block.out.weight.detach().numpy(), block.out.bias.detach().numpy()
+    np.testing.assert_allclose(block(states)[0].detach(), x + (normed(a @ v) * u) @ out.T + shift, rtol=1e-4, atol=1e-5)
+
+
+def test_bert4rec_hides_what_it_asks_for():
+    model, rng = BERT4Rec(BERT4RecConfig(mask_share=0.3, last_share=0.5)), np.random.default_rng(0)
+    window, shares, last_only = np.arange(10, 20, dtype=np.int32), [], 0
+    for _ in range(2000):
+        tokens, targets = model.example(window, 50, rng)
+        hidden = tokens == 50
+        assert hidden.any()
+        np.testing.assert_array_equal(targets, np.where(hidden, window, IGNORED))
+        np.testing.assert_array_equal(tokens[~hidden], window[~hidden])
+        shares.append(hidden.mean())
+        last_only += hidden.sum() == 1 and hidden[-1]
+    assert np.mean(shares) == pytest.approx((0.3 + 0.1) / 2, abs=0.01)
+    assert last_only / 2000 == pytest.approx(0.5, abs=0.05)
+
+
+def test_bert4rec_asks_for_the_item_after_the_newest():
+    model = BERT4Rec(BERT4RecConfig(history_length=3))
+    assert model.question(np.array([5, 6, 7, 8], np.int32), 50).tolist() == [6, 7, 8, 50]
+    assert model.question(np.array([], np.int32), 50).tolist() == [50]
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 6, 17])

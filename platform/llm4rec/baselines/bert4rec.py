@@ -1,0 +1,47 @@
+"""BERT4Rec: a transformer that reads both ways and fills gaps."""
+
+import numpy as np
+from pydantic import Field
+
+from llm4rec.baselines.sequence import IGNORED, SequenceConfig, SequenceModel
+from llm4rec.baselines.transformer import Transformer
+from llm4rec.schema import IntVector
+
+
+class BERT4RecConfig(SequenceConfig):
+    """Settings of BERT4Rec."""
+
+    mask_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of a window's items that are hidden and predicted."""
+    last_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of windows of which the last item alone is hidden, as it is when the model is asked."""
+
+
+class BERT4Rec(SequenceModel):
+    """Sequential recommendation with bidirectional transformers (Sun et al., CIKM 2019).
+
+    The loss is softmax cross entropy over the whole catalogue. The original adds a copy of each history with its last
+    item hidden; here windows are cut anew each epoch and a share of them is treated so.
+    """
+
+    name = "bert4rec"
+
+    def __init__(self, config: BERT4RecConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def new_network(self, num_items: int) -> Transformer:
+        """A transformer without a causal mask."""
+        return Transformer(num_items, self.config, causal=False)
+
+    def example(self, window: IntVector, num_items: int, rng: np.random.Generator) -> tuple[IntVector, IntVector]:
+        """The window with some items hidden, at least one, and those."""
+        hidden = np.zeros(len(window), np.bool_)
+        if rng.random() >= self.config.last_share:
+            hidden = rng.random(len(window)) < self.config.mask_share
+        hidden[-1] |= not hidden.any()
+        return np.where(hidden, num_items, window), np.where(hidden, window, IGNORED)
+
+    def question(self, items: IntVector, num_items: int) -> IntVector:
+        """The newest items and a hidden one after them."""
+        return np.append(items[-self.config.history_length :], num_items).astype(np.int32)

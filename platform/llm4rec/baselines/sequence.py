@@ -1,0 +1,204 @@
+"""What models of sequences share: windows of histories, training with early stopping, scoring.
+
+Shapes: B histories, L positions, D embedding size, I items, N positions with a target.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from llm4rec.baselines.sequence_loss import softmax_loss
+from llm4rec.baselines.validation import Validation
+from llm4rec.config import StrictModel
+from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, History, IntVector
+
+SCORE_BATCH = 256
+IGNORED = -100  # stands where a position has no target
+
+
+class SequenceConfig(StrictModel):
+    """Settings of every model of sequences; the defaults were chosen for SASRec on the validation split of ML-100K."""
+
+    embedding_size: PositiveInt = 64
+    """Width of the item embeddings and of every state."""
+    num_blocks: PositiveInt = 2
+    """Blocks of attention."""
+    num_heads: PositiveInt = 1
+    """Attention heads; must divide embedding_size."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Share of units dropped in training: embeddings, attention weights, block outputs."""
+    history_length: PositiveInt = 30
+    """Interactions the network sees at once; longer histories are trained in windows of this length."""
+    epochs: PositiveInt = 40
+    """Passes over the training interactions, at most."""
+    batch_size: PositiveInt = 32
+    """Windows a step."""
+    learning_rate: PositiveFloat = 2e-3
+    """Learning rate of AdamW at the start; it falls to 0 along a half cosine."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay of AdamW."""
+    validate_every: PositiveInt = 5
+    """Epochs between two measurements of NDCG@10 on the validation split."""
+    patience: PositiveInt | None = 4
+    """Stop after this many measurements without a better one and keep the best weights; null runs all epochs."""
+    seed: NonNegativeInt = 0
+    """Seed of the weights, the windows and dropout."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.embedding_size % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} must divide embedding_size {self.embedding_size}")
+        return self
+
+
+class SequenceNetwork(nn.Module):
+    """Maps tokens to states and states to item scores. Token I is the model's own: a start, or a mask.
+
+    Attributes:
+        num_items: I, and the code of that token.
+    """
+
+    num_items: int
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, L), padded on the right with PADDING, to states (B, L, D)."""
+        raise NotImplementedError
+
+    def logits(self, states: Tensor) -> Tensor:
+        """States (..., D) to scores (..., I) of all items."""
+        raise NotImplementedError
+
+
+PADDING = -1
+"""Stands in tokens where a history has ended."""
+
+
+class SequenceModel:
+    """A network that reads a history and scores what comes next; subclasses say which.
+
+    As they stand here the examples are those of a causal network: a start token and the items, each position to predict
+    the item after it.
+    """
+
+    name: str
+
+    def __init__(self, config: SequenceConfig) -> None:
+        self._settings = config
+        self._network: SequenceNetwork | None = None
+
+    def new_network(self, num_items: int) -> SequenceNetwork:
+        """A network with fresh weights."""
+        raise NotImplementedError
+
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """The loss of scores (N, I) and targets (N,)."""
+        return softmax_loss(scores, targets)
+
+    def example(self, window: IntVector, num_items: int, rng: np.random.Generator) -> tuple[IntVector, IntVector]:
+        """Tokens and targets of a window of at most `history_length` + 1 items, equally long."""
+        return np.append(num_items, window[:-1]).astype(np.int32), window
+
+    def question(self, items: IntVector, num_items: int) -> IntVector:
+        """The tokens whose last state scores what comes after the items, of which it reads the newest."""
+        return np.append(num_items, items[-self._settings.history_length :]).astype(np.int32)
+
+    def fit(
+        self, corpus: Corpus, splits: tuple[int, ...] = (TRAIN,), progress: Callable[[str], None] | None = None
+    ) -> Self:
+        """Train on the given splits; `progress` receives one line at each validation.
+
+        With `patience` set and validation interactions that are not trained on, the weights with the best validation
+        NDCG@10 are kept and training stops early.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._settings.seed)
+            self._train(corpus, splits, progress or (lambda line: None))
+        return self
+
+    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """Scores of all warm items, shape (len(users), warm items)."""
+        network = self._network
+        assert network is not None, "fit comes before score"
+        scores = np.empty((len(histories), network.num_items), np.float32)
+        network.eval()
+        with torch.inference_mode():
+            for first in range(0, len(histories), SCORE_BATCH):
+                rows = [self.question(h.item, network.num_items) for h in histories[first : first + SCORE_BATCH]]
+                last = torch.tensor([len(row) - 1 for row in rows])
+                states = network(padded(rows, PADDING))[torch.arange(len(rows)), last]
+                scores[first : first + len(rows)] = network.logits(states).numpy()
+        return scores
+
+    def _train(self, corpus: Corpus, splits: tuple[int, ...], say: Callable[[str], None]) -> None:
+        config = self._settings
+        network = self._network = self.new_network(corpus.num_warm_items)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
+        histories = [history.item for history in corpus.histories(*splits) if len(history)]
+        validation = None if VALID in splits or config.patience is None else Validation.of(corpus, config.patience)
+        rng = np.random.default_rng(config.seed)
+        for epoch in range(1, config.epochs + 1):
+            loss = self._train_epoch(network, optimizer, histories, rng)
+            schedule.step()
+            if epoch % config.validate_every and epoch < config.epochs:
+                continue
+            line = f"{self.name} epoch {epoch}/{config.epochs} loss {loss:.4f}"
+            if validation is None:
+                say(line)
+                continue
+            ndcg = validation.measure(self.score, network)
+            say(f"{line} valid ndcg@10 {ndcg:.4f}")
+            if validation.should_stop:
+                break
+        if validation is not None:
+            validation.restore(network)
+
+    def _train_epoch(
+        self,
+        network: SequenceNetwork,
+        optimizer: torch.optim.Optimizer,
+        histories: Sequence[IntVector],
+        rng: np.random.Generator,
+    ) -> float:
+        """One pass over freshly cut windows; the mean loss of its steps."""
+        network.train()
+        losses = []
+        for tokens, targets in self._batches(histories, network.num_items, rng):
+            wanted = targets != IGNORED
+            loss = self.loss(network.logits(network(tokens)[wanted]), targets[wanted])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        return float(np.mean(losses))
+
+    def _batches(
+        self, histories: Sequence[IntVector], num_items: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of (tokens, targets), both (B, L)."""
+        # One more than the network sees: the last item of a window is only a target.
+        length = self._settings.history_length + 1
+        windows = [window for items in histories for window in cut_windows(items, length, rng)]
+        order = rng.permutation(len(windows))
+        for first in range(0, len(order), self._settings.batch_size):
+            chunk = [windows[i] for i in order[first : first + self._settings.batch_size]]
+            tokens, targets = zip(*(self.example(window, num_items, rng) for window in chunk), strict=True)
+            yield padded(tokens, PADDING), padded(targets, IGNORED)
+
+
+def cut_windows(items: IntVector, length: int, rng: np.random.Generator) -> list[IntVector]:
+    """Cut a history into windows of at most `length` items, at another random place each time."""
+    first_cut = int(rng.integers(1, length + 1)) if len(items) > length else length
+    return [window for window in np.split(items, range(first_cut, len(items), length)) if len(window)]
+
+
+def padded(rows: Sequence[IntVector], fill: int) -> Tensor:
+    """Rows of unequal length as one int64 tensor (B, L), filled up on the right."""
+    full = np.full((len(rows), max(len(row) for row in rows)), fill, np.int64)
+    for target, row in zip(full, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(full)
