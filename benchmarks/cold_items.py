@@ -8,7 +8,8 @@ without cold items, is the history; what came after is dropped, so that nobody's
 content of the cold items (title, overview, genres, poster, year, running time, budget: what is known at release, no
 votes, no revenue) and nothing else. The target is ranked among the cold items alone, and among all items, those of the
 history left out. `llm4rec_debias` is the same model at debias 1: places on slates have prices, of which new items have
-the lowest, fitted on warm items within the limit of `index.debias_loss`.
+the lowest, fitted on warm items within the limit of `index.debias_loss`. What new items cost the others is shown by
+the warm choices of the validation split, ranked among all items too, on which training stopped and prices were fitted.
 
 The others: `random`; `genre_popularity`, over an item's genres the mean of how often the user's history has the genre
 times how often its warm items are interacted with, ties in random order;
@@ -67,7 +68,8 @@ from llm4rec.schema import (
 DATA = "ml-1m-seq"
 OURS, RANDOM, GENRES, NEIGHBOURS = "llm4rec", "random", "genre_popularity", "text_neighbours"
 DEBIASED = "llm4rec_debias"
-MODELS = (OURS, DEBIASED, RANDOM, GENRES, NEIGHBOURS)
+OWN = (OURS, DEBIASED)
+MODELS = (*OWN, RANDOM, GENRES, NEIGHBOURS)
 COLD_SHARE = 0.1
 NUM_READ = (1, 2, 3, 5, 10, 20, 50, 1000)
 """How many of the last items the text neighbours may look at."""
@@ -121,7 +123,7 @@ def recommend_cold(job: Job) -> Measured:
     if job.tune:
         split = validation
     scorer = SCORERS[job.name](split, validation, job)
-    return measure(scorer, split)
+    return measure(scorer, split) | (warm_choices(scorer, split) if job.name in OWN else {})
 
 
 def hold_out(corpus: Corpus, features: Features, *, seed: int) -> ColdSplit:
@@ -178,6 +180,12 @@ def measure(scorer: Scorer, split: ColdSplit) -> Measured:
         figures[f"{name} ndcg@10"] = ndcg(ranked.target_rank, 10)
     figures["cold share of slates@10"] = (among_all.items >= num_warm).mean(axis=1)
     return figures
+
+
+def warm_choices(scorer: Scorer, split: ColdSplit) -> Measured:
+    """NDCG@10 of the validation choices, which are warm, among all items."""
+    rows = replace(EvaluationSet.build(split.corpus, VALID), num_items=split.corpus.num_items)
+    return {"warm user": rows.users, "warm ndcg@10": ndcg(rank(scorer, rows, EvaluateConfig()).target_rank, 10)}
 
 
 @dataclass
@@ -301,14 +309,16 @@ def report(done: dict[str, list[Measured]], options: argparse.Namespace) -> None
     """Store the figures so far; a trial is only shown."""
     figures = {place: compare(done, place) for place in ("cold", "all")}
     hr10 = figures["cold"]["hr10"]
-    others = [value for name, value in hr10.items() if name not in {OURS, DEBIASED}]
+    others = [value for name, value in hr10.items() if name not in OWN]
     summary = {"llm4rec_hr10": hr10.get(OURS), "best_other_hr10": max(others, default=None)}
     slates = {name: by_user(runs, "cold share of slates@10") for name, runs in done.items()}
+    warm = {name: np.mean([run["warm ndcg@10"].mean() for run in done[name]]) for name in OWN if name in done}
     details = {
         "seeds": {name: len(runs) for name, runs in done.items()},
         "measured_at": measured_at(run for runs in done.values() for run in runs),
         "among_cold": figures["cold"],
         "among_all": figures["all"],
+        "warm_ndcg10_on_validation": {name: round(float(mean), 4) for name, mean in warm.items()},
         "cold_share_of_slates": {name: round(float(np.mean(list(v.values()))), 4) for name, v in slates.items()},
     }
     if options.trial:
@@ -320,18 +330,26 @@ def report(done: dict[str, list[Measured]], options: argparse.Namespace) -> None
 
 
 def compare(done: dict[str, list[Measured]], place: str) -> dict[str, Any]:
-    """Every model's figures with intervals, and ours against each other one."""
+    """Every model's figures with intervals, and ours against each other one.
+
+    Among cold items, which all have one price, debias changes nothing.
+    """
     found: dict[str, Any] = {}
+    done = {name: runs for name, runs in done.items() if place == "all" or name != DEBIASED}
     for metric in ("hr@10", "ndcg@10"):
         values = aligned({name: by_user(runs, f"{place} {metric}") for name, runs in done.items()})
         short = metric.replace("@", "")
         bounds = partial(confidence_interval, samples=SAMPLES, seed=0)
         found[short] = {name: round(float(array.mean()), 4) for name, array in values.items()}
         found[f"{short}_ci95"] = {name: [round(b, 4) for b in bounds(array)] for name, array in values.items()}
-        others = {name: array for name, array in values.items() if name not in {OURS, DEBIASED}}
-        for own in sorted({OURS, DEBIASED} & set(values)):
-            against = {name: paired_p_value(values[own], array, SAMPLES, 0) for name, array in others.items()}
-            found[f"{short}_p_value_holm" if own == OURS else f"{short}_p_value_holm_debias"] = holm(against)
+        found[f"{short}_p_value_holm"] = holm(
+            {
+                f"{own} / {other}": paired_p_value(values[own], values[other], SAMPLES, 0)
+                for own in OWN
+                for other in values
+                if own in values and other not in {own, OURS}
+            }
+        )
         found["users"] = len(next(iter(values.values())))
     return found
 

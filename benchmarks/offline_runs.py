@@ -143,8 +143,9 @@ def trained(job: Job, corpus: Corpus, features: Features) -> ModelScorer:
     if not path.exists():
         scorer = train(corpus, features, job.config.train, job.seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(scorer.model, path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
+        part = path.with_suffix(f".{os.getpid()}.part")  # two jobs may train the same model at once
+        save_weights(scorer.model, part)
+        part.rename(path)
         return scorer
     shape = Shape.of(corpus, features, job.config.train.model)
     model = Recommender(job.config.train.model, shape, features, with_weights=False)

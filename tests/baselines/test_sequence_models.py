@@ -39,10 +39,11 @@ def test_later_items_do_not_reach_earlier_states(name):
     assert not torch.allclose(before[:, 3], after[:, 3])
 
 
-@pytest.mark.parametrize("causal", [True, False])
-def test_padding_changes_nothing(causal):
+@pytest.mark.parametrize("name", ["transformer", "hstu", "both ways"])
+def test_padding_changes_nothing(name):
     torch.manual_seed(0)
-    network = Transformer(9, SequenceConfig(**WIDE), causal=causal).eval()
+    both_ways = Transformer(9, SequenceConfig(**WIDE), causal=False).eval()
+    network = both_ways if name == "both ways" else causal_network(name)
     alone, beside = torch.tensor([[4, 0, 9]]), torch.tensor([[4, 0, 9, PADDING, PADDING], [1, 2, 3, 4, 9]])
     torch.testing.assert_close(network(beside)[0, :3], network(alone)[0])
 
@@ -74,6 +75,41 @@ def test_hstu_block_by_hand():
     a = silu(q @ k.T + np.array([[bias[0], 0], [bias[1], bias[0]]])) / 4 * np.array([[1, 0], [1, 1]])
     out, shift = block.out.weight.detach().numpy(), block.out.bias.detach().numpy()
     np.testing.assert_allclose(block(states)[0].detach(), x + (normed(a @ v) * u) @ out.T + shift, rtol=1e-4, atol=1e-5)
+
+
+def test_hstu_scores_are_cosines_over_the_temperature():
+    network = causal_network("hstu")
+    network.temperature = 0.1
+    states = network(torch.tensor([[9, 0, 1]]))[0]
+    items = network.item_emb.weight[:9]
+    expected = torch.cosine_similarity(states[:, None], items[None], dim=-1) / 0.1
+    torch.testing.assert_close(network.logits(states), expected)
+
+
+def test_hstu_knows_positions_and_drops_in_training():
+    network = causal_network("hstu")
+    tokens = torch.tensor([[9, 0, 1]])
+    before = network(tokens)
+    with torch.no_grad():
+        network.position_emb.weight[2] += 1
+    after = network(tokens)
+    torch.testing.assert_close(before[:, :2], after[:, :2])
+    assert not torch.allclose(before[:, 2], after[:, 2])
+    block = HSTUBlock(HSTUConfig(embedding_size=4, dropout=0.5))
+    states = torch.randn(1, 3, 4)
+    assert not torch.equal(block.train()(states), block.train()(states))
+    assert torch.equal(block.eval()(states), block.eval()(states))
+
+
+def test_positions_of_both_ways_count_from_the_end():
+    """A longer history leaves the newest items where they were: only what stands before them is added."""
+    torch.manual_seed(0)
+    network = Transformer(9, SequenceConfig(**WIDE), causal=False).eval()
+    found = []
+    network.position_emb.register_forward_hook(lambda module, inputs, output: found.append(inputs[0].tolist()))
+    network(torch.tensor([[3, 4, 9, PADDING], [1, 3, 4, 9]]))
+    assert found[0][0][:3] == [2, 1, 0]
+    assert found[0][1] == [3, 2, 1, 0]
 
 
 def test_bert4rec_hides_what_it_asks_for():

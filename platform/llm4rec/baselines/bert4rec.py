@@ -20,8 +20,11 @@ class BERT4RecConfig(SequenceConfig):
 class BERT4Rec(SequenceModel):
     """Sequential recommendation with bidirectional transformers (Sun et al., CIKM 2019).
 
-    The loss is softmax cross entropy over the whole catalogue. The original adds a copy of each history with its last
-    item hidden; here windows are cut anew each epoch and a share of them is treated so.
+    As there, the loss is softmax cross entropy over the whole catalogue at hidden items. Unlike there: blocks normalise
+    before attention, scores are inner products with the item embeddings and nothing between, positions count from the
+    end, and instead of a copy of each history with its last item hidden a share of the windows, which are cut anew each
+    epoch, is treated so. It learns from a fifth of the positions that SASRec learns from, and wants more epochs
+    (Petrov and Macdonald, A systematic review and replicability study of BERT4Rec, RecSys 2022).
     """
 
     name = "bert4rec"

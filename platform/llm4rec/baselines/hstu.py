@@ -1,4 +1,4 @@
-"""HSTU: gated attention without softmax, of which more is seen the more of it there is.
+"""HSTU: attention without softmax, gated.
 
 Shapes: B histories, L positions, H heads, D embedding size, I items.
 """
@@ -81,8 +81,9 @@ class HSTUNetwork(SequenceNetwork):
 class HSTU(SequenceModel):
     """Hierarchical sequential transduction units (Zhai et al., Actions speak louder than words, ICML 2024).
 
-    The part of the paper that reads items alone: no times, and softmax over the whole catalogue in place of sampled
-    items.
+    The part of the paper that reads items alone: no times. As in the authors' code, items are scaled by the square root
+    of their width, positions are added, and scores are cosines over a temperature. Unlike there, a start token comes
+    first, linear maps and norms have biases, and the loss is softmax over the whole catalogue, not over sampled items.
     """
 
     name = "hstu"

@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from llm4rec.baselines.sequence import SequenceConfig, SequenceModel
-from llm4rec.baselines.sequence_loss import sampled_bce_loss, softmax_loss
+from llm4rec.baselines.sequence_loss import sampled_bce_loss
 from llm4rec.baselines.transformer import Transformer
 
 Loss = Literal["softmax", "bce", "gbce"]
@@ -44,6 +44,6 @@ class SASRec(SequenceModel):
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The loss that the settings ask for."""
         if self.config.loss == "softmax":
-            return softmax_loss(scores, targets)
+            return super().loss(scores, targets)
         calibration = self.config.calibration if self.config.loss == "gbce" else 0.0
         return sampled_bce_loss(scores, targets, self.config.num_negatives, calibration)

@@ -17,7 +17,10 @@ from llm4rec.config import StrictModel
 from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, History, IntVector
 
 SCORE_BATCH = 256
-IGNORED = -100  # stands where a position has no target
+PADDING = -1
+"""Stands in tokens where a history has ended."""
+IGNORED = -100
+"""Stands in targets where nothing is to be predicted."""
 
 
 class SequenceConfig(StrictModel):
@@ -30,7 +33,7 @@ class SequenceConfig(StrictModel):
     num_heads: PositiveInt = 1
     """Attention heads; must divide embedding_size."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Share of units dropped in training: embeddings, attention weights, block outputs."""
+    """Share of units dropped in training: embeddings, and in blocks where the network's own paper drops."""
     history_length: PositiveInt = 30
     """Interactions the network sees at once; longer histories are trained in windows of this length."""
     epochs: PositiveInt = 40
@@ -71,10 +74,6 @@ class SequenceNetwork(nn.Module):
     def logits(self, states: Tensor) -> Tensor:
         """States (..., D) to scores (..., I) of all items."""
         raise NotImplementedError
-
-
-PADDING = -1
-"""Stands in tokens where a history has ended."""
 
 
 class SequenceModel:

@@ -74,7 +74,7 @@ class Transformer(SequenceNetwork):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, L) to states (B, L, D)."""
         real = tokens != PADDING
-        positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
         if not self.causal:
             # What is asked for is the last place: counted from there, every length of history has trained it.
             positions = (real.sum(dim=1, keepdim=True) - 1 - positions).clamp(min=0)
