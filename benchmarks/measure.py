@@ -77,9 +77,9 @@ def now() -> str:
 
 
 def revision(checkout: Path) -> str:
-    """The revision measured, with a mark if the checkout was changed."""
+    """The revision measured, with a mark if the checkout was changed by more than results, which runs write."""
     answers = [
         subprocess.run(["git", *words], capture_output=True, text=True, cwd=checkout, check=True).stdout.strip()
-        for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ".", ":(exclude)benchmarks/results"])
     ]
     return answers[0] + (" with changes" if answers[1] else "")
