@@ -28,10 +28,10 @@ class BERT4Rec(SequenceModel):
     """
 
     name = "bert4rec"
+    config: BERT4RecConfig
 
     def __init__(self, config: BERT4RecConfig) -> None:
         super().__init__(config)
-        self.config = config
 
     def new_network(self, num_items: int) -> Transformer:
         """A transformer without a causal mask."""

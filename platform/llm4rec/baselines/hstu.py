@@ -87,10 +87,10 @@ class HSTU(SequenceModel):
     """
 
     name = "hstu"
+    config: HSTUConfig
 
     def __init__(self, config: HSTUConfig) -> None:
         super().__init__(config)
-        self.config = config
 
     def new_network(self, num_items: int) -> HSTUNetwork:
         """Blocks with fresh weights."""

@@ -32,9 +32,10 @@ class SASRec(SequenceModel):
     2023).
     """
 
+    config: SASRecConfig
+
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__(config)
-        self.config = config
         self.name = NAMES[config.loss]
 
     def new_network(self, num_items: int) -> Transformer:

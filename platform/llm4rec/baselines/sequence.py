@@ -86,7 +86,7 @@ class SequenceModel:
     name: str
 
     def __init__(self, config: SequenceConfig) -> None:
-        self._settings = config
+        self.config = config
         self._network: SequenceNetwork | None = None
 
     def new_network(self, num_items: int) -> SequenceNetwork:
@@ -103,7 +103,7 @@ class SequenceModel:
 
     def question(self, items: IntVector, num_items: int) -> IntVector:
         """The tokens whose last state scores what comes after the items, of which it reads the newest."""
-        return np.append(num_items, items[-self._settings.history_length :]).astype(np.int32)
+        return np.append(num_items, items[-self.config.history_length :]).astype(np.int32)
 
     def fit(
         self, corpus: Corpus, splits: tuple[int, ...] = (TRAIN,), progress: Callable[[str], None] | None = None
@@ -114,7 +114,7 @@ class SequenceModel:
         NDCG@10 are kept and training stops early.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._settings.seed)
+            torch.manual_seed(self.config.seed)
             self._train(corpus, splits, progress or (lambda line: None))
         return self
 
@@ -133,7 +133,7 @@ class SequenceModel:
         return scores
 
     def _train(self, corpus: Corpus, splits: tuple[int, ...], say: Callable[[str], None]) -> None:
-        config = self._settings
+        config = self.config
         network = self._network = self.new_network(corpus.num_warm_items)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
@@ -180,11 +180,11 @@ class SequenceModel:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (tokens, targets), both (B, L)."""
         # One more than the network sees: the last item of a window is only a target.
-        length = self._settings.history_length + 1
+        length = self.config.history_length + 1
         windows = [window for items in histories for window in cut_windows(items, length, rng)]
         order = rng.permutation(len(windows))
-        for first in range(0, len(order), self._settings.batch_size):
-            chunk = [windows[i] for i in order[first : first + self._settings.batch_size]]
+        for first in range(0, len(order), self.config.batch_size):
+            chunk = [windows[i] for i in order[first : first + self.config.batch_size]]
             tokens, targets = zip(*(self.example(window, num_items, rng) for window in chunk), strict=True)
             yield padded(tokens, PADDING), padded(targets, IGNORED)
 

@@ -38,7 +38,7 @@ an estimate: of 6,040 users with a choice each it is known to about .9 percentag
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices in units of the chance that a user chooses an item next, and what they did on the validation split.
+    """Prices in units of the chance that a user chooses an item next, and what they are estimated to do.
 
     Attributes:
         price: of each item, shape (I,); zeros where no price met the limit or the users were too few to tell.
