@@ -6,11 +6,12 @@ hour; what it measured of every user is kept, so that a benchmark that was cut s
 
 import argparse
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from llm4rec.config import content_hash
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import ndcg
-from llm4rec.evaluate.protocol import EvaluationSet, evenly
+from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
@@ -37,8 +38,8 @@ from llm4rec.train.loop import TorchEngine, fit
 from llm4rec.train.state import save_weights
 from llm4rec.train.windows import build_windows
 
-VALIDATION_USERS = 1000
-"""After each epoch the best weights are chosen by this many users, spread over all."""
+VALIDATION_ROWS = 1000
+"""After each epoch the best weights are chosen by this many choices, spread over all."""
 
 Measured = dict[str, np.ndarray]
 """Arrays by name; `user` says whose figures the others are."""
@@ -55,6 +56,7 @@ class Job:
         config: settings.
         tune: whether to measure on the validation part; settings may be chosen by that, and by nothing else.
         question: what is asked of the trained model, where several benchmarks ask of the same one.
+        baseline: the section of the baseline that is trained, if it is not our model.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Job:
     config: RunConfig
     tune: bool
     question: str = ""
+    baseline: str = ""
 
     @property
     def file(self) -> str:
@@ -78,7 +81,9 @@ class Job:
         """A name of what is trained; another name for other settings or data."""
         store = RunStore(self.run)
         made_from = {name: store.open(name).hash for name in ("corpus", "features")}
-        settings = content_hash({**made_from, "train": self.config.train.model_dump(mode="json")} | self._split)
+        section, part = (self.baseline, self.config.baselines) if self.baseline else ("train", self.config)
+        chosen = getattr(part, section, None)  # Popular has no section
+        settings = content_hash({**made_from, section: chosen and chosen.model_dump(mode="json")} | self._split)
         name = self.name.replace(" ", "_").replace(":", "-")
         return f"{name}-{self.seed}-{settings}"
 
@@ -88,12 +93,16 @@ class Job:
         return {} if split == "leave_one_out" else {"split": split}
 
 
-def arguments(description: str | None, models: Sequence[str]) -> argparse.Namespace:
-    """The command line of a benchmark of quality."""
+def arguments(description: str | None, models: Sequence[str], tables: Sequence[str] = ()) -> argparse.Namespace:
+    """The command line of a benchmark of quality; one of several tables lets choose among them."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=HOME / "data", help="folder of the real data")
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
     parser.add_argument("--models", nargs="+", choices=models, default=list(models), metavar="NAME", help=f"{models}")
+    if tables:
+        parser.add_argument(
+            "--tables", nargs="+", choices=tables, default=list(tables), metavar="NAME", help=f"{tables}"
+        )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budget", type=float, default=float("inf"), help="minutes after which no run is started")
     parser.add_argument("--parallel", type=int, default=os.cpu_count(), help="runs at once, one thread each")
@@ -161,7 +170,7 @@ def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) ->
     attributes = shape.attributes.encode_table(corpus.users)
     windows = build_windows(corpus, shape.history, attributes, np.ones(len(corpus.interactions), np.float32))
     engine = TorchEngine(model, config, config.epochs * windows.num_steps(config.batch_size))
-    chosen = some_users(EvaluationSet.build(corpus, VALID), VALIDATION_USERS)
+    chosen = EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
 
     def validate() -> float:
         ranked = rank(ModelScorer(model, attributes), chosen, EvaluateConfig())
@@ -174,23 +183,14 @@ def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) ->
     return ModelScorer(model, attributes)
 
 
-def some_users(evaluation_set: EvaluationSet, count: int) -> EvaluationSet:
-    """At most `count` rows of an evaluation set, evenly spread."""
-    rows = evenly(len(evaluation_set), count)
-    histories = [evaluation_set.histories[row] for row in rows]
-    return replace(
-        evaluation_set, users=evaluation_set.users[rows], histories=histories, targets=evaluation_set.targets[rows]
-    )
-
-
 def finished(
     jobs: Sequence[Job], work: Callable[[Job], Measured], options: argparse.Namespace
 ) -> Iterator[tuple[Job, Measured]]:
     """Every job with its figures, those that were done before first, then each as it ends.
 
-    A job's figures hold `seconds`, its time, and `git`, the revision that measured them. What is kept is used again by
-    whatever later revision has the same settings, so remove it after a change of what is measured. Jobs that the budget
-    leaves no time to start are left out.
+    A job's figures hold `seconds`, its time, `peak_gb`, its memory, and `git`, the revision that measured them. What is
+    kept is used again by whatever later revision has the same settings, so remove it after a change of what is
+    measured. Jobs that the budget leaves no time to start are left out.
     """
     shelf = options.work / "figures"
     shelf.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,8 @@ def finished(
             waiting.append(job)
     deadline = time.monotonic() + 60 * options.budget
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # before the processes start
-    with ProcessPoolExecutor(options.parallel, mp_context=get_context("spawn")) as pool:
+    # A process a job, so that what one held in memory is not counted of the next.
+    with ProcessPoolExecutor(options.parallel, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         running: dict[Future[Measured], Job] = {}
         while waiting or running:
             while waiting and len(running) < options.parallel and time.monotonic() < deadline:
@@ -229,7 +230,9 @@ def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     seconds = time.monotonic() - started
     shown = {name: f"{values.mean():.4f}" for name, values in measured.items() if "@" in name}
     print(f"{job.name}, seed {job.seed}: {seconds:.0f} s, {shown}", flush=True)
-    return {**measured, "seconds": np.array(seconds), "git": np.array(revision(HOME))}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    found = {"seconds": seconds, "peak_gb": peak, "git": revision(HOME)}
+    return {**measured, **{name: np.array(value) for name, value in found.items()}}
 
 
 def measured_at(runs: Iterable[Measured]) -> list[str]:

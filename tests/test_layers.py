@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = (
-    {"schema", "config", "errors", "artifacts", "page", "weights"},
+    {"schema", "config", "errors", "artifacts", "page", "softmax", "weights"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
     {"cluster"},
@@ -23,6 +23,7 @@ FOUNDATION = {
     "schema": {"errors", "artifacts"},
     "errors": set(),
     "page": set(),
+    "softmax": set(),
     "weights": {"errors"},
 }
 HOMES = {"ray": {"cluster"}, "deepspeed": {"cluster"}, "econml": {"debias"}, "faiss": {"index"}}

@@ -94,6 +94,21 @@ EMPTY_HISTORY = History(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What users chose, each after a history: R rows.
+
+    Attributes:
+        users: user codes, ascending, shape (R,).
+        histories: what each had chosen up to that moment, oldest first.
+        items: codes of what was chosen then, shape (R,).
+    """
+
+    users: IntVector
+    histories: Sequence[History]
+    items: IntVector
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A preprocessed corpus.
 
@@ -157,6 +172,22 @@ class Corpus:
             History(part.item[a:b], part.timestamp[a:b], part.value[a:b], part.event[a:b])
             for a, b in zip(bounds[:-1], bounds[1:], strict=True)
         ]
+
+    def choices(self, split: int, before: tuple[int, ...]) -> Choices:
+        """Every interaction of a split with a warm item, after the user's history up to that moment, if there is any.
+
+        Histories begin with the splits `before` and hold earlier interactions of the split itself too. With one
+        interaction a user in the split, as leave-one-out has it, there is a row a user; a temporal split has users with
+        hundreds of rows, and users who came after it began and count from their second interaction on.
+        """
+        histories, part = self.histories(*before, split), self.part(split)
+        users, first, counts = np.unique(part.user, return_index=True, return_counts=True)
+        lengths = np.array([len(histories[user]) for user in users], np.int64)
+        # A user's interactions of the split are the last ones of the history that includes them.
+        place = np.arange(len(part)) + np.repeat(lengths - counts - first, counts)
+        kept = np.flatnonzero((place > 0) & (part.item < self.num_warm_items))
+        chosen = [histories[part.user[row]].first(place[row]) for row in kept]
+        return Choices(part.user[kept], chosen, part.item[kept])
 
     @classmethod
     def read(cls, artifact: Artifact, split: SplitName = "leave_one_out") -> "Corpus":

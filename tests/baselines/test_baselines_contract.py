@@ -11,6 +11,7 @@ from llm4rec.baselines.ials import IALS, IALSConfig
 from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sasrec import SASRec, SASRecConfig
+from llm4rec.baselines.tiger import TIGER, TIGERConfig
 from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus
 
 
@@ -148,3 +149,12 @@ class TestHSTU(SequenceContract):
     @staticmethod
     def make():
         return HSTU(HSTUConfig(**SMALL, epochs=25, temperature=0.2))
+
+
+class TestTIGER(SequenceContract):
+    @staticmethod
+    def make():
+        vectors = np.random.default_rng(0).normal(size=(NUM_WARM, 6)).astype(np.float32)
+        # Five items to train on: a sixth place would never have been trained.
+        settings = {**SMALL, "history_length": 4}
+        return TIGER(TIGERConfig(**settings, epochs=80, levels=2, codebook_size=4), vectors)

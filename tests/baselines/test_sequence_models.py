@@ -10,7 +10,7 @@ from llm4rec.baselines.bert4rec import BERT4Rec, BERT4RecConfig
 from llm4rec.baselines.hstu import HSTUBlock, HSTUConfig, HSTUNetwork
 from llm4rec.baselines.sasrec import SASRec, SASRecConfig
 from llm4rec.baselines.sequence import IGNORED, PADDING, SequenceConfig, SequenceNetwork, cut_windows
-from llm4rec.baselines.sequence_loss import sampled_bce_loss, softmax_loss
+from llm4rec.baselines.sequence_loss import sampled_bce_loss
 from llm4rec.baselines.transformer import Transformer
 from llm4rec.baselines.validation import Validation
 from llm4rec.schema import TRAIN, VALID
@@ -203,11 +203,6 @@ def test_every_position_that_scoring_uses_is_trained():
 
 SCORES = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 3.0]])
 TARGETS = torch.tensor([0, 2])
-
-
-def test_softmax_loss_by_hand():
-    expected = -torch.log_softmax(SCORES, dim=1)[[0, 1], TARGETS].mean()
-    torch.testing.assert_close(softmax_loss(SCORES, TARGETS), expected)
 
 
 @pytest.mark.parametrize(("calibration", "beta"), [(0.0, 1.0), (1.0, 0.5), (0.75, 0.625)])

@@ -8,6 +8,7 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm4rec.baselines.dropout import Dropout
 from llm4rec.baselines.sequence import PADDING, SequenceConfig, SequenceModel, SequenceNetwork
 
 
@@ -31,7 +32,7 @@ class HSTUBlock(nn.Module):
         self.split = nn.Linear(width, 4 * width)
         self.mixed_norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.distance_bias = nn.Parameter(torch.zeros(self.num_heads, self.most))
 
     def forward(self, states: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class HSTUNetwork(SequenceNetwork):
         nn.init.normal_(self.item_emb.weight, std=0.02)
         self.position_emb = nn.Embedding(config.history_length + 1, config.embedding_size)
         nn.init.normal_(self.position_emb.weight, std=0.02)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(HSTUBlock(config) for _ in range(config.num_blocks))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -72,10 +73,9 @@ class HSTUNetwork(SequenceNetwork):
             states = block(states)
         return functional.normalize(states, dim=-1)
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Cosines with all items over the temperature, shape (..., I)."""
-        items = functional.normalize(self.item_emb.weight[: self.num_items], dim=-1)
-        return states @ items.T / self.temperature
+    def items(self) -> Tensor:
+        """The item embeddings, of unit length, over the temperature."""
+        return functional.normalize(self.item_emb.weight[: self.num_items], dim=-1) / self.temperature
 
 
 class HSTU(SequenceModel):

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from llm4rec.baselines.sequence import SequenceConfig, SequenceModel
+from llm4rec.baselines.sequence import IGNORED, SequenceConfig, SequenceModel, SequenceNetwork
 from llm4rec.baselines.sequence_loss import sampled_bce_loss
 from llm4rec.baselines.transformer import Transformer
 
@@ -22,6 +22,18 @@ class SASRecConfig(SequenceConfig):
     """With bce and gbce: items drawn for each position. SASRec's authors draw 1, gSASRec's 256."""
     calibration: float = Field(default=0.75, ge=0, le=1)
     """With gbce: t, how much of the error that drawing makes is made good."""
+
+
+class SASRecBCEConfig(SASRecConfig):
+    """Settings of SASRec with binary cross entropy."""
+
+    loss: Loss = "bce"
+
+
+class GSASRecConfig(SASRecConfig):
+    """Settings of gSASRec."""
+
+    loss: Loss = "gbce"
 
 
 class SASRec(SequenceModel):
@@ -42,9 +54,11 @@ class SASRec(SequenceModel):
         """A causal transformer."""
         return Transformer(num_items, self.config, causal=True)
 
-    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+    def step_loss(self, network: SequenceNetwork, tokens: Tensor, targets: Tensor) -> Tensor:
         """The loss that the settings ask for."""
         if self.config.loss == "softmax":
-            return super().loss(scores, targets)
+            return super().step_loss(network, tokens, targets)
+        wanted = targets != IGNORED
+        scores = network.logits(network(tokens)[wanted]).float()
         calibration = self.config.calibration if self.config.loss == "gbce" else 0.0
-        return sampled_bce_loss(scores, targets, self.config.num_negatives, calibration)
+        return sampled_bce_loss(scores, targets[wanted], self.config.num_negatives, calibration)

@@ -4,23 +4,26 @@ Shapes: B histories, L positions, D embedding size, I items, N positions with a 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from llm4rec.baselines.sequence_loss import softmax_loss
 from llm4rec.baselines.validation import Validation
 from llm4rec.config import StrictModel
 from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, History, IntVector
+from llm4rec.softmax import softmax_loss
 
 SCORE_BATCH = 256
 PADDING = -1
 """Stands in tokens where a history has ended."""
 IGNORED = -100
 """Stands in targets where nothing is to be predicted."""
+
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class SequenceConfig(StrictModel):
@@ -33,7 +36,8 @@ class SequenceConfig(StrictModel):
     num_heads: PositiveInt = 1
     """Attention heads; must divide embedding_size."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Share of units dropped in training: embeddings, and in blocks where the network's own paper drops."""
+    """Share of units dropped in training: embeddings, and in blocks where the network's own paper drops, but for
+    attention weights."""
     history_length: PositiveInt = 30
     """Interactions the network sees at once; longer histories are trained in windows of this length."""
     epochs: PositiveInt = 40
@@ -44,6 +48,8 @@ class SequenceConfig(StrictModel):
     """Learning rate of AdamW at the start; it falls to 0 along a half cosine."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay of AdamW."""
+    precision: Literal["bf16", "fp32"] = "fp32"
+    """Of matrix products in training; weights are float32 either way."""
     validate_every: PositiveInt = 5
     """Epochs between two measurements of NDCG@10 on the validation split."""
     patience: PositiveInt | None = 4
@@ -71,9 +77,13 @@ class SequenceNetwork(nn.Module):
         """Tokens (B, L), padded on the right with PADDING, to states (B, L, D)."""
         raise NotImplementedError
 
+    def items(self) -> Tensor:
+        """What states are multiplied by: an inner product with a row is the score of an item, shape (I, D)."""
+        raise NotImplementedError
+
     def logits(self, states: Tensor) -> Tensor:
         """States (..., D) to scores (..., I) of all items."""
-        raise NotImplementedError
+        return states @ self.items().T
 
 
 class SequenceModel:
@@ -93,9 +103,11 @@ class SequenceModel:
         """A network with fresh weights."""
         raise NotImplementedError
 
-    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """The loss of scores (N, I) and targets (N,)."""
-        return softmax_loss(scores, targets)
+    def step_loss(self, network: SequenceNetwork, tokens: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch of tokens and targets, both (B, L): softmax over the whole catalogue."""
+        wanted = targets != IGNORED
+        items = network.items().to(PRECISIONS[self.config.precision])
+        return softmax_loss(network(tokens)[wanted], items, targets[wanted])
 
     def example(self, window: IntVector, num_items: int, rng: np.random.Generator) -> tuple[IntVector, IntVector]:
         """Tokens and targets of a window of at most `history_length` + 1 items, equally long."""
@@ -167,8 +179,8 @@ class SequenceModel:
         network.train()
         losses = []
         for tokens, targets in self._batches(histories, network.num_items, rng):
-            wanted = targets != IGNORED
-            loss = self.loss(network.logits(network(tokens)[wanted]), targets[wanted])
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
+                loss = self.step_loss(network, tokens, targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -5,11 +5,6 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def softmax_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of the targets (N,) among all items, scores (N, I)."""
-    return functional.cross_entropy(scores, targets)
-
-
 def sampled_bce_loss(scores: Tensor, targets: Tensor, num_negatives: int, calibration: float) -> Tensor:
     """gBCE: binary cross entropy on each target and on K items drawn evenly, mean over positions and items.
 

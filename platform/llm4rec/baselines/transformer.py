@@ -7,16 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm4rec.baselines.dropout import Dropout
 from llm4rec.baselines.sequence import PADDING, SequenceConfig, SequenceNetwork
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block."""
+    """One pre-norm transformer block.
+
+    Attention weights are not dropped out: no fused kernel on a CPU does it.
+    """
 
     def __init__(self, embedding_size: int, num_heads: int, dropout: float) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.attention_norm = nn.LayerNorm(embedding_size)
         self.query_key_value = nn.Linear(embedding_size, 3 * embedding_size)
         self.attention_out = nn.Linear(embedding_size, embedding_size)
@@ -24,7 +28,7 @@ class Block(nn.Module):
             nn.LayerNorm(embedding_size),
             nn.Linear(embedding_size, 4 * embedding_size),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(4 * embedding_size, embedding_size),
         )
 
@@ -35,20 +39,24 @@ class Block(nn.Module):
             states: of every position.
             seen: which positions all others see, shape (B, 1, 1, L); None: each sees itself and those before it.
         """
-        states = states + functional.dropout(
-            self._attend(self.attention_norm(states), seen), self.dropout, self.training
-        )
-        return states + functional.dropout(self.feed_forward(states), self.dropout, self.training)
+        states = states + self.dropout(self._attend(self.attention_norm(states), seen))
+        return states + self.dropout(self.feed_forward(states))
 
     def _attend(self, states: Tensor, seen: Tensor | None) -> Tensor:
+        query, key, value = self._heads(states)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=seen is None)
+        return self._joined(mixed)
+
+    def _heads(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every head, each (B, H, L, D / H)."""
         batch, length, width = states.shape
         heads = self.query_key_value(states).view(batch, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
-        dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, dropout_p=dropout, is_causal=seen is None
-        )
-        return self.attention_out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return query, key, value
+
+    def _joined(self, mixed: Tensor) -> Tensor:
+        """What the heads (B, H, L, D / H) found, as states (B, L, D)."""
+        return self.attention_out(mixed.transpose(1, 2).flatten(2))
 
 
 class Transformer(SequenceNetwork):
@@ -67,7 +75,7 @@ class Transformer(SequenceNetwork):
         self.position_emb = nn.Embedding(config.history_length + 1, width)
         nn.init.normal_(self.item_emb.weight, std=width**-0.5)
         nn.init.normal_(self.position_emb.weight, std=0.02)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(width, config.num_heads, config.dropout) for _ in range(config.num_blocks))
         self.final_norm = nn.LayerNorm(width)
 
@@ -83,6 +91,6 @@ class Transformer(SequenceNetwork):
             states = block(states, None if self.causal else real[:, None, None])
         return self.final_norm(states)
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Inner products with all items, shape (..., I)."""
-        return states @ self.item_emb.weight[: self.num_items].T
+    def items(self) -> Tensor:
+        """The item embeddings."""
+        return self.item_emb.weight[: self.num_items]

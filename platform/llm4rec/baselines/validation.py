@@ -8,21 +8,21 @@ from typing import Self
 import numpy as np
 from torch import Tensor, nn
 
-from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, History, IntVector
+from llm4rec.schema import TRAIN, VALID, Choices, Corpus, FloatMatrix, History, IntVector
 
 TOP_N = 10
+ROWS = 1024
+"""Scored at a time."""
 
 
 @dataclass
 class Validation:
-    """Measures NDCG@10 of each user's first validation item, and keeps the best weights seen.
+    """Measures NDCG@10 of what users chose in the validation split, one vote a user, and keeps the best weights seen.
 
     The catalogue is ranked whole, items of the history removed; ties count against the model.
     """
 
-    users: IntVector
-    histories: Sequence[History]
-    targets: IntVector
+    choices: Choices
     patience: int
     best: float = -1.0
     _misses: int = 0
@@ -31,12 +31,8 @@ class Validation:
     @classmethod
     def of(cls, corpus: Corpus, patience: int) -> Self | None:
         """The validation users of a corpus, None where it has no validation interactions."""
-        valid = corpus.part(VALID)
-        if not len(valid):
-            return None
-        users, first = np.unique(valid.user, return_index=True)
-        histories = corpus.histories(TRAIN)
-        return cls(users, [histories[user] for user in users], valid.item[first], patience)
+        choices = corpus.choices(VALID, (TRAIN,))
+        return cls(choices, patience) if len(choices.users) else None
 
     @property
     def should_stop(self) -> bool:
@@ -45,20 +41,27 @@ class Validation:
 
     def measure(self, score: Callable[[IntVector, Sequence[History]], FloatMatrix], network: nn.Module) -> float:
         """Score all validation users; the weights are copied when the mean NDCG@10 is the best so far."""
-        scores = score(self.users, self.histories)
-        rows = np.arange(len(scores))
-        wanted = scores[rows, self.targets]
-        for row, history in zip(scores, self.histories, strict=True):
-            row[history.item] = -np.inf
-        scores[rows, self.targets] = -np.inf
-        # Written so that NaN, which compares false, counts against the model too.
-        ranks = (~(scores < wanted[:, None])).sum(axis=1)
-        ndcg = float(np.where(ranks < TOP_N, 1 / np.log2(ranks + 2), 0.0).mean())
+        chunks = [slice(start, start + ROWS) for start in range(0, len(self.choices.users), ROWS)]
+        ranks = np.concatenate([self._ranks(score, chunk) for chunk in chunks])
+        gains = np.where(ranks < TOP_N, 1 / np.log2(ranks + 2), 0.0)
+        _, member, counts = np.unique(self.choices.users, return_inverse=True, return_counts=True)
+        ndcg = float((np.bincount(member, gains) / counts).mean())
         if ndcg > self.best:
             self.best, self._misses, self._weights = ndcg, 0, copy.deepcopy(network.state_dict())
         else:
             self._misses += 1
         return ndcg
+
+    def _ranks(self, score: Callable[[IntVector, Sequence[History]], FloatMatrix], chunk: slice) -> IntVector:
+        histories, items = self.choices.histories[chunk], self.choices.items[chunk]
+        scores = score(self.choices.users[chunk], histories)
+        rows = np.arange(len(scores))
+        wanted = scores[rows, items]
+        for row, history in zip(scores, histories, strict=True):
+            row[history.item] = -np.inf
+        scores[rows, items] = -np.inf
+        # Written so that NaN, which compares false, counts against the model too.
+        return (~(scores < wanted[:, None])).sum(axis=1)
 
     def restore(self, network: nn.Module) -> None:
         """Put the best weights back."""

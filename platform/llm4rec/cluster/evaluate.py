@@ -3,19 +3,15 @@
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 import ray
 import torch
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
-from llm4rec.baselines.ease import EASE
-from llm4rec.baselines.ials import IALS
-from llm4rec.baselines.item_knn import ItemKNN
-from llm4rec.baselines.popular import Popular, PopularConfig
-from llm4rec.baselines.sasrec import SASRec
 from llm4rec.baselines.sequence import SequenceModel
+from llm4rec.cluster.baselines import Baseline, new_baselines
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.run_config import RunConfig
@@ -45,13 +41,6 @@ MAX_THREADS = 4
 """Of a baseline that is a network: its small matrices gain nothing from more."""
 
 
-class Baseline(Scorer, Protocol):
-    """A model that is fitted here."""
-
-    def fit(self, corpus: Corpus) -> Self:
-        """Learn from the training split."""
-
-
 def run(store: RunStore, config: RunConfig) -> Artifact:
     """All artifacts -> report: metrics.json and index.html."""
     inputs = {name: store.open(name) for name in REQUIRED}
@@ -74,24 +63,11 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     )
 
 
-def baselines(config: RunConfig) -> list[Baseline]:
-    """The baselines that the configuration asks for, not yet fitted."""
-    chosen = config.baselines
-    found: list[Any] = [
-        Popular(PopularConfig()),
-        chosen.item_knn and ItemKNN(chosen.item_knn),
-        chosen.item_knn_last and ItemKNN(chosen.item_knn_last),
-        chosen.ease and EASE(chosen.ease),
-        chosen.ials and IALS(chosen.ials.model_copy(update={"seed": config.run.seed})),
-        chosen.sasrec and SASRec(chosen.sasrec.model_copy(update={"seed": config.run.seed})),
-    ]
-    return [baseline for baseline in found if baseline is not None]
-
-
 def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train_seconds: float) -> None:
     corpus = snapshot.corpus
     evaluation_set = EvaluationSet.build(corpus, TEST)
-    fits = [_start(baseline, corpus, config) for baseline in baselines(config)]
+    chosen = new_baselines(config.baselines, config.run.seed, snapshot.features)
+    fits = [_start(baseline, corpus, config) for baseline in chosen]
     states = snapshot.scorer.user_states(evaluation_set.users, evaluation_set.histories)
     ours = OfStates.of(states, snapshot.scorer, evaluation_set)
     ranked = {OURS: (rank(ours, evaluation_set, config.evaluate), train_seconds)}

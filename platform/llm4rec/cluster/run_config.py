@@ -7,10 +7,13 @@ from typing import Self
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
+from llm4rec.baselines.bert4rec import BERT4RecConfig
 from llm4rec.baselines.ease import EASEConfig
+from llm4rec.baselines.hstu import HSTUConfig
 from llm4rec.baselines.ials import IALSConfig
 from llm4rec.baselines.item_knn import ItemKNNConfig
-from llm4rec.baselines.sasrec import SASRecConfig
+from llm4rec.baselines.sasrec import GSASRecConfig, SASRecBCEConfig, SASRecConfig
+from llm4rec.baselines.tiger import TIGERConfig
 from llm4rec.config import StrictModel, load
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.encode.config import EncodeConfig
@@ -38,7 +41,7 @@ class RunSection(StrictModel):
 
 
 class BaselinesSection(StrictModel):
-    """The models that llm4rec is compared with; null leaves one out."""
+    """The models that llm4rec is compared with; null leaves one out, as do those by default that take minutes each."""
 
     item_knn: ItemKNNConfig | None = ItemKNNConfig(last=None)
     """ItemKNN on the whole history."""
@@ -50,6 +53,16 @@ class BaselinesSection(StrictModel):
     """iALS."""
     sasrec: SASRecConfig | None = SASRecConfig()
     """SASRec, by default with full softmax."""
+    sasrec_bce: SASRecBCEConfig | None = None
+    """SASRec with binary cross entropy."""
+    gsasrec: GSASRecConfig | None = None
+    """gSASRec."""
+    bert4rec: BERT4RecConfig | None = None
+    """BERT4Rec."""
+    hstu: HSTUConfig | None = None
+    """HSTU without times."""
+    tiger: TIGERConfig | None = None
+    """TIGER, on the text of items."""
 
 
 class ClusterSection(StrictModel):

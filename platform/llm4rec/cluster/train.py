@@ -37,6 +37,8 @@ log = logging.getLogger("llm4rec")
 
 STATE, PROGRESS, CHECKPOINTS = "state", "progress.json", ".train"
 SECONDS_BETWEEN_REPORTS = 10
+VALIDATION_ROWS = 20_000
+"""At most so many choices are ranked after each epoch."""
 
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
@@ -149,9 +151,8 @@ def _parts(store: RunStore, config: RunConfig) -> Parts:
     outcomes = known_outcomes(corpus, effects) if config.train.model.outcome else None
     windows = build_windows(corpus, shape.history, attributes, effects.weight, outcomes)
     torch.manual_seed(config.run.seed)
-    return Parts(
-        Recommender(config.train.model, shape, features), windows, EvaluationSet.build(corpus, VALID), attributes
-    )
+    model = Recommender(config.train.model, shape, features)
+    return Parts(model, windows, EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS), attributes)
 
 
 def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -52,22 +52,14 @@ class EvaluationSet:
     def successive(cls, corpus: Corpus, target_split: int = TEST) -> Self:
         """A row for every interaction of the split with a warm item, from the user's history up to that moment.
 
-        Where each user has one interaction in the split, as leave-one-out has it, these are the rows of `build`. A
-        temporal split has users with hundreds, and users who came after it began: they count from their second
-        interaction on. Histories hold earlier interactions of the target split too; nothing is trained on those.
+        Where each user has one interaction in the split, as leave-one-out has it, these are the rows of `build`.
+        Histories hold earlier interactions of the target split too (`Corpus.choices`); nothing is trained on those.
 
         Raises:
             DataError: no interaction qualifies.
         """
-        histories = corpus.histories(*HISTORY_SPLITS[target_split], target_split)
-        targets = corpus.part(target_split)
-        users, first, counts = np.unique(targets.user, return_index=True, return_counts=True)
-        lengths = np.array([len(histories[user]) for user in users])
-        # A user's interactions of the split are the last ones of the history that includes them.
-        place = np.arange(len(targets)) + np.repeat(lengths - counts - first, counts)
-        kept = np.flatnonzero((place > 0) & (targets.item < corpus.num_warm_items))
-        chosen = [histories[targets.user[row]].first(place[row]) for row in kept]
-        return cls._of(corpus, target_split, targets.user[kept], chosen, targets.item[kept])
+        chosen = corpus.choices(target_split, HISTORY_SPLITS[target_split])
+        return cls._of(corpus, target_split, chosen.users, chosen.histories, chosen.items)
 
     @classmethod
     def _of(
@@ -80,6 +72,12 @@ class EvaluationSet:
             )
         digest = _hash(corpus, users, histories, targets)
         return cls(users, histories, targets, corpus.num_warm_items, digest)
+
+    def at_most(self, count: int) -> Self:
+        """At most so many of the rows, evenly spread, first and last among them."""
+        rows = evenly(len(self), count)
+        histories = [self.histories[row] for row in rows]
+        return replace(self, users=self.users[rows], histories=histories, targets=self.targets[rows])
 
     def __len__(self) -> int:
         return len(self.users)

@@ -73,14 +73,19 @@ class Outputs(NamedTuple):
     """What one pass gives, after 0..L history items.
 
     Attributes:
-        scores: of all warm items, h_u . e_i / tau, shape (B, T, I_warm).
         states: h_u, shape (B, T, D).
+        items: e_i / tau of the warm items, shape (I_warm, D), in the type that scores are computed in.
         outcomes: log odds of a good outcome, shape (B, T, I_warm); None from a network that does not predict them.
     """
 
-    scores: Tensor
     states: Tensor
+    items: Tensor
     outcomes: Tensor | None
+
+    @property
+    def scores(self) -> Tensor:
+        """Of all warm items, h_u . e_i / tau, shape (B, T, I_warm)."""
+        return self.states.to(self.items.dtype) @ self.items.T
 
 
 class Recommender(nn.Module):
@@ -149,10 +154,11 @@ class Recommender(nn.Module):
         return item_ID[self.retrieved].mean(dim=1) if self.config.num_retrieved else torch.zeros_like(item_ID)
 
     def forward(self, history: HistoryBatch, attributes: IntMatrix) -> Outputs:
-        """Scores of all warm items and, where the network predicts them, outcomes."""
+        """What scores are made of and, where the network predicts them, outcomes."""
         item_ID = self.item_vectors()
         states = self.user_states(item_ID, history, attributes)
         warm_ID = item_ID[: self.shape.num_warm_items]
-        cosines = states @ warm_ID.T
-        outcomes = self.outcome(cosines, states, warm_ID) if self.outcome is not None else None
-        return Outputs(cosines / self.config.temperature, states, outcomes)
+        outcomes = self.outcome(states @ warm_ID.T, states, warm_ID) if self.outcome is not None else None
+        device = states.device.type
+        reduced = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        return Outputs(states, (warm_ID / self.config.temperature).to(reduced), outcomes)

@@ -21,12 +21,13 @@ def objective(network: Recommender, outputs: Outputs, batch: Windows, config: Tr
         batch: windows.
         config: the weights.
     """
-    device = outputs.scores.device
+    device = outputs.states.device
     target, weight = torch.from_numpy(batch.target).to(device), torch.from_numpy(batch.weight).to(device)
     kept = target != PADDING
-    loss = outputs.scores.new_zeros((), dtype=torch.float32)
+    loss = torch.zeros((), device=device)
     if config.rank_weight:
-        loss = loss + config.rank_weight * weighted_softmax_loss(outputs.scores, target, weight, config.causal_weight)
+        rank = weighted_softmax_loss(outputs.states, outputs.items, target, weight, config.causal_weight)
+        loss = loss + config.rank_weight * rank
     if outputs.outcomes is not None and batch.outcomes is not None and config.outcome_weight:
         loss = loss + config.outcome_weight * _outcome_term(
             outputs.outcomes, batch.outcomes, target, weight, kept, config

@@ -1,0 +1,179 @@
+"""Who recommends best: our model and its baselines, full ranking, on three collections and two splits.
+
+    python benchmarks/quality.py                                        # all tables, hours; goes on where it was cut
+    python benchmarks/quality.py --tables ml-100k --models ease sasrec  # some rows of one; the file keeps the others
+    python benchmarks/quality.py --budget 60                            # starts no run after an hour
+
+Writes benchmarks/results/quality_<collection>.json. Settings are those of benchmarks/configs, chosen on the validation
+part (search.py). Leave-one-out: each user's last item among all. Temporal: every choice after the cut, from all that
+the user did before it, a user's figure being the mean over his choices. Figures are means over users of means over
+seeds; models that draw nothing have one. Intervals and p-values are of (paired) bootstraps over users; p-values are
+corrected for all comparisons of a table (Holm). `seconds` is the time to train and rank on one core, `peak_gb` the
+memory of its process.
+"""
+
+import argparse
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from measure import store
+from offline_runs import Job, Measured, arguments, finished, measured_at, prepared, read_run, trained
+
+from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.cluster.baselines import MAKERS, Baseline, new_baseline
+from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.groups import user_groups
+from llm4rec.evaluate.metrics import mean_by_user
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
+from llm4rec.evaluate.result import measure
+from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, SplitName
+
+OURS, POPULAR = "llm4rec", "popular"
+MODELS = [OURS, POPULAR, *MAKERS]
+DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease"}
+SPLITS: dict[str, SplitName] = {"": "leave_one_out", " temporal": "temporal"}
+TABLES = {
+    data + ending: (data, SPLITS[ending])
+    for data, endings in {"ml-1m-seq": [""], "ml-100k": SPLITS, "ml-latest-small": SPLITS}.items()
+    for ending in endings
+}
+GROUPS = {"gender", "age"}
+SAMPLES = 10_000
+SEEN_REMOVED, SEEN_KEPT = EvaluateConfig(), EvaluateConfig(remove_seen=False)
+
+
+def main() -> None:
+    """Run what is chosen and not yet done, and store the figures of all that is."""
+    options = arguments(__doc__, MODELS, list(TABLES))
+    jobs = [job for table in options.tables for job in table_jobs(table, options)]
+    done: dict[str, dict[str, dict[int, Measured]]] = {}
+    for job, measured in finished(jobs, compete, options):
+        table, _, model = job.name.partition(":")
+        done.setdefault(table, {}).setdefault(model, {})[job.seed] = measured
+    for data, tables in itertools.groupby(options.tables, key=lambda table: TABLES[table][0]):
+        report(data, {table: done[table] for table in tables if table in done}, options)
+
+
+def table_jobs(table: str, options: argparse.Namespace) -> list[Job]:
+    """The runs of one table."""
+    data, split = TABLES[table]
+    config, run = prepared(data, options)
+    config = config.model_copy(update={"run": config.run.model_copy(update={"split": split})})
+    return [
+        Job(f"{table}:{model}", seed, run, config, options.tune, baseline="" if model == OURS else model)
+        for model in options.models
+        for seed in options.seeds[: 1 if model in DRAWS_NOTHING else None]
+        if model in {OURS, POPULAR} or getattr(config.baselines, model) is not None
+    ]
+
+
+def compete(job: Job) -> Measured:
+    """Train one model and rank with it."""
+    corpus, features = read_run(job.run, job.config.run.split)
+    rows = EvaluationSet.successive(corpus, VALID if job.tune else TEST)
+    scorer: Scorer = fitted(job, corpus, features) if job.baseline else trained(job, corpus, features)
+    removed, kept = (rank(scorer, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
+    return {
+        "user": rows.users,
+        "rank": removed.target_rank,
+        "slate": removed.items,
+        "rank kept": kept.target_rank,
+        "split_hash": np.array(rows.split_hash),
+    }
+
+
+def fitted(job: Job, corpus: Corpus, features: Features) -> Baseline:
+    """The baseline of a job, trained."""
+    if job.baseline == POPULAR:
+        return Popular(PopularConfig()).fit(corpus)
+    return new_baseline(job.baseline, job.config.baselines, job.seed, features).fit(corpus)
+
+
+def report(data: str, done: Mapping[str, Mapping[str, Mapping[int, Measured]]], options: argparse.Namespace) -> None:
+    """Store the tables of a collection; what is of leave-one-out stands on top."""
+    figures: dict[str, Any] = {}
+    for table, models in done.items():
+        config, run = prepared(data, options)
+        split = TABLES[table][1]
+        corpus, features = read_run(run, split)
+        figures[split] = compare({name: list(runs.values()) for name, runs in models.items()}, corpus, features)
+    if options.trial:
+        shown = ("ndcg10", "hr10")
+        print({split: {key: found[key] for key in shown} for split, found in figures.items()})
+        return
+    first = figures.get("leave_one_out", {})
+    summary = {key: first[key] for key in ("ndcg10", "hr10", "p_value") if key in first}
+    runs = [run for models in done.values() for of_seeds in models.values() for run in of_seeds.values()]
+    seconds = sum(float(run["seconds"]) for run in runs)
+    store(f"quality_{data}", summary | figures | {"measured_at": measured_at(runs)}, seconds, options.seeds)
+
+
+def compare(models: Mapping[str, Sequence[Measured]], corpus: Corpus, features: Features) -> dict[str, Any]:
+    """One table: every model's figures, and ours against each other one."""
+    rows = {name: figures_of(name, runs, corpus, features) for name, runs in models.items()}
+    gains = {name: by_user["ndcg@10"] for name, (by_user, _) in rows.items()}
+    found: dict[str, Any] = {
+        "split_hash": sorted({str(run["split_hash"]) for runs in models.values() for run in runs}),
+        "users": len(next(iter(gains.values()))),
+        "choices": len(next(iter(models.values()))[0]["user"]),
+        "items": corpus.num_warm_items,
+    }
+    for metric in ("ndcg@10", "hr@10"):
+        found[metric.replace("@", "")] = {name: rounded(by_user[metric].mean()) for name, (by_user, _) in rows.items()}
+    others = [name for name in gains if name != OURS]
+    if OURS in gains and others:
+        raw = {name: paired_p_value(gains[OURS], gains[name], SAMPLES, 0) for name in others}
+        found["p_holm"] = holm(raw)
+        found["best_other"] = max(others, key=lambda name: gains[name].mean())
+        found["p_value"] = found["p_holm"][found["best_other"]]
+        gain = gains[OURS] - gains[found["best_other"]]
+        found["gain_ci95"] = [rounded(bound) for bound in confidence_interval(gain, SAMPLES, 0)]
+    found["models"] = {name: row for name, (_, row) in rows.items()}
+    return found
+
+
+def figures_of(
+    name: str, runs: Sequence[Measured], corpus: Corpus, features: Features
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A model's metrics by user, averaged over seeds, and the row of the table that they make."""
+    per_seed = [of_seed(name, run, corpus, features) for run in runs]
+    by_user = {metric: np.mean([values[metric] for values, _ in per_seed], axis=0) for metric in per_seed[0][0]}
+    row: dict[str, Any] = {metric: rounded(np.nanmean(values)) for metric, values in by_user.items()}
+    row |= {metric: rounded(np.mean([of_all[metric] for _, of_all in per_seed])) for metric in per_seed[0][1]}
+    intervals = {m: confidence_interval(by_user[m], SAMPLES, 0) for m in ("ndcg@10", "hr@10", "ild@10", "arp@10")}
+    row["ci95"] = {metric: [rounded(bound) for bound in interval] for metric, interval in intervals.items()}
+    row["ndcg@10 by seed"] = [rounded(values["ndcg@10"].mean()) for values, _ in per_seed]
+    row["seconds"] = round(float(np.mean([run["seconds"] for run in runs])))
+    row["peak_gb"] = round(float(max(run["peak_gb"] for run in runs)), 2)
+    return by_user, row
+
+
+def of_seed(
+    name: str, run: Measured, corpus: Corpus, features: Features
+) -> tuple[dict[str, np.ndarray], Mapping[str, float]]:
+    """Metrics by user, and those that are of all users together, of one seed."""
+    users = run["user"]
+    one_row_a_user = len(np.unique(users)) == len(users)
+    names = GROUPS & set(corpus.users.column_names) if one_row_a_user else set()
+    groups = {attribute: user_groups(corpus, attribute, users) for attribute in sorted(names)}
+    text = features[TEXT].vectors[: corpus.num_warm_items]
+    scores = np.zeros(run["slate"].shape, np.float32)
+    removed = RankedLists(run["rank"], run["slate"], scores)
+    result = measure(name, removed, corpus, SEEN_REMOVED, seconds=0.0, text_vectors=text, groups=groups)
+    kept = RankedLists(run["rank kept"], run["slate"], scores)
+    with_seen = measure(name, kept, corpus, SEEN_KEPT, seconds=0.0).per_user
+    values = dict(result.per_user) | {f"{metric} seen kept": with_seen[metric] for metric in ("ndcg@10", "hr@10")}
+    return {metric: mean_by_user(users, of_rows) for metric, of_rows in values.items()}, result.overall
+
+
+def rounded(value: Any) -> float:
+    """To four digits."""
+    return round(float(value), 4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The baselines that a configuration asks for."""
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from llm4rec.baselines.bert4rec import BERT4Rec
+from llm4rec.baselines.ease import EASE
+from llm4rec.baselines.hstu import HSTU
+from llm4rec.baselines.ials import IALS
+from llm4rec.baselines.item_knn import ItemKNN
+from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.baselines.sasrec import SASRec
+from llm4rec.baselines.tiger import TIGER
+from llm4rec.cluster.run_config import BaselinesSection
+from llm4rec.errors import ConfigError
+from llm4rec.evaluate.ranking import Scorer
+from llm4rec.schema import TEXT, Corpus, Features
+
+
+class Baseline(Scorer, Protocol):
+    """A model that is fitted where it is evaluated."""
+
+    def fit(self, corpus: Corpus) -> Self:
+        """Learn from the training split."""
+
+
+MAKERS: dict[str, Callable[..., Baseline]] = {
+    "item_knn": ItemKNN,
+    "item_knn_last": ItemKNN,
+    "ease": EASE,
+    "ials": IALS,
+    "sasrec": SASRec,
+    "sasrec_bce": SASRec,
+    "gsasrec": SASRec,
+    "bert4rec": BERT4Rec,
+    "hstu": HSTU,
+    "tiger": TIGER,
+}
+"""By the name of their section."""
+READ_TEXT = {"tiger"}
+"""Those that are also given the vectors of items' texts."""
+
+
+def new_baselines(chosen: BaselinesSection, seed: int, features: Features) -> list[Baseline]:
+    """Popular and all that are chosen, not yet fitted."""
+    names = [name for name in MAKERS if getattr(chosen, name) is not None]
+    return [Popular(PopularConfig()), *(new_baseline(name, chosen, seed, features) for name in names)]
+
+
+def new_baseline(name: str, chosen: BaselinesSection, seed: int, features: Features) -> Baseline:
+    """The one of this name, which must be chosen, with the seed if it draws anything.
+
+    Raises:
+        ConfigError: it needs the text of items, which was not encoded.
+    """
+    settings = getattr(chosen, name)
+    if "seed" in type(settings).model_fields:
+        settings = settings.model_copy(update={"seed": seed})
+    if name not in READ_TEXT:
+        return MAKERS[name](settings)
+    if TEXT not in features:
+        raise ConfigError(
+            f"baselines.{name} reads the text of items; set encode.text_model, or baselines.{name} to null"
+        )
+    return MAKERS[name](settings, features[TEXT].vectors)

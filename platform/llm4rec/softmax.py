@@ -1,0 +1,57 @@
+"""Softmax cross entropy over a whole catalogue. Shapes: N positions, I items, D width."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CPU_ROWS, GPU_ROWS = 256, 8192
+"""Positions whose scores are held at once: on a CPU as many as stay in a core's cache."""
+
+
+def softmax_loss(states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N: Tensor | None = None) -> Tensor:
+    """Sum over positions of share times cross entropy, in float32; scores are inner products of states and items.
+
+    The scores of all positions are never held together: a few rows at a time give their part of the loss and of its
+    gradient. That spares memory and, on a CPU, most of the time, which goes into moving scores about.
+
+    Args:
+        states_ND: of the positions.
+        items_ID: of all items; matrix products are in their type.
+        target_N: item codes.
+        share_N: of each position; equal ones of sum 1, which make a mean, if not given.
+    """
+    if share_N is None:
+        share_N = torch.full((len(states_ND),), 1 / max(1, len(states_ND)), device=states_ND.device)
+    loss: Tensor = _SoftmaxLoss.apply(states_ND, items_ID, target_N, share_N.float())
+    return loss
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """With p the softmax of its scores, the gradient of a position's cross entropy is p minus one at the target."""
+
+    @staticmethod
+    def forward(ctx: Any, states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N: Tensor) -> Tensor:
+        """The loss; its gradients are computed on the way and kept."""
+        states = states_ND.to(items_ID.dtype)
+        of_states, of_items = torch.empty_like(states), torch.zeros_like(items_ID, dtype=torch.float32)
+        loss = torch.zeros((), device=states.device)
+        rows = CPU_ROWS if states.device.type == "cpu" else GPU_ROWS
+        for first in range(0, len(states), rows):
+            part = slice(first, first + rows)
+            target, share = target_N[part, None], share_N[part, None]
+            gradient = (states[part] @ items_ID.T).float().softmax(dim=-1)
+            wanted = gradient.gather(1, target)
+            loss -= (share * wanted.clamp(min=torch.finfo(torch.float32).tiny).log()).sum()
+            gradient.scatter_(1, target, wanted - 1)
+            reduced = gradient.mul_(share).to(items_ID.dtype)
+            of_states[part] = reduced @ items_ID
+            of_items += reduced.T @ states[part]
+        ctx.save_for_backward(of_states.to(states_ND.dtype), of_items.to(items_ID.dtype))
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """The kept gradients."""
+        of_states, of_items = ctx.saved_tensors
+        return of_states * gradients[0], of_items * gradients[0], None, None

@@ -1,0 +1,48 @@
+"""Softmax over a catalogue, a few rows at a time, against torch's own."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from llm4rec import softmax
+from llm4rec.softmax import softmax_loss
+
+
+def example(positions: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    states, items = torch.randn(positions, 5, dtype=dtype), torch.randn(11, 5, dtype=dtype)
+    return states.requires_grad_(), items.requires_grad_(), torch.randint(11, (positions,))
+
+
+@pytest.mark.parametrize("positions", [1, 3, 4, 9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_and_gradients_are_those_of_torch(monkeypatch, positions, weighted):
+    monkeypatch.setattr(softmax, "CPU_ROWS", 4)
+    states, items, target = example(positions)
+    share = torch.rand(positions) if weighted else torch.full((positions,), 1 / positions)
+    expected = (cross_entropy(states @ items.T, target, reduction="none") * share).sum()
+    wanted = torch.autograd.grad(3 * expected, (states, items))
+    found = softmax_loss(states, items, target, share if weighted else None)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, (states, items)), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_items_in_bfloat16_give_gradients_of_both_types():
+    states, items, target = example(6, torch.float32)
+    loss = softmax_loss(states, items.bfloat16(), target)
+    loss.backward()
+    assert loss.dtype == states.grad.dtype == items.grad.dtype == torch.float32
+    torch.testing.assert_close(loss, cross_entropy(states @ items.T, target), rtol=2e-2, atol=1e-2)
+
+
+def test_a_certain_loser_costs_a_finite_loss():
+    items = torch.tensor([[1.0], [-1.0]])
+    loss = softmax_loss(torch.tensor([[1e4]]), items, torch.tensor([1]))
+    assert torch.isfinite(loss) and loss > 80
+
+
+def test_no_positions_no_loss():
+    states = torch.zeros(0, 3, requires_grad=True)
+    loss = softmax_loss(states, torch.ones(4, 3), torch.zeros(0, dtype=torch.long))
+    loss.backward()
+    assert loss == 0 and states.grad.shape == (0, 3)
