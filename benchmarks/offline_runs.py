@@ -114,9 +114,9 @@ def arguments(description: str | None, models: Sequence[str], tables: Sequence[s
     return found
 
 
-def prepared(name: str, options: argparse.Namespace) -> tuple[RunConfig, str]:
-    """The settings of benchmarks/configs/`name`.yaml and a run folder with its corpus and features."""
-    overrides = [f"source.path={options.data / name}", *options.set]
+def prepared(name: str, options: argparse.Namespace, settings: Sequence[str] = ()) -> tuple[RunConfig, str]:
+    """The settings of benchmarks/configs/`name`.yaml, with others, and a run folder with its corpus and features."""
+    overrides = [f"source.path={options.data / name}", *settings, *options.set]
     overrides += [f"preprocess.max_users={options.users}"] if options.users else []
     path = HOME / "benchmarks" / "configs" / f"{name}.yaml"
     config = load_run(path, overrides, HOME)

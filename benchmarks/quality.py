@@ -26,7 +26,7 @@ from llm4rec.cluster.baselines import MAKERS, Baseline, new_baseline
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.groups import user_groups
-from llm4rec.evaluate.metrics import mean_by_user
+from llm4rec.evaluate.metrics import mean_by_user, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.result import measure
@@ -79,6 +79,7 @@ def compete(job: Job) -> Measured:
     removed, kept = (rank(scorer, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
     return {
         "user": rows.users,
+        "ndcg@10": ndcg(removed.target_rank, 10),
         "rank": removed.target_rank,
         "slate": removed.items,
         "rank kept": kept.target_rank,
