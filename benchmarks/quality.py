@@ -22,6 +22,7 @@ from measure import store
 from offline_runs import Job, Measured, arguments, finished, measured_at, prepared, read_run, trained
 
 from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.baselines.sequence import SequenceModel
 from llm4rec.cluster.baselines import MAKERS, Baseline, new_baseline
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 from llm4rec.evaluate.config import EvaluateConfig
@@ -91,7 +92,10 @@ def fitted(job: Job, corpus: Corpus, features: Features) -> Baseline:
     """The baseline of a job, trained."""
     if job.baseline == POPULAR:
         return Popular(PopularConfig()).fit(corpus)
-    return new_baseline(job.baseline, job.config.baselines, job.seed, features).fit(corpus)
+    baseline = new_baseline(job.baseline, job.config.baselines, job.seed, features)
+    if isinstance(baseline, SequenceModel):
+        return baseline.fit(corpus, progress=lambda line: print(f"{job.name}, seed {job.seed}: {line}", flush=True))
+    return baseline.fit(corpus)
 
 
 def report(data: str, done: Mapping[str, Mapping[str, Mapping[int, Measured]]], options: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ LARGE: Settings = {
     "validate_every": 2,
 }
 NETWORKS: dict[str, list[Settings]] = {
-    "ml-1m-seq": [LARGE, LARGE | {"history_length": 100}, LARGE | {"history_length": 100, "dropout": 0.2}],
+    "ml-1m-seq": [LARGE | {"history_length": 100}, LARGE | {"history_length": 100, "dropout": 0.2}, LARGE],
     "ml-100k": [
         {},
         {"dropout": 0.5},
