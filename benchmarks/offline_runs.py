@@ -194,10 +194,9 @@ def finished(
     """
     shelf = options.work / "figures"
     shelf.mkdir(parents=True, exist_ok=True)
-    files = {(job.name, job.seed): shelf / job.file for job in jobs}
     waiting = []
     for job in jobs:
-        if (path := files[job.name, job.seed]).exists():
+        if (path := shelf / job.file).exists():
             yield job, dict(np.load(path))
         else:
             waiting.append(job)
@@ -215,7 +214,7 @@ def finished(
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job, measured = running.pop(future), future.result()
-                path = files[job.name, job.seed]
+                path = shelf / job.file
                 with open(path.with_suffix(".part"), "wb") as stream:
                     np.savez(stream, allow_pickle=False, **measured)
                 path.with_suffix(".part").rename(path)

@@ -4,21 +4,22 @@
     python benchmarks/quality.py --tables ml-100k --models ease sasrec  # some rows of one; the file keeps the others
     python benchmarks/quality.py --budget 60                            # starts no run after an hour
 
-Writes benchmarks/results/quality_<collection>.json. Settings are those of benchmarks/configs, chosen on the validation
-part (search.py). Leave-one-out: each user's last item among all. Temporal: every choice after the cut, from all that
-the user did before it, a user's figure being the mean over his choices. Figures are means over users of means over
-seeds; models that draw nothing have one. Intervals and p-values are of (paired) bootstraps over users; p-values are
-corrected for all comparisons of a table (Holm). `seconds` is the time to train and rank on one core, `peak_gb` the
-memory of its process.
+Writes benchmarks/results/quality_<collection>.json. Each model has the settings that were best on the validation part
+(search.py); one that was not searched for has no row. Leave-one-out: each user's last item among all. Temporal: every
+choice after the cut, from all that the user did before it, a user's figure being the mean over his choices. Figures
+are means over users of means over seeds; models that draw nothing have one. Intervals and p-values are of (paired)
+bootstraps over users; p-values are corrected for all comparisons of a table (Holm). `seconds` is the time to train and
+rank on one core, `peak_gb` the memory of its process.
 """
 
 import argparse
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from measure import store
+from measure import RESULTS, store
 from offline_runs import Job, Measured, arguments, finished, measured_at, prepared, read_run, trained
 
 from llm4rec.baselines.popular import Popular, PopularConfig
@@ -27,7 +28,7 @@ from llm4rec.cluster.baselines import MAKERS, Baseline, new_baseline
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.groups import user_groups
-from llm4rec.evaluate.metrics import mean_by_user, ndcg
+from llm4rec.evaluate.metrics import mean_by_user
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.result import measure
@@ -42,6 +43,8 @@ TABLES = {
     for data, endings in {"ml-1m-seq": [""], "ml-100k": SPLITS, "ml-latest-small": SPLITS}.items()
     for ending in endings
 }
+SEARCH = RESULTS / "search.json"
+Settings = dict[str, Any]
 GROUPS = {"gender", "age"}
 SAMPLES = 10_000
 SEEN_REMOVED, SEEN_KEPT = EvaluateConfig(), EvaluateConfig(remove_seen=False)
@@ -56,35 +59,57 @@ def main() -> None:
         table, _, model = job.name.partition(":")
         done.setdefault(table, {}).setdefault(model, {})[job.seed] = measured
     for data, tables in itertools.groupby(options.tables, key=lambda table: TABLES[table][0]):
-        report(data, {table: done[table] for table in tables if table in done}, options)
+        if own := {table: done[table] for table in tables if table in done}:
+            report(data, own, options)
 
 
 def table_jobs(table: str, options: argparse.Namespace) -> list[Job]:
     """The runs of one table."""
     data, split = TABLES[table]
-    config, run = prepared(data, options)
-    config = config.model_copy(update={"run": config.run.model_copy(update={"split": split})})
-    return [
-        Job(f"{table}:{model}", seed, run, config, options.tune, baseline="" if model == OURS else model)
-        for model in options.models
-        for seed in options.seeds[: 1 if model in DRAWS_NOTHING else None]
-        if model in {OURS, POPULAR} or getattr(config.baselines, model) is not None
-    ]
+    jobs = []
+    for model in options.models:
+        settings = best_settings(data, model)
+        if settings is None:
+            print(f"{table}: {model} is left out, search.py has not looked for its settings", flush=True)
+            continue
+        seeds = options.seeds[: 1 if model in DRAWS_NOTHING else None]
+        jobs += [new_job(table, model, settings, split, seed, options) for seed in seeds]
+    return jobs
+
+
+def best_settings(data: str, model: str) -> Settings | None:
+    """The settings that search.py found best; None if it has not looked."""
+    if model == POPULAR:
+        return {}
+    found = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
+    tried = found.get(data, {}).get(model, [])
+    return max(tried, key=lambda trial: trial["ndcg10"])["settings"] if tried else None
+
+
+def new_job(
+    table: str, model: str, settings: Settings, split: SplitName, seed: int, options: argparse.Namespace
+) -> Job:
+    """The run of a model with these settings and the defaults beside them."""
+    section = "train" if model == OURS else f"baselines.{model}"
+    overrides = [] if model == POPULAR else [f"{section}={json.dumps(settings)}"]
+    config, run = prepared(TABLES[table][0], options, [*overrides, f"run.split={split}"])
+    return Job(f"{table}:{model}", seed, run, config, tune=False, baseline="" if model == OURS else model)
 
 
 def compete(job: Job) -> Measured:
-    """Train one model and rank with it."""
+    """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
-    rows = EvaluationSet.successive(corpus, VALID if job.tune else TEST)
     scorer: Scorer = fitted(job, corpus, features) if job.baseline else trained(job, corpus, features)
+    valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
     removed, kept = (rank(scorer, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
     return {
         "user": rows.users,
-        "ndcg@10": ndcg(removed.target_rank, 10),
         "rank": removed.target_rank,
         "slate": removed.items,
         "rank kept": kept.target_rank,
         "split_hash": np.array(rows.split_hash),
+        "valid user": valid.users,
+        "valid rank": rank(scorer, valid, SEEN_REMOVED).target_rank,
     }
 
 

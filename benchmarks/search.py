@@ -5,21 +5,19 @@
     python benchmarks/search.py --budget 60                          # starts no trial after an hour
 
 Writes benchmarks/results/search.json: for each collection and model what was tried, NDCG@10 of the validation part
-(leave-one-out, full ranking, seen items removed), seconds and the best. The best settings stand in benchmarks/configs,
-which quality.py reads. Trials have seed 0, stop early by the same validation part, and are those below, on top of the
-defaults of the model.
+(leave-one-out, full ranking, seen items removed) and seconds, the best first, whose settings quality.py takes. Trials
+have seed 0, stop early by the same validation part, and are those below, on top of the defaults of the model. A trial
+ranks for the test part too, since quality.py takes over what has been run, but nothing here looks at that.
 """
 
 import json
 from typing import Any
 
-from measure import RESULTS, store
-from offline_runs import Job, arguments, finished, prepared
-from quality import MODELS, OURS, POPULAR, compete
+from measure import store
+from offline_runs import arguments, finished
+from quality import MODELS, OURS, POPULAR, SEARCH, Settings, compete, new_job
 
 from llm4rec.evaluate.metrics import hit_rate, ndcg
-
-Settings = dict[str, Any]
 
 LARGE: Settings = {
     "embedding_size": 128,
@@ -52,13 +50,13 @@ OTHERS: dict[str, list[Settings]] = {
     "ease": [{"reg": reg} for reg in (100, 300, 1000, 30, 3000, 10000)],
     "ials": [{"factors": factors, "reg": reg} for factors in (128, 256) for reg in (30, 100, 10)],
 }
-SENTENCES: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
+COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
 MODEL: Settings = {"num_layers": 1, "embedding_size": 128, "fusion_size": 128, "modalities": ["text", "categories"]}
-SMALL: Settings = SENTENCES | {"batch_size": 16, "epochs": 12, "learning_rate": 3e-3}
+SMALL: Settings = COMMON | {"batch_size": 16, "epochs": 12, "learning_rate": 3e-3}
 FEW: Settings = {"num_layers": 1, "dropout": 0.3}
 OWN: dict[str, list[Settings]] = {
     "ml-1m-seq": [
-        SENTENCES | {"batch_size": 16, "epochs": 8, "model": MODEL | {"history_length": 100, "dropout": 0.2}},
+        COMMON | {"batch_size": 16, "epochs": 10, "model": MODEL | {"history_length": 100, "dropout": 0.2}},
     ],
     "ml-100k": [
         SMALL | {"model": FEW | {"num_layers": 2}},
@@ -70,34 +68,32 @@ OWN: dict[str, list[Settings]] = {
     ],
 }
 OWN["ml-latest-small"] = OWN["ml-100k"]
-FILE = RESULTS / "search.json"
 
 
 def main() -> None:
     """Run the trials that are chosen and not yet done, and store what came out."""
     options = arguments(__doc__, [name for name in MODELS if name != POPULAR], list(NETWORKS))
-    options.tune = True
-    jobs, tried = [], {}
-    for table in options.tables:
-        for model in options.models:
-            for number, settings in enumerate(trials(table, model)):
-                job = trial(table, model, number, settings, options)
-                tried[job.name] = settings
-                jobs.append(job)
-    found: dict[str, Any] = json.loads(FILE.read_text())["figures"] if FILE.exists() else {}
+    tried = [
+        (new_job(table, model, settings, "leave_one_out", 0, options), settings)
+        for table in options.tables
+        for model in options.models
+        for settings in trials(table, model)
+    ]
+    settings_of = {job.file: settings for job, settings in tried}
+    found: dict[str, Any] = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
     seconds = 0.0
-    for job, measured in finished(jobs, compete, options):
-        table, model, _ = job.name.split(":")
+    for job, measured in finished([job for job, _ in tried], compete, options):
+        table, model = job.name.split(":")
         one = {
-            "settings": tried[job.name],
-            "ndcg10": round(float(ndcg(measured["rank"], 10).mean()), 4),
-            "hr10": round(float(hit_rate(measured["rank"], 10).mean()), 4),
+            "settings": settings_of[job.file],
+            "ndcg10": round(float(ndcg(measured["valid rank"], 10).mean()), 4),
+            "hr10": round(float(hit_rate(measured["valid rank"], 10).mean()), 4),
             "seconds": round(float(measured["seconds"])),
         }
         seconds += float(measured["seconds"])
         others = [old for old in found.get(table, {}).get(model, []) if old["settings"] != one["settings"]]
         found.setdefault(table, {})[model] = sorted([*others, one], key=lambda entry: -entry["ndcg10"])
-    if not options.users and not options.set:
+    if not options.trial:
         store("search", found, seconds, [0])
 
 
@@ -106,13 +102,6 @@ def trials(table: str, model: str) -> list[Settings]:
     if model == OURS:
         return OWN[table]
     return NETWORKS[table] if model in OF_NETWORKS else OTHERS[model]
-
-
-def trial(table: str, model: str, number: int, settings: Settings, options: Any) -> Job:
-    """A run with these settings and the defaults beside them."""
-    section = "train" if model == OURS else f"baselines.{model}"
-    config, run = prepared(table, options, [f"{section}={json.dumps(settings)}"])
-    return Job(f"{table}:{model}:{number}", 0, run, config, tune=True, baseline="" if model == OURS else model)
 
 
 if __name__ == "__main__":

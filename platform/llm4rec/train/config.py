@@ -48,7 +48,7 @@ class TrainConfig(StrictModel):
     """Differences of shares up to this one cost nothing."""
     num_workers: NonNegativeInt = 2
     """Ray Train workers; 0 trains in the driver's process with plain PyTorch, without checkpoints."""
-    zero_stage: Literal[0, 1, 2] = 2
+    zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage: optimiser states (1) and gradients (2) are shared out among the workers."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """What weights and activations are held in while training; the optimiser keeps float32 copies."""
