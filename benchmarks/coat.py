@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from llm4rec.artifacts import MANIFEST, RunStore
 from llm4rec.cluster.run_config import RunConfig, load_run
-from llm4rec.cluster.train import known_outcomes
+from llm4rec.cluster.worker import known_outcomes
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import build_covariates
 from llm4rec.debias.estimate import estimate

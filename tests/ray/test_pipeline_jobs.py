@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -306,17 +308,121 @@ def test_training_survives_a_killed_worker_and_a_killed_driver(
     assert [point["epoch"] for point in curve] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
+def test_two_workers_killed_in_mid_epoch_cost_steps_not_quality(
+    run_copy: Path, jobs: Jobs, cluster: LocalCluster, tmp_path: Path
+) -> None:
+    settings = ("train.epochs=3", "train.patience=3", "train.checkpoint_steps=10")
+    unbroken = Path(shutil.copytree(run_copy, tmp_path / "unbroken"))
+    done = jobs.run("train", unbroken, *settings)
+    assert done.returncode == 0, done.stderr
+    process = jobs.start("train", run_copy, *settings)
+    lines = []
+    for epoch in (1, 2):
+        lines += _wait_for(process, f"train: epoch {epoch}/3, loss")
+        _wait_for_checkpoint(run_copy)
+        time.sleep(2)  # into the next epoch
+        _worker(cluster, "RayTrainWorker").send_signal(signal.SIGKILL)
+        lines += _wait_for(process, "train: resumed after epoch")
+    lines += _wait_for(process, "train: epoch 3/3, loss")
+    assert process.wait(timeout=120) == 0
+    places = [
+        tuple(map(int, re.findall(r"after epoch (\d+), step (\d+)", line)[0])) for line in lines if "resumed" in line
+    ]
+    assert len(places) == 2 and places == sorted(places) and places[0] >= (1, 0)
+    curves = [RunStore(str(run)).open("model").read_json("model.json")["curve"] for run in (unbroken, run_copy)]
+    assert [point["epoch"] for point in curves[1]] == [0, 1, 2]
+    assert curves[1][-1]["loss"] == pytest.approx(curves[0][-1]["loss"], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_training_goes_on_with_another_number_of_workers(run_copy: Path, jobs: Jobs, first: int, then: int) -> None:
+    settings = ("train.epochs=2", "train.patience=2")
+    process = jobs.start("train", run_copy, *settings, f"train.num_workers={first}")
+    _wait_for(process, "train: epoch 1/2, loss")
+    _wait_for_checkpoint(run_copy)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = jobs.run("train", run_copy, *settings, f"train.num_workers={then}", "train.zero_stage=1")
+    assert done.returncode == 0, done.stderr
+    assert "train: resumed after epoch" in done.stdout + done.stderr
+    curve = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
+    assert [point["epoch"] for point in curve] == [0, 1]
+
+
+@pytest.mark.slow
+def test_weights_dealt_out_train_as_well(run_copy: Path, jobs: Jobs) -> None:
+    settings = ("train.zero_stage=3", "train.accumulation=2", "train.gradient_checkpointing=true")
+    done = jobs.run("train", run_copy, "train.epochs=1", *settings)
+    assert done.returncode == 0, done.stderr
+    (point,) = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
+    assert 0 < point["loss"] < 8
+    assert any((run_copy / "logs" / "train").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_checkpoint_good(run_copy: Path, jobs: Jobs, tmp_path: Path) -> None:
+    """A real file system with room for one checkpoint and a half, enlarged after the error has said so."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("may not mount a small file system here")
+    try:
+        run = Path(shutil.copytree(run_copy, disk / "run"))
+        settings = ("train.epochs=3", "train.patience=3", "train.max_failures=0")
+        process = jobs.start("train", run, *settings)
+        _wait_for(process, "train: epoch 1/3, loss")
+        _wait_for_checkpoint(run)
+        size = sum(file.stat().st_size for file in (run / ".train").rglob("*") if file.is_file())
+        used = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
+        subprocess.run(["mount", "-o", f"remount,size={used + size // 2}", disk], check=True)
+        told = "".join(_wait_for(process, "error: "))
+        assert process.wait(timeout=120) == 2
+        assert "cannot write the checkpoint" in told and "No space left" in told
+        assert not (run / "model" / "manifest.json").exists()
+        subprocess.run(["mount", "-o", "remount,size=4g", disk], check=True)
+        done = jobs.run("train", run, *settings)
+        assert done.returncode == 0, done.stderr
+        assert "train: resumed after epoch" in done.stdout + done.stderr
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_the_job_with_the_ids_of_the_batch(run_copy: Path, jobs: Jobs) -> None:
+    done = jobs.run("train", run_copy, "train.learning_rate=1e30", "train.epochs=2", "train.precision=fp32")
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "in a batch of the users" in line and "train.learning_rate" in line
+    assert "train: a worker was lost" not in done.stdout + done.stderr
+
+
+def _wait_for_checkpoint(run: Path) -> None:
+    """Until the file that Ray writes once a checkpoint is complete names one."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(
+            "checkpoint_" in file.read_text() for file in (run / ".train").rglob("checkpoint_manager_snapshot.json")
+        ):
+            return
+        time.sleep(0.2)
+    pytest.fail("no checkpoint within a minute")
+
+
 def _worker(cluster: LocalCluster, kind: str) -> psutil.Process:
     workers = [p for p in cluster.processes() if kind in " ".join(p.cmdline())]
     assert workers, f"no {kind} is running"
     return workers[-1]
 
 
-def _wait_for(process: subprocess.Popen[str], text: str) -> None:
+def _wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
+    """The lines up to the first that holds the text."""
     assert process.stdout is not None
-    seen = []
+    seen: list[str] = []
     for line in process.stdout:
         seen.append(line)
         if text in line:
-            return
+            return seen
     pytest.fail(f"the job ended without {text!r}:\n{''.join(seen[-30:])}")

@@ -1,6 +1,7 @@
 """The loop: it learns what can be learned, stops when it should, and names a batch that breaks it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
+from llm4rec.model.inputs import PADDING
 from llm4rec.model.recommender import Recommender
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import VALID, Corpus
@@ -66,31 +68,83 @@ def test_the_same_seed_gives_the_same_curve(tmp_path: Path) -> None:
     for _ in range(2):
         _, network, windows = setting(tmp_path, dropout=0.2, modality_dropout=0.2)
         engine = TorchEngine(network, FAST, 8)
-        curves.append([train_epoch(engine, windows.batches(8, seed=0, epoch=0), FAST) for _ in range(2)])
+        losses: list[float] = []
+        train_epoch(engine, windows.batches(8, seed=0, epoch=0), FAST, losses.append)
+        curves.append(losses)
     assert curves[0] == curves[1]
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_the_batch(tmp_path: Path) -> None:
-    _, network, windows = setting(tmp_path)
+def test_a_loss_that_is_not_finite_names_users_and_items_of_the_batch(tmp_path: Path) -> None:
+    corpus, network, windows = setting(tmp_path)
     with torch.no_grad():
         network.users.narrow.bias[0] = float("nan")
-    first = next(windows.batches(8, seed=0, epoch=0)).history.item[0, :5].tolist()
+    first = next(windows.batches(8, seed=0, epoch=0))
     weights = {name: p.detach().clone() for name, p in network.named_parameters()}
     with pytest.raises(DataError) as caught:
         train_epoch(TorchEngine(network, FAST, 10), windows.batches(8, seed=0, epoch=0), FAST)
     message = str(caught.value)
-    assert "loss is nan at step 0" in message and str(first) in message and "train.learning_rate" in message
+    assert "the loss is nan in a batch of the users" in message and "train.learning_rate" in message
+    for user in first.user:
+        assert user in message and user in corpus.user_ids
+    assert corpus.item_ids[first.history.item[0, 0]] in message
     for name, p in network.named_parameters():
         torch.testing.assert_close(p, weights[name], equal_nan=True, rtol=0, atol=0)
 
 
-def test_each_step_is_reported(tmp_path: Path) -> None:
+def test_many_names_are_counted_not_listed(tmp_path: Path) -> None:
     _, network, windows = setting(tmp_path)
-    steps: list[tuple[int, float]] = []
-    engine = TorchEngine(network, FAST, windows.num_steps(16))
-    mean = train_epoch(engine, windows.batches(16, seed=0, epoch=0), FAST, lambda *step: steps.append(step))
-    assert [step for step, _ in steps] == list(range(windows.num_steps(16)))
-    assert mean == pytest.approx(sum(loss for _, loss in steps) / len(steps))
+    with torch.no_grad():
+        network.users.narrow.bias[0] = float("nan")
+    with pytest.raises(DataError, match="and 20 more with the items"):
+        train_epoch(TorchEngine(network, FAST, 10), windows.batches(40, seed=0, epoch=0), FAST)
+
+
+def test_each_step_is_reported_once_whatever_its_parts(tmp_path: Path) -> None:
+    for parts in (1, 2):
+        _, network, windows = setting(tmp_path)
+        config = FAST.model_copy(update={"accumulation": parts})
+        losses: list[float] = []
+        engine = TorchEngine(network, config, windows.num_steps(16))
+        train_epoch(engine, windows.batches(16, seed=0, epoch=0, parts=parts), config, losses.append)
+        assert len(losses) == windows.num_steps(16)
+
+
+def test_parts_of_a_step_add_up_to_it(tmp_path: Path) -> None:
+    """Windows of unequal lengths: a mean of the parts' own means would be another loss."""
+    found = []
+    for parts in (1, 3):
+        _, network, windows = setting(tmp_path, dropout=0.0, modality_dropout=0.0)
+        target = windows.target.copy()
+        target[::2, 2:] = PADDING
+        windows = replace(windows, target=target, weight=np.random.default_rng(0).random(target.shape, np.float32))
+        config = FAST.model_copy(update={"accumulation": parts, "causal_weight": 0.5, "gradient_clipping": 1e9})
+        losses: list[float] = []
+        engine = TorchEngine(network, config, windows.num_steps(12))
+        train_epoch(engine, windows.batches(12, seed=0, epoch=0, parts=parts), config, losses.append)
+        found.append((losses, [p.detach().clone() for p in network.parameters()]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-4)
+
+
+def test_an_epoch_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    _, _, windows = setting(tmp_path)
+    whole = [batch.user.tolist() for batch in windows.batches(8, seed=0, epoch=3)]
+    rest = [batch.user.tolist() for batch in windows.batches(8, seed=0, epoch=3, first_step=5)]
+    assert rest == whole[5:] != []
+
+
+def record(progress: Progress, ndcg_10: float) -> bool:
+    progress.advance(1.0)
+    return progress.record(ndcg_10, 2.0)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps() -> None:
+    progress = Progress()
+    for loss in (1.0, 2.0, 6.0):
+        progress.advance(loss)
+    progress.record(0.5, 2.0)
+    assert progress.curve == [{"epoch": 0, "loss": 3.0, "valid_ndcg@10": 0.5, "seconds": 2.0}]
+    assert (progress.epoch, progress.step, progress.total_loss) == (1, 0, 0.0)
 
 
 def test_early_stopping_by_hand() -> None:
@@ -98,7 +152,7 @@ def test_early_stopping_by_hand() -> None:
     progress, better = Progress(), []
     for ndcg_10 in (0.1, 0.3, 0.3, 0.2):  # equal is not better
         assert not progress.finished(config)
-        better.append(progress.record(1.0, ndcg_10, 2.0))
+        better.append(record(progress, ndcg_10))
     assert better == [True, True, False, False]
     assert progress.finished(config) and (progress.epoch, progress.best_epoch, progress.best_ndcg) == (4, 1, 0.3)
     assert [entry["epoch"] for entry in progress.curve] == [0, 1, 2, 3]
@@ -108,14 +162,14 @@ def test_training_ends_with_the_epochs() -> None:
     config, progress = TrainConfig(epochs=3, patience=2), Progress()
     for ndcg_10 in (0.1, 0.2, 0.3):
         assert not progress.finished(config)
-        progress.record(1.0, ndcg_10, 2.0)
+        record(progress, ndcg_10)
     assert progress.finished(config)
 
 
 def test_a_validation_of_zero_is_better_than_none() -> None:
     progress = Progress()
-    assert progress.record(1.0, 0.0, 1.0)
-    assert not progress.record(1.0, 0.0, 1.0)
+    assert record(progress, 0.0)
+    assert not record(progress, 0.0)
 
 
 def test_the_learning_rate_by_hand() -> None:

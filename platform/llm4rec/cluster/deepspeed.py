@@ -10,19 +10,16 @@ from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import Engine, build_optimizer, warmup_then_decay
 
 
-class CheckpointingEngine(Engine, Protocol):
+class DeepSpeedEngine(Engine, Protocol):
     """What of a DeepSpeed engine is used beyond the training loop."""
 
     module: Recommender
-
-    def save_checkpoint(self, folder: str, *, tag: str) -> object:
-        """Write the state of this rank."""
-
-    def load_checkpoint(self, folder: str, *, tag: str) -> tuple[str | None, object]:
-        """Read the state of this rank; None where there is none."""
+    optimizer: Any
+    """DeepSpeed's, or PyTorch's where there is no ZeRO and no bfloat16."""
+    lr_scheduler: torch.optim.lr_scheduler.LambdaLR
 
 
-def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, total_steps: int) -> CheckpointingEngine:
+def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, total_steps: int) -> DeepSpeedEngine:
     """Wrap a recommender in a DeepSpeed engine; call it on every rank, in an initialised process group."""
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"  # Ray does not hand this variable to workers
@@ -33,13 +30,17 @@ def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, to
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=optimizer, lr_scheduler=schedule, config=settings(config, world_size)
     )
-    return engine
+    if config.zero_stage == 3:  # read by the tower itself, not by the embedding
+        deepspeed.zero.register_external_parameter(model.items, model.items.id_emb.weight)
+    found: DeepSpeedEngine = engine
+    return found
 
 
 def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
     """DeepSpeed's configuration for a train stage."""
     return {
-        "train_micro_batch_size_per_gpu": max(1, config.batch_size // world_size),
+        "train_micro_batch_size_per_gpu": max(1, config.batch_size // (world_size * config.accumulation)),
+        "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.gradient_clipping,
         "zero_optimization": {"stage": config.zero_stage},
         "bf16": {"enabled": config.precision == "bf16"},

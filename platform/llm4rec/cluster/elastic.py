@@ -6,23 +6,25 @@ masters and moments are put together parameter by parameter and written as safet
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from llm4rec.cluster.deepspeed import DeepSpeedEngine
 from llm4rec.errors import ArtifactError
 
+State = dict[str, Tensor]
+"""Tensors by KIND/PARAMETER."""
 MASTER, MOMENTS = "master", ("exp_avg", "exp_avg_sq")
 
 
-def gather(engine: Any) -> dict[str, Tensor]:
-    """float32 weights and AdamW moments of every trained parameter, named KIND/PARAMETER; call it on every rank."""
+def gather(engine: DeepSpeedEngine) -> State:
+    """float32 weights and AdamW moments of every trained parameter; call it on every rank."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
     _link_moments(engine)
-    state: dict[str, Tensor] = {}
+    state: State = {}
     for name, parameter in _trained(engine):
         if _is_sharded(parameter):
             found = {MASTER: safe_get_full_fp32_param(parameter)}
@@ -34,7 +36,7 @@ def gather(engine: Any) -> dict[str, Tensor]:
     return state
 
 
-def restore(engine: Any, state: dict[str, Tensor], steps: int) -> None:
+def restore(engine: DeepSpeedEngine, state: State, steps: int) -> None:
     """Put a gathered state into a fresh engine, of whatever number of workers and ZeRO stage; call it on every rank.
 
     Args:
@@ -95,7 +97,7 @@ def whole(*parameters: nn.Parameter, change: bool = False) -> Iterator[None]:
         yield
 
 
-def _trained(engine: Any) -> list[tuple[str, nn.Parameter]]:
+def _trained(engine: DeepSpeedEngine) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad]
 
 
@@ -113,19 +115,19 @@ def _own_part(value: Tensor, parameter: nn.Parameter) -> Tensor:
     return filled.narrow(0, size * dist.get_rank(), size)
 
 
-def _torch(engine: Any) -> torch.optim.Optimizer:
+def _torch(engine: DeepSpeedEngine) -> torch.optim.Optimizer:
     """PyTorch's optimiser inside DeepSpeed's, which without ZeRO and bfloat16 is none of its own."""
     found: torch.optim.Optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
     return found
 
 
-def _masters(engine: Any) -> dict[int, Tensor]:
+def _masters(engine: DeepSpeedEngine) -> dict[int, Tensor]:
     """The float32 copies that bfloat16 without ZeRO keeps, by the parameter's id."""
     pairs = zip(getattr(engine.optimizer, "fp16_groups", []), getattr(engine.optimizer, "fp32_groups", []), strict=True)
     return {id(low): high for lows, highs in pairs for low, high in zip(lows, highs, strict=True)}
 
 
-def _make_moments(engine: Any, steps: int) -> None:
+def _make_moments(engine: DeepSpeedEngine, steps: int) -> None:
     """The state that AdamW would have made in its first step, which the moments are then put into."""
     optimizer = _torch(engine)
     flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
@@ -137,7 +139,7 @@ def _make_moments(engine: Any, steps: int) -> None:
     _link_moments(engine)
 
 
-def _link_moments(engine: Any) -> None:
+def _link_moments(engine: DeepSpeedEngine) -> None:
     """Let ZeRO 1 and 2 find the moments; by themselves they only look at those of the first group's first step."""
     if hasattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state"):
         engine.optimizer._hp_optimizer_states_linked = False

@@ -13,7 +13,12 @@ OutcomeLoss = Literal["naive", "weighted", "doubly_robust"]
 
 
 def weighted_softmax_loss(
-    states_BTD: Tensor, items_ID: Tensor, target_BT: Tensor, weight_BT: Tensor, causal_weight: float
+    states_BTD: Tensor,
+    items_ID: Tensor,
+    target_BT: Tensor,
+    weight_BT: Tensor,
+    causal_weight: float,
+    totals: tuple[float, float] | None = None,
 ) -> Tensor:
     """Full softmax cross entropy, plain and inverse-propensity weighted: (L_rank + beta L_causal) / (1 + beta).
 
@@ -25,11 +30,13 @@ def weighted_softmax_loss(
         target_BT: item codes, PADDING where there is no target.
         weight_BT: weights w of the targets.
         causal_weight: beta, not negative.
+        totals: number of targets and sum of weights to divide by, where these are a part of a batch; else their own.
     """
     kept = target_BT != PADDING
     weights = weight_BT[kept]
-    causal = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-    share = (1 / len(weights) + causal_weight * causal) / (1 + causal_weight)
+    count, weight = totals if totals is not None else (len(weights), float(weights.sum()))
+    causal = weights / max(weight, torch.finfo(weights.dtype).tiny)
+    share = (1 / count + causal_weight * causal) / (1 + causal_weight)
     return softmax_loss(states_BTD[kept], items_ID, target_BT[kept], share)
 
 

@@ -20,6 +20,10 @@ class TrainConfig(StrictModel):
     """Stop after this many epochs without a better NDCG@10 on the validation split."""
     batch_size: PositiveInt = 32
     """Windows a step, over all workers."""
+    accumulation: PositiveInt = 1
+    """A worker's windows of a step are read in so many parts, one after the other, which takes less memory."""
+    gradient_checkpointing: bool = False
+    """Whether the backbone computes its activations again in the backward pass, which takes less memory and longer."""
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of everything outside the backbone."""
     backbone_learning_rate: PositiveFloat = 2e-4
@@ -49,9 +53,11 @@ class TrainConfig(StrictModel):
     num_workers: NonNegativeInt = 2
     """Ray Train workers; 0 trains in the driver's process with plain PyTorch, without checkpoints."""
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed ZeRO stage: optimiser states (1) and gradients (2) are shared out among the workers."""
+    """DeepSpeed ZeRO stage: optimiser states (1), gradients (2) and weights (3) are shared out among the workers."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """What weights and activations are held in while training; the optimiser keeps float32 copies."""
+    checkpoint_steps: PositiveInt | None = None
+    """Steps between two checkpoints; null writes them at the ends of epochs alone, where there is always one."""
     max_failures: NonNegativeInt = 2
     """How often a run restarts by itself from its last checkpoint after a worker died."""
 

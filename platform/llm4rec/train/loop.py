@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from llm4rec.model.recommender import Outputs, Recommender
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.objective import objective
 from llm4rec.train.windows import Windows
+
+MAX_NAMED = 20
 
 
 class Engine(Protocol):
@@ -36,12 +39,22 @@ class Progress:
     """Where training stands; what is needed to go on after a kill."""
 
     epoch: int = 0
+    step: int = 0
+    """Steps made of the epoch that is under way."""
+    total_loss: float = 0.0
+    """Sum of their losses."""
     best_epoch: int = -1
     best_ndcg: float = -math.inf
     curve: list[dict[str, float]] = field(default_factory=list)
 
-    def record(self, loss: float, ndcg: float, seconds: float) -> bool:
-        """Note a finished epoch; True if it is the best so far."""
+    def advance(self, loss: float) -> None:
+        """Note a step."""
+        self.step += 1
+        self.total_loss += loss
+
+    def record(self, ndcg: float, seconds: float) -> bool:
+        """Note that the epoch has ended; True if it is the best so far."""
+        loss, self.step, self.total_loss = self.total_loss / self.step, 0, 0.0
         better = ndcg > self.best_ndcg
         if better:
             self.best_epoch, self.best_ndcg = self.epoch, ndcg
@@ -63,6 +76,7 @@ class TorchEngine:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, warmup_then_decay(config, total_steps))
         self._clip = config.gradient_clipping
         self._autocast = config.precision == "bf16"
+        self._parts, self._read = config.accumulation, 0
 
     def __call__(self, *inputs: object) -> Outputs:
         """Run the model, with bfloat16 matrix products where the config says so."""
@@ -70,11 +84,14 @@ class TorchEngine:
             return self.module(*inputs)
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate gradients."""
-        loss.backward()
+        """Accumulate gradients of the mean over a step's parts."""
+        (loss / self._parts).backward()
 
     def step(self) -> None:
-        """Clip, update, clear."""
+        """Clip, update, clear, once all parts of a step are there."""
+        self._read += 1
+        if self._read % self._parts:
+            return
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._clip)
         self._optimizer.step()
         self._schedule.step()
@@ -108,33 +125,44 @@ def train_epoch(
     engine: Engine,
     batches: Iterator[Windows],
     config: TrainConfig,
-    report: Callable[[int, float], None] = lambda *_: None,
-) -> float:
-    """Run one epoch; returns the mean loss.
+    report: Callable[[float], None] = lambda loss: None,
+) -> None:
+    """Run one epoch, or what is left of it.
 
     Args:
         engine: the wrapped recommender.
-        batches: this worker's batches.
-        config: for the loss weight.
-        report: called after each step with the step and its loss.
+        batches: this worker's batches, each in `config.accumulation` parts.
+        config: for the weights of the losses.
+        report: called after each step with its loss.
 
     Raises:
-        DataError: the loss is not finite; the message names the batch's first item codes.
+        DataError: the loss is not finite; the message names the users and items of the batch.
     """
     engine.module.train()
-    losses = []
-    for step, batch in enumerate(batches):
+    losses: list[float] = []
+    for batch in batches:
         loss = objective(engine.module, engine(batch.history, batch.attributes), batch, config)
-        if not math.isfinite(loss.item()):
-            raise DataError(
-                f"the loss is {loss.item()} at step {step} of this epoch; its batch begins with item codes "
-                f"{batch.history.item[0, :5].tolist()}; lower train.learning_rate or look at these items' features"
-            )
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise DataError(_not_finite(losses[-1], batch))
         engine.backward(loss)
         engine.step()
-        losses.append(loss.item())
-        report(step, losses[-1])
-    return sum(losses) / len(losses)
+        if len(losses) == config.accumulation:
+            report(sum(losses) / len(losses))
+            losses.clear()
+
+
+def _not_finite(loss: float, batch: Windows) -> str:
+    items = [batch.item_ids[code] for code in np.unique(batch.history.item[batch.history.item >= 0])]
+    return (
+        f"the loss is {loss} in a batch of the users {_listed(sorted(set(batch.user.tolist())))} with the items "
+        f"{_listed(items)}; lower train.learning_rate or look at these items' features"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def fit(
@@ -151,9 +179,11 @@ def fit(
     progress = Progress()
     while not progress.finished(config):
         started = time.monotonic()
-        loss = train_epoch(engine, windows.batches(config.batch_size, seed=seed, epoch=progress.epoch), config)
-        ndcg = validate()
-        if progress.record(loss, ndcg, time.monotonic() - started):
+        batches = windows.batches(config.batch_size, seed=seed, epoch=progress.epoch, parts=config.accumulation)
+        train_epoch(engine, batches, config, progress.advance)
+        if progress.record(validate(), time.monotonic() - started):
             on_best()
-        log(f"epoch {progress.epoch}/{config.epochs}: loss {loss:.4f}, validation NDCG@10 {ndcg:.4f}")
+        last = progress.curve[-1]
+        gain = last["valid_ndcg@10"]
+        log(f"epoch {progress.epoch}/{config.epochs}: loss {last['loss']:.4f}, validation NDCG@10 {gain:.4f}")
     return progress

@@ -26,7 +26,8 @@ def objective(network: Recommender, outputs: Outputs, batch: Windows, config: Tr
     kept = target != PADDING
     loss = torch.zeros((), device=device)
     if config.rank_weight:
-        rank = weighted_softmax_loss(outputs.states, outputs.items, target, weight, config.causal_weight)
+        totals = (batch.totals.targets, batch.totals.weight) if batch.totals is not None else None
+        rank = weighted_softmax_loss(outputs.states, outputs.items, target, weight, config.causal_weight, totals)
         loss = loss + config.rank_weight * rank
     if outputs.outcomes is not None and batch.outcomes is not None and config.outcome_weight:
         loss = loss + config.outcome_weight * _outcome_term(

@@ -1,11 +1,11 @@
 """Training windows: histories cut to the length the backbone reads, with the next item as every position's target."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llm4rec.evaluate.metrics import popular_items
+from llm4rec.evaluate.metrics import Labels, popular_items
 from llm4rec.evaluate.result import train_popularity
 from llm4rec.model.inputs import PADDING, HistoryBatch, HistoryCodec, IntMatrix
 from llm4rec.schema import TRAIN, BoolVector, Corpus, FloatMatrix, FloatVector, History
@@ -36,6 +36,19 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
+class Totals:
+    """An even share of a whole batch's targets.
+
+    Attributes:
+        targets: how many.
+        weight: the sum of their weights.
+    """
+
+    targets: float
+    weight: float
+
+
+@dataclass(frozen=True)
 class Windows:
     """All windows of a corpus. Shapes: W windows, L history length, T = L + 1 positions, A attributes.
 
@@ -45,7 +58,10 @@ class Windows:
         target: the item after each position, shape (W, T); PADDING where there is none.
         weight: the target's propensity weight, shape (W, T).
         popular: which warm items are popular, shape (I_warm,).
+        user: whose they are, external ids, shape (W,).
+        item_ids: external ids of items, by code.
         outcomes: what is known of outcomes, where they are predicted.
+        totals: what means over a batch's targets are to be taken over, where it is a part of a batch.
     """
 
     history: HistoryBatch
@@ -53,22 +69,47 @@ class Windows:
     target: IntMatrix
     weight: FloatMatrix
     popular: BoolVector
+    user: Labels
+    item_ids: Sequence[str]
     outcomes: Outcomes | None = None
+    totals: Totals | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
     def batches(
-        self, batch_size: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        parts: int = 1,
+        first_step: int = 0,
     ) -> Iterator["Windows"]:
         """One rank's share of one epoch's shuffled batches; every rank gets equally many.
 
-        The order depends on seed and epoch alone, so that any number of workers sees the same global batches.
+        The order depends on seed and epoch alone, so that any number of workers sees the same global batches, and each
+        share knows the batch's totals, so that the mean of the shares' losses is the loss of the batch.
+
+        Args:
+            batch_size: windows a step, over all workers.
+            seed: of the order.
+            epoch: of the order.
+            rank: whose share.
+            world_size: of how many workers.
+            parts: a share comes in so many pieces, one after the other (gradient accumulation).
+            first_step: steps that have been made already.
         """
         order = np.random.default_rng((seed, epoch)).permutation(len(self))
-        for start in range(0, self.num_steps(batch_size) * batch_size, batch_size):
-            rows = np.resize(order[start : start + batch_size], max(world_size, len(order[start : start + batch_size])))
-            yield self._trimmed(rows[rank::world_size])
+        shares = world_size * parts
+        for start in range(first_step * batch_size, self.num_steps(batch_size) * batch_size, batch_size):
+            rows = np.resize(order[start : start + batch_size], max(shares, len(order[start : start + batch_size])))
+            kept = self.target[rows] != PADDING
+            totals = Totals(float(kept.sum()) / shares, float(self.weight[rows][kept].sum()) / shares)
+            for part in range(parts):
+                yield replace(self._trimmed(rows[rank + part * world_size :: shares]), totals=totals)
 
     def num_steps(self, batch_size: int) -> int:
         """Steps in an epoch; the last batch may be short."""
@@ -85,6 +126,8 @@ class Windows:
             self.target[rows, targets],
             self.weight[rows, targets],
             self.popular,
+            self.user[rows],
+            self.item_ids,
             self.outcomes.rows(rows, targets) if self.outcomes is not None else None,
         )
 
@@ -150,6 +193,8 @@ def build_windows(
         _pad(targets, length + 1, PADDING).astype(np.int64),
         weights,
         popular_items(train_popularity(corpus), POPULAR_SHARE),
+        np.array(corpus.user_ids)[owners],
+        corpus.item_ids,
         _outcomes(good[0], outcomes, owners, histories, corpus) if outcomes is not None else None,
     )
 

@@ -1,0 +1,208 @@
+"""What each Ray Train worker runs: epochs of a DeepSpeed engine, checkpoints, validation, a log to look at."""
+
+import logging
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+import torch.distributed as dist
+from tensorboardX import SummaryWriter
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster import checkpoint
+from llm4rec.cluster.deepspeed import DeepSpeedEngine, build_engine
+from llm4rec.cluster.elastic import whole
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.debias.estimate import Effects, read_effects
+from llm4rec.errors import ConfigError
+from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import rank
+from llm4rec.model.inputs import IntMatrix
+from llm4rec.model.recommender import Recommender, Shape
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.schema import VALID, Corpus, read_features
+from llm4rec.train.loop import Progress, train_epoch
+from llm4rec.train.state import WEIGHTS, save_weights
+from llm4rec.train.windows import KnownOutcomes, Windows, build_windows
+
+log = logging.getLogger("llm4rec")
+
+CURVES = "logs/train"
+"""TensorBoard reads the run's training here."""
+SECONDS_BETWEEN_REPORTS = 10
+VALIDATION_ROWS = 20_000
+"""At most so many choices are ranked after each epoch."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is trained, on what, and what it is validated with."""
+
+    model: Recommender
+    windows: Windows
+    validation: EvaluationSet
+    attributes: IntMatrix
+
+    def total_steps(self, config: RunConfig) -> int:
+        """Steps of all epochs."""
+        return config.train.epochs * self.windows.num_steps(config.train.batch_size)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The place of a worker among all."""
+
+    rank: int
+    size: int
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Train, from the last checkpoint if there is one, to the end."""
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it reports every checkpoint twice
+    config = RunConfig.model_validate(settings["run"])
+    worker = Worker(ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size())
+    parts = read_parts(RunStore(config.run.path), config)
+    engine = build_engine(parts.model, config.train, world_size=worker.size, total_steps=parts.total_steps(config))
+    _run_epochs(engine, parts, config, worker)
+
+
+def read_parts(store: RunStore, config: RunConfig) -> Parts:
+    """Everything that training needs, from the artifacts of a run."""
+    corpus, shape = corpus_and_shape(store, config)
+    features = read_features(store.open("features"), corpus.item_ids)
+    attributes = shape.attributes.encode_table(corpus.users)
+    effects = read_effects(store.open("effects"))
+    outcomes = known_outcomes(corpus, effects) if config.train.model.outcome else None
+    windows = build_windows(corpus, shape.history, attributes, effects.weight, outcomes)
+    torch.manual_seed(config.run.seed)
+    model = Recommender(config.train.model, shape, features)
+    if config.train.gradient_checkpointing:
+        model.users.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    return Parts(model, windows, EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS), attributes)
+
+
+def corpus_and_shape(store: RunStore, config: RunConfig) -> tuple[Corpus, Shape]:
+    """The corpus of a run, and the shape of a network over it."""
+    corpus = Corpus.read(store.open("corpus"), config.run.split)
+    features = read_features(store.open("features"), corpus.item_ids)
+    return corpus, Shape.of(corpus, features, config.train.model)
+
+
+def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:
+    """What the debias stage says of outcomes.
+
+    Raises:
+        ConfigError: it made no outcome model.
+    """
+    if effects.outcome is None:
+        raise ConfigError(
+            "train.model.outcome needs the debias stage's outcome model: set debias.outcome_model to true, and see the "
+            "warnings in effects.json if it is"
+        )
+    good = effects.outcome.is_good(corpus.interactions.value)
+    return KnownOutcomes(good, effects.outcome.users, effects.outcome.items)
+
+
+def validate(model: Recommender, parts: Parts, config: RunConfig, worker: Worker) -> float:
+    """NDCG@10 on the validation split; each worker ranks its share of the users."""
+    scorer = ModelScorer(model, parts.attributes)
+    ranked = rank(scorer, _share(parts.validation, worker), config.evaluate)
+    gains = ndcg(ranked.target_rank, 10)
+    totals = torch.tensor([gains.sum(), len(gains)], dtype=torch.float64, device=scorer.item_vectors.device)
+    if worker.size > 1:
+        dist.all_reduce(totals)
+    return float(totals[0] / totals[1])
+
+
+def _share(users: EvaluationSet, worker: Worker) -> EvaluationSet:
+    """Every size-th user, so that workers rank about equally many."""
+    rows = slice(worker.rank, None, worker.size)
+    return replace(users, users=users.users[rows], histories=users.histories[rows], targets=users.targets[rows])
+
+
+def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker: Worker) -> None:
+    """Epochs with a checkpoint after each, and within them where asked for, from where the last one left off."""
+    settings, steps_an_epoch = config.train, parts.windows.num_steps(config.train.batch_size)
+    with tempfile.TemporaryDirectory() as kept:
+        best = Path(kept, WEIGHTS)
+        progress = checkpoint.restore(engine, best)
+        if progress != Progress():
+            log.info("train: resumed after epoch %d, step %d of the next", progress.epoch, progress.step)
+        report = _Reporter(progress, steps_an_epoch, config, worker)
+
+        def after_step(loss: float) -> None:
+            progress.advance(loss)
+            report.step(loss)
+            every = settings.checkpoint_steps
+            if every and progress.step % every == 0 and progress.step < steps_an_epoch:
+                checkpoint.save(engine, progress, report.steps, best, worker.rank)
+
+        while not progress.finished(settings):
+            started = time.monotonic()
+            torch.manual_seed(hash((config.run.seed, progress.epoch, progress.step, worker.rank)))
+            batches = parts.windows.batches(
+                settings.batch_size,
+                seed=config.run.seed,
+                epoch=progress.epoch,
+                rank=worker.rank,
+                world_size=worker.size,
+                parts=settings.accumulation,
+                first_step=progress.step,
+            )
+            train_epoch(engine, batches, settings, after_step)
+            with whole(*engine.module.parameters()):
+                gain = validate(engine.module, parts, config, worker)
+                better = progress.record(gain, time.monotonic() - started)
+                if better and worker.rank == 0:
+                    save_weights(engine.module, best)
+            report.epoch()
+            checkpoint.save(engine, progress, report.steps, best, worker.rank)
+
+
+class _Reporter:
+    """Tells, from rank 0, how training goes: a line every few seconds, and curves for TensorBoard."""
+
+    def __init__(self, progress: Progress, steps_an_epoch: int, config: RunConfig, worker: Worker) -> None:
+        self._progress, self._steps_an_epoch, self._epochs = progress, steps_an_epoch, config.train.epochs
+        self._speaks = worker.rank == 0
+        self._began, self._first, self._last = time.monotonic(), progress.step, time.monotonic()
+        self._curves: SummaryWriter | None = None
+        if self._speaks and "://" not in config.run.path:
+            self._curves = SummaryWriter(str(Path(config.run.path, CURVES)), purge_step=self.steps)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser so far."""
+        return self._progress.epoch * self._steps_an_epoch + self._progress.step
+
+    def step(self, loss: float) -> None:
+        """Note a step."""
+        if self._curves is not None:
+            self._curves.add_scalar("loss", loss, self.steps)
+        now = time.monotonic()
+        if not self._speaks or now - self._last < SECONDS_BETWEEN_REPORTS:
+            return
+        self._last, done = now, self._progress.step
+        left = (now - self._began) / (done - self._first) * (self._steps_an_epoch - done)
+        place = (self._progress.epoch + 1, self._epochs, done, self._steps_an_epoch)
+        log.info("train: epoch %d/%d, step %d/%d, loss %.4f, %.0f s left in this epoch", *place, loss, left)
+
+    def epoch(self) -> None:
+        """Note the end of an epoch."""
+        last = self._progress.curve[-1]
+        if self._curves is not None:
+            for name in ("valid_ndcg@10", "seconds"):
+                self._curves.add_scalar(name, last[name], self.steps)
+            self._curves.flush()
+        if self._speaks:
+            best = " (best)" if self._progress.best_epoch == self._progress.epoch - 1 else ""
+            log.info(
+                "train: epoch %d/%d, loss %.4f, validation NDCG@10 %.4f%s, %.0f s",
+                *(self._progress.epoch, self._epochs, last["loss"], last["valid_ndcg@10"], best, last["seconds"]),
+            )
+        self._began, self._first, self._last = time.monotonic(), 0, time.monotonic()

@@ -1,0 +1,48 @@
+"""A function on several processes that talk over gloo, as Ray Train's workers do on CPUs."""
+
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+
+
+def on_workers(world_size: int, work: Callable[..., Any], *arguments: Any) -> Any:
+    """What `work(rank, world_size, *arguments)` returns on rank 0."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    context = processes.get_context("spawn")
+    here, there = context.Pipe()
+    started = [
+        context.Process(target=_run, args=(there, rank, world_size, port, work, arguments))
+        for rank in range(world_size)
+    ]
+    for process in started:
+        process.start()
+    result = here.recv()
+    for process in started:
+        process.join()
+    if isinstance(result, str) and result.startswith("Traceback"):
+        raise AssertionError(result)
+    return result
+
+
+def _run(answer: Connection, rank: int, world_size: int, port: int, work: Callable[..., Any], arguments: Any) -> None:
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"})
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world_size)
+    try:
+        result = work(rank, world_size, *arguments)
+        if rank == 0:
+            answer.send(result)
+    except Exception:
+        answer.send(traceback.format_exc())
+        raise
+    dist.destroy_process_group()

@@ -1,0 +1,85 @@
+"""One network trained by one and by two workers, and by one after the other: the same losses, whatever is dealt out."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+
+from llm4rec.cluster import elastic
+from llm4rec.cluster.deepspeed import build_engine
+from llm4rec.train.config import TrainConfig
+from llm4rec.train.loop import train_epoch
+from tests.cluster.gloo import on_workers
+from tests.train.test_train_loop import setting
+
+BATCH, EPOCHS = 8, 4
+
+
+def train(
+    rank: int, world_size: int, settings: dict[str, object], first: int, last: int, file: str, width: int = 16
+) -> list[float]:
+    """Losses of all steps from one epoch to another, the state going through a file."""
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    rates = {"learning_rate": 2e-2, "backbone_learning_rate": 3e-3}
+    config = TrainConfig.model_validate({"epochs": EPOCHS, "batch_size": BATCH, **rates, **settings})
+    with tempfile.TemporaryDirectory() as folder:
+        _, network, windows = setting(Path(folder), dropout=0.0, modality_dropout=0.0, embedding_size=width)
+        steps = windows.num_steps(BATCH)
+        engine = build_engine(network, config, world_size=world_size, total_steps=EPOCHS * steps)
+        if first:
+            elastic.restore(engine, load_file(file), first * steps)
+        losses: list[float] = []
+        for epoch in range(first, last):
+            parts = config.accumulation
+            batches = windows.batches(BATCH, seed=0, epoch=epoch, rank=rank, world_size=world_size, parts=parts)
+            train_epoch(engine, batches, config, losses.append)
+        state = elastic.gather(engine)
+    if rank == 0:
+        save_file(state, file)
+    of_all = torch.tensor(losses)
+    dist.all_reduce(of_all)
+    return (of_all / world_size).tolist()
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision", "tolerance"),
+    [(2, "fp32", 1e-5)]
+    + [
+        # bfloat16 rounds sums of one order differently from those of another
+        pytest.param(stage, precision, 1e-5 if precision == "fp32" else 3e-2, marks=pytest.mark.slow)
+        for stage in (0, 1, 2, 3)
+        for precision in ("fp32", "bf16")
+        if (stage, precision) != (2, "fp32")
+    ],
+)
+def test_any_number_of_workers_goes_on_from_any_other(
+    tmp_path: Path, stage: int, precision: str, tolerance: float
+) -> None:
+    settings = {"zero_stage": stage, "precision": precision}
+    alone = on_workers(1, train, settings, 0, EPOCHS, str(tmp_path / "alone"))
+    assert len(alone) > 20 and alone[-1] < alone[0] / 3
+    for world_size, other in ((2, 1), (1, 2)):
+        file = str(tmp_path / "passed on")
+        losses = on_workers(world_size, train, settings, 0, 2, file)
+        losses += on_workers(other, train, settings, 2, EPOCHS, file)
+        assert losses == pytest.approx(alone, abs=tolerance)
+
+
+@pytest.mark.slow
+def test_accumulation_under_deepspeed_changes_nothing(tmp_path: Path) -> None:
+    file = str(tmp_path / "state")
+    whole = on_workers(1, train, {"precision": "fp32"}, 0, 2, file)
+    parts = on_workers(2, train, {"precision": "fp32", "accumulation": 2}, 0, 2, file)
+    assert parts == pytest.approx(whole, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    file = str(tmp_path / "state")
+    on_workers(1, train, {}, 0, 1, file)
+    with pytest.raises(AssertionError, match="ArtifactError: .* it is of another network; delete it and train again"):
+        on_workers(1, train, {}, 1, 2, file, 8)
