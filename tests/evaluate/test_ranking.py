@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm4rec.errors import Llm4RecError
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import best_items, rank, remove_seen
+from llm4rec.evaluate.ranking import NO_ITEM, best_items, rank, remove_seen, slates
 from tests.corpora import history
 
 
@@ -46,13 +48,11 @@ def test_constant_scores_earn_nothing(corpus):
     assert ranked.items.tolist() == [[3, 4], [1, 2]]  # equal scores by item code
 
 
-def test_chunks_and_the_scorers_own_array_do_not_matter(corpus):
+def test_the_size_of_chunks_does_not_matter(corpus):
     evaluation_set = EvaluationSet.build(corpus)
-    before = SCORES.rows.copy()
     one, many = (rank(SCORES, evaluation_set, EvaluateConfig(chunk_size=size)) for size in (1, 100))
     np.testing.assert_array_equal(one.items, many.items)
     np.testing.assert_array_equal(one.target_rank, many.target_rank)
-    np.testing.assert_array_equal(SCORES.rows, before)
 
 
 def test_slates_agree_with_a_full_sort():
@@ -60,6 +60,19 @@ def test_slates_agree_with_a_full_sort():
     for _ in range(50):
         scores = rng.integers(0, 6, 40).astype(np.float32)
         assert best_items(scores, 10).tolist() == sorted(range(40), key=lambda item: (-scores[item], item))[:10]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 8))
+def test_slates_of_many_rows_agree_with_a_full_sort_of_each(seed, top_n, kinds):
+    """Few kinds of scores make many ties, and some items are removed."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, kinds, (5, 9)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.3] = -np.inf
+    items, found = slates(scores, top_n)
+    for row, own_items, own_scores in zip(scores, items, found, strict=True):
+        best = [item for item in sorted(range(9), key=lambda item: (-row[item], item)) if row[item] > -np.inf][:top_n]
+        assert own_items.tolist() == best + [NO_ITEM] * (top_n - len(best))
+        assert own_scores.tolist() == [row[item] for item in best] + [-np.inf] * (top_n - len(best))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

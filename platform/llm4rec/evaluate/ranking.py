@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from llm4rec.errors import Llm4RecError
 from llm4rec.evaluate.config import EvaluateConfig
@@ -20,7 +21,7 @@ class Scorer(Protocol):
     name: str
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
-        """Finite scores of all warm items, shape (len(users), warm items); higher is better."""
+        """Finite scores of the warm items, higher is better, shape (len(users), I_warm); the caller may change them."""
         ...
 
 
@@ -58,24 +59,48 @@ def rank(scorer: Scorer, evaluation_set: EvaluationSet, config: EvaluateConfig) 
         if config.remove_seen:
             remove_seen(scores, histories, targets)
         wanted = scores[np.arange(len(targets)), targets]
-        target_rank[chunk] = (scores >= wanted[:, None]).sum(axis=1) - 1
-        for row, row_scores in enumerate(scores, start):
-            best = best_items(row_scores, config.top_n)
-            items[row, : len(best)] = best
-            top_scores[row, : len(best)] = row_scores[best]
+        target_rank[chunk] = (torch.from_numpy(scores) >= torch.from_numpy(wanted)[:, None]).sum(dim=1).numpy() - 1
+        items[chunk], top_scores[chunk] = slates(scores, config.top_n)
     return RankedLists(target_rank, items, top_scores)
 
 
 def _checked_scores(scorer: Scorer, users: IntVector, histories: Sequence[History], num_items: int) -> FloatMatrix:
-    scores = np.array(scorer.score(users, histories), np.float32)
+    scores = np.ascontiguousarray(scorer.score(users, histories), np.float32)
     if scores.shape != (len(users), num_items):
         raise Llm4RecError(f"{scorer.name} gave scores of shape {scores.shape}, expected {(len(users), num_items)}")
-    if not np.isfinite(scores).all():
+    # The extremes tell of NaN and infinity, at a fraction of the time of looking at each score.
+    if scores.size and not all(bound.isfinite() for bound in torch.from_numpy(scores).aminmax()):
         raise Llm4RecError(
             f"{scorer.name} gave {(~np.isfinite(scores)).sum()} scores that are NaN or infinite; "
             "its training has diverged: lower its learning rate and train it again"
         )
     return scores
+
+
+def slates(scores: FloatMatrix, top_n: int) -> tuple[IntVector, FloatMatrix]:
+    """The highest finite scores of every row: item codes, best first, equal scores by code, and the scores.
+
+    Args:
+        scores: shape (B, I).
+        top_n: n.
+
+    Returns:
+        Both of shape (B, n); NO_ITEM and -inf where a row has fewer.
+    """
+    items = np.full((len(scores), top_n), NO_ITEM, np.int32)
+    found = np.full((len(scores), top_n), -np.inf, np.float32)
+    if not scores.size:
+        return items, found
+    values, codes = torch.from_numpy(scores).topk(min(top_n + 1, scores.shape[1]), dim=1)
+    kept = slice(min(top_n, scores.shape[1]))
+    found[:, kept], items[:, kept] = values[:, kept].numpy(), codes[:, kept].numpy()
+    items[found == -np.inf] = NO_ITEM
+    # Which of equal scores come first, and which are left out, is not defined above.
+    tied = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)
+    for row in np.flatnonzero(tied.any(dim=1).numpy()):
+        best = best_items(scores[row], top_n)
+        items[row, : len(best)], found[row, : len(best)] = best, scores[row][best]
+    return items, found
 
 
 def remove_seen(scores: FloatMatrix, histories: Sequence[History], targets: IntVector | None = None) -> None:

@@ -1,0 +1,144 @@
+"""Training throughput under Ray Train and DeepSpeed, beside a bare PyTorch loop over the same batches.
+
+    python benchmarks/training.py    # writes benchmarks/results/training.json, some minutes of an idle machine
+
+The demo's model on ml-latest-small's histories, bfloat16. Bare: PyTorch's AdamW, gradient clipping and schedule in a
+plain loop under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train workers. Every worker has one core
+and one thread and reads `--batch-size` windows a step, so two workers read twice as many. Tokens are soft tokens that
+are no padding, those of all workers together. By turns, each in processes of its own; ratios are of medians over
+rounds. The first steps, in which memory is laid out, do not count.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from measure import HOME, store
+from offline_runs import prepared, read_run
+
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.session import connect
+from llm4rec.model.inputs import PADDING
+from llm4rec.model.recommender import Recommender, Shape
+from llm4rec.train.config import TrainConfig
+from llm4rec.train.loop import Engine, TorchEngine, train_epoch
+from llm4rec.train.windows import Windows, build_windows
+
+WARM_UP = 5
+
+
+def main() -> None:
+    """Run all by turns and store the ratios; or, in a process of its own, one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=HOME / "data", help="folder that holds ml-latest-small")
+    parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--one", type=int, choices=(0, 1, 2), help="run this many Ray workers, 0 for bare, and print")
+    options = parser.parse_args()
+    options.set, options.users = [], None
+    config, run = prepared("ml-latest-small", options)
+    if options.one is not None:
+        found = bare(run, config, options) if options.one == 0 else ours(run, config, options)
+        print(json.dumps(found))
+        return
+    started = time.monotonic()
+    rates: dict[str, list[float]] = {"bare": [], "one worker": [], "two workers": []}
+    for _ in range(options.rounds):
+        for workers, (name, measured) in enumerate(rates.items()):
+            command = [sys.executable, __file__, *sys.argv[1:], "--one", str(workers)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            measured.append(json.loads(done.stdout.splitlines()[-1])["tokens_per_second"])
+            print(f"{name}: {measured[-1]:.0f} tokens a second", flush=True)
+    middle = {name: median(measured) for name, measured in rates.items()}
+    figures = {
+        "ratio_to_bare_loop": round(middle["one worker"] / middle["bare"], 3),
+        "two_worker_speedup": round(middle["two workers"] / middle["one worker"], 3),
+        "tokens_per_second": {name: [round(rate) for rate in measured] for name, measured in rates.items()},
+        "steps": options.steps,
+        "windows_a_worker_and_step": options.batch_size,
+    }
+    store("training", figures, time.monotonic() - started, [0])
+
+
+def setting(run: str, config: RunConfig) -> tuple[Recommender, Windows]:
+    """The model and the windows that it is trained on."""
+    corpus, features = read_run(run)
+    torch.manual_seed(0)
+    shape = Shape.of(corpus, features, config.train.model)
+    attributes = shape.attributes.encode_table(corpus.users)
+    windows = build_windows(corpus, shape.history, attributes, np.ones(len(corpus.interactions), np.float32))
+    return Recommender(config.train.model, shape, features), windows
+
+
+def settings(config: RunConfig, workers: int, batch_size: int) -> TrainConfig:
+    """The train section with so many windows a worker."""
+    model = config.train.model.model_copy(update={"num_layers": 2})
+    return config.train.model_copy(update={"model": model, "batch_size": batch_size * workers})
+
+
+def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
+    """A plain loop in this process."""
+    torch.set_num_threads(1)
+    chosen = settings(config, 1, options.batch_size)
+    model, windows = setting(run, config.model_copy(update={"train": chosen}))
+    return timed(TorchEngine(model, chosen, 10 * options.steps), windows, chosen, options.steps, 0, 1)
+
+
+def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
+    """The same in Ray Train workers, with DeepSpeed."""
+    connect()
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    chosen = settings(config, options.one, options.batch_size)
+    given = {"run": run, "config": config.model_copy(update={"train": chosen}), "steps": options.steps}
+    trainer = TorchTrainer(
+        worker,
+        train_loop_config=given,
+        scaling_config=ray.train.ScalingConfig(num_workers=options.one, resources_per_worker={"CPU": 1}),
+        torch_config=TorchConfig(backend="gloo"),
+        run_config=ray.train.RunConfig(storage_path=str(options.work / "training"), name=f"workers-{time.time():.0f}"),
+    )
+    metrics = trainer.fit().metrics or {}
+    return {"tokens_per_second": metrics["tokens_per_second"]}
+
+
+def worker(given: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    import ray.train
+
+    from llm4rec.cluster.deepspeed import build_engine
+
+    torch.set_num_threads(1)
+    context, config = ray.train.get_context(), given["config"]
+    rank, size = context.get_world_rank(), context.get_world_size()
+    model, windows = setting(given["run"], config)
+    engine = build_engine(model, config.train, world_size=size, total_steps=10 * given["steps"])
+    ray.train.report(timed(engine, windows, config.train, given["steps"], rank, size))
+
+
+def timed(
+    engine: Engine, windows: Windows, config: TrainConfig, steps: int, rank: int, world_size: int
+) -> dict[str, float]:
+    """Tokens a second of all workers, after some steps that do not count."""
+    batches = windows.batches(config.batch_size, seed=0, epoch=0, rank=rank, world_size=world_size)
+    chosen = [batch for _, batch in zip(range(WARM_UP + steps), batches, strict=False)]
+    train_epoch(engine, iter(chosen[:WARM_UP]), config)
+    started = time.monotonic()
+    train_epoch(engine, iter(chosen[WARM_UP:]), config)
+    seconds = time.monotonic() - started
+    tokens = sum(int((batch.history.item != PADDING).sum()) + len(batch) for batch in chosen[WARM_UP:])
+    return {"tokens_per_second": tokens * world_size / seconds}
+
+
+if __name__ == "__main__":
+    main()
