@@ -11,8 +11,6 @@ are of medians. `peak_rss_gb` is the memory of our process, data included.
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from measure import store
+from measure import peak_gb, store
 
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -67,7 +65,7 @@ def main() -> None:
         "seconds": {name: [run["seconds"] for run in runs] for name, runs in found.items()},
         "users": USERS,
         "items": ITEMS,
-        "threads": os.cpu_count(),
+        "threads": torch.get_num_threads(),
     }
     store("full_ranking", figures, time.monotonic() - started, [0])
 
@@ -103,11 +101,6 @@ def bare() -> dict[str, float]:
     for first in range(0, USERS, size):
         (product.users[first : first + size] @ product.items.T).topk(10, dim=1)
     return {"seconds": round(time.monotonic() - started, 2), "peak_rss_gb": round(peak_gb(), 2)}
-
-
-def peak_gb() -> float:
-    """The most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ def resident(processes: Iterable[psutil.Process]) -> int:
     return total
 
 
+def peak_gb() -> float:
+    """The most memory that this process has held, in GiB; unlike what `getrusage` says, without its parent's."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 2**20
+
+
 def store(name: str, figures: Mapping[str, Any], seconds: float, seeds: Sequence[int] = ()) -> None:
     """Write `results/<name>.json`, and show it."""
     results = {

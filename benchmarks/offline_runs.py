@@ -5,8 +5,8 @@ hour; what it measured of every user is kept, so that a benchmark that was cut s
 """
 
 import argparse
+import json
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import HOME, revision
+from measure import HOME, peak_gb, revision
 from safetensors.torch import load_file
 
 from llm4rec.artifacts import MANIFEST, RunStore
@@ -26,7 +26,7 @@ from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.config import content_hash
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.evaluate.config import EvaluateConfig
-from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.metrics import mean_by_user, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
 from llm4rec.model.recommender import Recommender, Shape
@@ -150,16 +150,25 @@ def trained(job: Job, corpus: Corpus, features: Features) -> ModelScorer:
     """The model of a job; its weights are kept, so that benchmarks which ask other questions of it train it once."""
     path = Path(job.run).parent / "models" / f"{job.training}.safetensors"
     if not path.exists():
+        started = time.monotonic()
         scorer = train(corpus, features, job.config.train, job.seed)
+        seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")  # two jobs may train the same model at once
         save_weights(scorer.model, part)
         part.rename(path)
+        path.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "git": revision(HOME)}))
         return scorer
     shape = Shape.of(corpus, features, job.config.train.model)
     model = Recommender(job.config.train.model, shape, features, with_weights=False)
     model.load_state_dict(load_file(path))
     return ModelScorer(model, shape.attributes.encode_table(corpus.users))
+
+
+def kept_seconds(job: Job) -> float:
+    """What it took to train a model that was found kept, which a job's own time leaves out; 0 if it was trained now."""
+    path = Path(job.run).parent / "models" / f"{job.training}.json"
+    return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
 
 
 def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) -> ModelScorer:
@@ -174,7 +183,7 @@ def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) ->
 
     def validate() -> float:
         ranked = rank(ModelScorer(model, attributes), chosen, EvaluateConfig())
-        return float(ndcg(ranked.target_rank, 10).mean())
+        return float(mean_by_user(chosen.users, ndcg(ranked.target_rank, 10)).mean())
 
     with tempfile.TemporaryDirectory() as folder:
         best = Path(folder, "best.safetensors")
@@ -192,12 +201,11 @@ def finished(
     kept is used again by whatever later revision has the same settings, so remove it after a change of what is
     measured. Jobs that the budget leaves no time to start are left out.
     """
-    shelf = options.work / "figures"
-    shelf.mkdir(parents=True, exist_ok=True)
+    (options.work / "figures").mkdir(parents=True, exist_ok=True)
     waiting = []
     for job in jobs:
-        if (path := shelf / job.file).exists():
-            yield job, dict(np.load(path))
+        if (measured := kept(job, options)) is not None:
+            yield job, measured
         else:
             waiting.append(job)
     deadline = time.monotonic() + 60 * options.budget
@@ -214,11 +222,22 @@ def finished(
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job, measured = running.pop(future), future.result()
-                path = shelf / job.file
+                path = _shelf(job, options)
                 with open(path.with_suffix(".part"), "wb") as stream:
                     np.savez(stream, allow_pickle=False, **measured)
                 path.with_suffix(".part").rename(path)
                 yield job, measured
+
+
+def kept(job: Job, options: argparse.Namespace) -> Measured | None:
+    """The figures of a job that was done before."""
+    path = _shelf(job, options)
+    return dict(np.load(path)) if path.exists() else None
+
+
+def _shelf(job: Job, options: argparse.Namespace) -> Path:
+    place: Path = options.work / "figures" / job.file
+    return place
 
 
 def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
@@ -229,8 +248,7 @@ def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     seconds = time.monotonic() - started
     shown = {name: f"{values.mean():.4f}" for name, values in measured.items() if "@" in name}
     print(f"{job.name}, seed {job.seed}: {seconds:.0f} s, {shown}", flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    found = {"seconds": seconds, "peak_gb": peak, "git": revision(HOME)}
+    found = {"seconds": seconds + float(measured.get("kept seconds", 0.0)), "peak_gb": peak_gb(), "git": revision(HOME)}
     return {**measured, **{name: np.array(value) for name, value in found.items()}}
 
 

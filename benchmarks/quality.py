@@ -1,7 +1,7 @@
 """Who recommends best: our model and its baselines, full ranking, on three collections and two splits.
 
     python benchmarks/quality.py                                        # all tables, hours; goes on where it was cut
-    python benchmarks/quality.py --tables ml-100k --models ease sasrec  # some rows of one; the file keeps the others
+    python benchmarks/quality.py --tables ml-100k --models ease sasrec  # runs these; the file tells of all that was run
     python benchmarks/quality.py --budget 60                            # starts no run after an hour
 
 Writes benchmarks/results/quality_<collection>.json. Each model has the settings that were best on the validation part
@@ -13,14 +13,25 @@ rank on one core, `peak_gb` the memory of its process.
 """
 
 import argparse
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from measure import RESULTS, store
-from offline_runs import Job, Measured, arguments, finished, measured_at, prepared, read_run, trained
+from offline_runs import (
+    Job,
+    Measured,
+    arguments,
+    finished,
+    kept,
+    kept_seconds,
+    measured_at,
+    prepared,
+    read_run,
+    trained,
+)
+from trials import OURS, Settings, trials
 
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sequence import SequenceModel
@@ -34,7 +45,7 @@ from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.result import measure
 from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, SplitName
 
-OURS, POPULAR = "llm4rec", "popular"
+POPULAR = "popular"
 MODELS = [OURS, POPULAR, *MAKERS]
 DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease"}
 SPLITS: dict[str, SplitName] = {"": "leave_one_out", " temporal": "temporal"}
@@ -44,61 +55,61 @@ TABLES = {
     for ending in endings
 }
 SEARCH = RESULTS / "search.json"
-Settings = dict[str, Any]
 GROUPS = {"gender", "age"}
 SAMPLES = 10_000
 SEEN_REMOVED, SEEN_KEPT = EvaluateConfig(), EvaluateConfig(remove_seen=False)
 
 
 def main() -> None:
-    """Run what is chosen and not yet done, and store the figures of all that is."""
+    """Run what is chosen and not yet done, and store the figures of all that is done of those collections."""
     options = arguments(__doc__, MODELS, list(TABLES))
-    jobs = [job for table in options.tables for job in table_jobs(table, options)]
-    done: dict[str, dict[str, dict[int, Measured]]] = {}
-    for job, measured in finished(jobs, compete, options):
-        table, _, model = job.name.partition(":")
-        done.setdefault(table, {}).setdefault(model, {})[job.seed] = measured
-    for data, tables in itertools.groupby(options.tables, key=lambda table: TABLES[table][0]):
-        if own := {table: done[table] for table in tables if table in done}:
-            report(data, own, options)
+    for _ in finished(
+        [job for table in options.tables for job in table_jobs(table, options.models, options)], compete, options
+    ):
+        pass
+    for data in dict.fromkeys(TABLES[table][0] for table in options.tables):
+        done: dict[str, dict[str, list[Measured]]] = {}
+        of_data = [table for table in TABLES if TABLES[table][0] == data]
+        for job in (job for table in of_data for job in table_jobs(table, MODELS, options)):
+            if (measured := kept(job, options)) is not None:
+                table, model = job.name.split(":")
+                done.setdefault(table, {}).setdefault(model, []).append(measured)
+        if done:
+            report(data, done, options)
 
 
-def table_jobs(table: str, options: argparse.Namespace) -> list[Job]:
-    """The runs of one table."""
-    data, split = TABLES[table]
+def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -> list[Job]:
+    """The runs of one table, of models whose settings have been searched for."""
     jobs = []
-    for model in options.models:
-        settings = best_settings(data, model)
-        if settings is None:
-            print(f"{table}: {model} is left out, search.py has not looked for its settings", flush=True)
-            continue
+    for model in models:
+        settings = best_settings(table, model)
         seeds = options.seeds[: 1 if model in DRAWS_NOTHING else None]
-        jobs += [new_job(table, model, settings, split, seed, options) for seed in seeds]
+        jobs += [new_job(table, model, settings, seed, options) for seed in seeds if settings is not None]
     return jobs
 
 
-def best_settings(data: str, model: str) -> Settings | None:
-    """The settings that search.py found best; None if it has not looked."""
+def best_settings(table: str, model: str) -> Settings | None:
+    """The settings that search.py found best of those it tries; None if it has not looked."""
     if model == POPULAR:
         return {}
     found = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
-    tried = found.get(data, {}).get(model, [])
+    tried = [trial for trial in found.get(table, {}).get(model, []) if trial["settings"] in trials(table, model)]
     return max(tried, key=lambda trial: trial["ndcg10"])["settings"] if tried else None
 
 
-def new_job(
-    table: str, model: str, settings: Settings, split: SplitName, seed: int, options: argparse.Namespace
-) -> Job:
+def new_job(table: str, model: str, settings: Settings, seed: int, options: argparse.Namespace) -> Job:
     """The run of a model with these settings and the defaults beside them."""
+    data, split = TABLES[table]
     section = "train" if model == OURS else f"baselines.{model}"
     overrides = [] if model == POPULAR else [f"{section}={json.dumps(settings)}"]
-    config, run = prepared(TABLES[table][0], options, [*overrides, f"run.split={split}"])
+    config, run = prepared(data, options, [*overrides, f"run.split={split}"])
     return Job(f"{table}:{model}", seed, run, config, tune=False, baseline="" if model == OURS else model)
 
 
 def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
+    waited = 0.0 if job.baseline else kept_seconds(job)
     scorer: Scorer = fitted(job, corpus, features) if job.baseline else trained(job, corpus, features)
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
     removed, kept = (rank(scorer, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
@@ -110,6 +121,7 @@ def compete(job: Job) -> Measured:
         "split_hash": np.array(rows.split_hash),
         "valid user": valid.users,
         "valid rank": rank(scorer, valid, SEEN_REMOVED).target_rank,
+        "kept seconds": np.array(waited),
     }
 
 
@@ -123,21 +135,21 @@ def fitted(job: Job, corpus: Corpus, features: Features) -> Baseline:
     return baseline.fit(corpus)
 
 
-def report(data: str, done: Mapping[str, Mapping[str, Mapping[int, Measured]]], options: argparse.Namespace) -> None:
+def report(data: str, done: Mapping[str, Mapping[str, Sequence[Measured]]], options: argparse.Namespace) -> None:
     """Store the tables of a collection; what is of leave-one-out stands on top."""
     figures: dict[str, Any] = {}
     for table, models in done.items():
         config, run = prepared(data, options)
         split = TABLES[table][1]
         corpus, features = read_run(run, split)
-        figures[split] = compare({name: list(runs.values()) for name, runs in models.items()}, corpus, features)
+        figures[split] = compare(models, corpus, features)
     if options.trial:
         shown = ("ndcg10", "hr10")
         print({split: {key: found[key] for key in shown} for split, found in figures.items()})
         return
     first = figures.get("leave_one_out", {})
     summary = {key: first[key] for key in ("ndcg10", "hr10", "p_value") if key in first}
-    runs = [run for models in done.values() for of_seeds in models.values() for run in of_seeds.values()]
+    runs = [run for models in done.values() for of_seeds in models.values() for run in of_seeds]
     seconds = sum(float(run["seconds"]) for run in runs)
     store(f"quality_{data}", summary | figures | {"measured_at": measured_at(runs)}, seconds, options.seeds)
 
@@ -176,6 +188,7 @@ def figures_of(
     row |= {metric: rounded(np.mean([of_all[metric] for _, of_all in per_seed])) for metric in per_seed[0][1]}
     intervals = {m: confidence_interval(by_user[m], SAMPLES, 0) for m in ("ndcg@10", "hr@10", "ild@10", "arp@10")}
     row["ci95"] = {metric: [rounded(bound) for bound in interval] for metric, interval in intervals.items()}
+    row["seeds"] = len(runs)
     row["ndcg@10 by seed"] = [rounded(values["ndcg@10"].mean()) for values, _ in per_seed]
     row["seconds"] = round(float(np.mean([run["seconds"] for run in runs])))
     row["peak_gb"] = round(float(max(run["peak_gb"] for run in runs)), 2)

@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,9 +27,10 @@ from offline_runs import prepared, read_run
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import connect
 from llm4rec.model.inputs import PADDING
+from llm4rec.model.loss import weighted_softmax_loss
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.train.config import TrainConfig
-from llm4rec.train.loop import Engine, TorchEngine, train_epoch
+from llm4rec.train.loop import Engine, build_optimizer, train_epoch, warmup_then_decay
 from llm4rec.train.windows import Windows, build_windows
 
 WARM_UP = 5
@@ -90,7 +92,23 @@ def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
     torch.set_num_threads(1)
     chosen = settings(config, 1, options.batch_size)
     model, windows = setting(run, config.model_copy(update={"train": chosen}))
-    return timed(TorchEngine(model, chosen, 10 * options.steps), windows, chosen, options.steps, 0, 1)
+    optimizer = build_optimizer(model, chosen)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(chosen, 10 * options.steps))
+    model.train()
+    started, tokens = 0.0, 0
+    for step, batch in enumerate(islice(windows.batches(chosen.batch_size, seed=0, epoch=0), WARM_UP + options.steps)):
+        if step == WARM_UP:
+            started, tokens = time.monotonic(), 0
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = model(batch.history, batch.attributes)
+        target, weight = torch.from_numpy(batch.target), torch.from_numpy(batch.weight)
+        weighted_softmax_loss(outputs.states, outputs.items, target, weight, chosen.causal_weight).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), chosen.gradient_clipping)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        tokens += count_tokens(batch)
+    return {"tokens_per_second": tokens / (time.monotonic() - started)}
 
 
 def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
@@ -100,7 +118,13 @@ def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
     from ray.train.torch import TorchConfig, TorchTrainer
 
     chosen = settings(config, options.one, options.batch_size)
-    given = {"run": run, "config": config.model_copy(update={"train": chosen}), "steps": options.steps}
+    answer = options.work / "training" / "answer.json"
+    given = {
+        "run": run,
+        "config": config.model_copy(update={"train": chosen}),
+        "steps": options.steps,
+        "answer": answer,
+    }
     trainer = TorchTrainer(
         worker,
         train_loop_config=given,
@@ -108,8 +132,9 @@ def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
         torch_config=TorchConfig(backend="gloo"),
         run_config=ray.train.RunConfig(storage_path=str(options.work / "training"), name=f"workers-{time.time():.0f}"),
     )
-    metrics = trainer.fit().metrics or {}
-    return {"tokens_per_second": metrics["tokens_per_second"]}
+    trainer.fit()
+    found: dict[str, float] = json.loads(answer.read_text())
+    return found
 
 
 def worker(given: dict[str, Any]) -> None:
@@ -123,21 +148,28 @@ def worker(given: dict[str, Any]) -> None:
     rank, size = context.get_world_rank(), context.get_world_size()
     model, windows = setting(given["run"], config)
     engine = build_engine(model, config.train, world_size=size, total_steps=10 * given["steps"])
-    ray.train.report(timed(engine, windows, config.train, given["steps"], rank, size))
+    found = timed(engine, windows, config.train, given["steps"], rank, size)
+    if rank == 0:
+        given["answer"].write_text(json.dumps(found))
 
 
 def timed(
     engine: Engine, windows: Windows, config: TrainConfig, steps: int, rank: int, world_size: int
 ) -> dict[str, float]:
     """Tokens a second of all workers, after some steps that do not count."""
-    batches = windows.batches(config.batch_size, seed=0, epoch=0, rank=rank, world_size=world_size)
-    chosen = [batch for _, batch in zip(range(WARM_UP + steps), batches, strict=False)]
-    train_epoch(engine, iter(chosen[:WARM_UP]), config)
+    count = WARM_UP + steps
+    whole = list(islice(windows.batches(config.batch_size, seed=0, epoch=0), count))
+    own = list(islice(windows.batches(config.batch_size, seed=0, epoch=0, rank=rank, world_size=world_size), count))
+    train_epoch(engine, iter(own[:WARM_UP]), config)
     started = time.monotonic()
-    train_epoch(engine, iter(chosen[WARM_UP:]), config)
+    train_epoch(engine, iter(own[WARM_UP:]), config)
     seconds = time.monotonic() - started
-    tokens = sum(int((batch.history.item != PADDING).sum()) + len(batch) for batch in chosen[WARM_UP:])
-    return {"tokens_per_second": tokens * world_size / seconds}
+    return {"tokens_per_second": sum(map(count_tokens, whole[WARM_UP:])) / seconds}
+
+
+def count_tokens(batch: Windows) -> int:
+    """Soft tokens that are no padding: each window's attributes and its items."""
+    return int((batch.history.item != PADDING).sum()) + len(batch)
 
 
 if __name__ == "__main__":

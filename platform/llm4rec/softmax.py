@@ -40,10 +40,12 @@ class _SoftmaxLoss(torch.autograd.Function):
         for first in range(0, len(states), rows):
             part = slice(first, first + rows)
             target, share = target_N[part, None], share_N[part, None]
-            gradient = (states[part] @ items_ID.T).float().softmax(dim=-1)
-            wanted = gradient.gather(1, target)
-            loss -= (share * wanted.clamp(min=torch.finfo(torch.float32).tiny).log()).sum()
-            gradient.scatter_(1, target, wanted - 1)
+            scores = (states[part] @ items_ID.T).float()
+            gradient = scores.softmax(dim=-1)
+            # log p of the target, by way of the likeliest item, whose p is never too small for a logarithm
+            below = scores.amax(dim=-1, keepdim=True) - scores.gather(1, target)
+            loss += (share * (below - gradient.amax(dim=-1, keepdim=True).log())).sum()
+            gradient.scatter_add_(1, target, -torch.ones_like(below))
             reduced = gradient.mul_(share).to(items_ID.dtype)
             of_states[part] = reduced @ items_ID
             of_items += reduced.T @ states[part]

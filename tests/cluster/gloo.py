@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
+SECONDS = 240
+
 
 def on_workers(world_size: int, work: Callable[..., Any], *arguments: Any) -> Any:
     """What `work(rank, world_size, *arguments)` returns on rank 0."""
@@ -25,11 +27,16 @@ def on_workers(world_size: int, work: Callable[..., Any], *arguments: Any) -> An
     ]
     for process in started:
         process.start()
-    result = here.recv()
-    for process in started:
-        process.join()
-    if isinstance(result, str) and result.startswith("Traceback"):
-        raise AssertionError(result)
+    there.close()
+    try:
+        result = here.recv() if here.poll(SECONDS) else f"Traceback: nothing heard within {SECONDS} seconds"
+        if isinstance(result, str) and result.startswith("Traceback"):
+            raise AssertionError(result)
+        for process in started:
+            process.join(SECONDS)
+    finally:
+        for process in started:
+            process.kill()
     return result
 
 

@@ -38,7 +38,7 @@ def test_items_in_bfloat16_give_gradients_of_both_types():
 def test_a_certain_loser_costs_a_finite_loss():
     items = torch.tensor([[1.0], [-1.0]])
     loss = softmax_loss(torch.tensor([[1e4]]), items, torch.tensor([1]))
-    assert torch.isfinite(loss) and loss > 80
+    assert loss == pytest.approx(2e4)
 
 
 def test_no_positions_no_loss():

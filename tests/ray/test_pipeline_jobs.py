@@ -17,7 +17,13 @@ from llm4rec.artifacts import RunStore
 from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import load_run
 from llm4rec.debias.estimate import estimate, read_effects
-from llm4rec.schema import SLATE_SCHEMA, Corpus, read_features
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import rank
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.schema import SLATE_SCHEMA, VALID, Corpus, read_features
+from llm4rec.train.state import read_model
 from tests.ray.conftest import HOME, SMOKE, Jobs, wait_for_tasks
 
 pytestmark = pytest.mark.ray
@@ -317,19 +323,16 @@ def test_two_workers_killed_in_mid_epoch_cost_steps_not_quality(
     done = jobs.run("train", unbroken, *settings)
     assert done.returncode == 0, done.stderr
     process = jobs.start("train", run_copy, *settings)
-    lines = []
-    for epoch in (1, 2):
-        lines += _wait_for(process, f"train: epoch {epoch}/3, loss")
-        _wait_for_checkpoint(run_copy)
-        time.sleep(2)  # into the next epoch
-        _worker(cluster, "RayTrainWorker").send_signal(signal.SIGKILL)
+    lines, places = _wait_for(process, "train: epoch 1/3, step"), []
+    for _ in range(2):
+        _wait_for_checkpoint(run_copy, after=places[-1] if places else (0, 0))
+        pids = re.findall(r"train: worker 1 of 2 is process (\d+)", "".join(lines))
+        psutil.Process(int(pids[-1])).send_signal(signal.SIGKILL)
         lines += _wait_for(process, "train: resumed after epoch")
+        places.append(tuple(map(int, re.findall(r"after epoch (\d+), step (\d+)", lines[-1])[0])))
     lines += _wait_for(process, "train: epoch 3/3, loss")
     assert process.wait(timeout=120) == 0
-    places = [
-        tuple(map(int, re.findall(r"after epoch (\d+), step (\d+)", line)[0])) for line in lines if "resumed" in line
-    ]
-    assert len(places) == 2 and places == sorted(places) and places[0] >= (1, 0)
+    assert places[0] < places[1] and all(step > 0 for _, step in places)
     curves = [RunStore(str(run)).open("model").read_json("model.json")["curve"] for run in (unbroken, run_copy)]
     assert [point["epoch"] for point in curves[1]] == [0, 1, 2]
     assert curves[1][-1]["loss"] == pytest.approx(curves[0][-1]["loss"], rel=0.02)
@@ -359,6 +362,12 @@ def test_weights_dealt_out_train_as_well(run_copy: Path, jobs: Jobs) -> None:
     (point,) = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
     assert 0 < point["loss"] < 8
     assert any((run_copy / "logs" / "train").glob("events.out.tfevents.*"))
+    store = RunStore(str(run_copy))
+    corpus = Corpus.read(store.open("corpus"))
+    model = read_model(store.open("model"), read_features(store.open("features"), corpus.item_ids))
+    scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
+    ranked = rank(scorer, EvaluationSet.build(corpus, VALID), EvaluateConfig())
+    assert ndcg(ranked.target_rank, 10).mean() == pytest.approx(point["valid_ndcg@10"], abs=0.02)
 
 
 @pytest.mark.slow
@@ -399,16 +408,19 @@ def test_a_loss_that_is_not_finite_ends_the_job_with_the_ids_of_the_batch(run_co
     assert "train: a worker was lost" not in done.stdout + done.stderr
 
 
-def _wait_for_checkpoint(run: Path) -> None:
-    """Until the file that Ray writes once a checkpoint is complete names one."""
-    deadline = time.monotonic() + 60
+def _wait_for_checkpoint(run: Path, after: tuple[int, int] | None = None) -> None:
+    """Until a complete checkpoint is there; with `after`, one within an epoch, of a later (epoch, step)."""
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if any(
-            "checkpoint_" in file.read_text() for file in (run / ".train").rglob("checkpoint_manager_snapshot.json")
-        ):
-            return
-        time.sleep(0.2)
-    pytest.fail("no checkpoint within a minute")
+        named = "".join(file.read_text() for file in (run / ".train").rglob("checkpoint_manager_snapshot.json"))
+        for file in (run / ".train").rglob("progress.json"):
+            if file.parent.name not in named:
+                continue
+            progress = json.loads(file.read_text())["progress"]
+            if after is None or (progress["step"] > 0 and (progress["epoch"], progress["step"]) > after):
+                return
+        time.sleep(0.1)
+    pytest.fail("no such checkpoint within two minutes")
 
 
 def _worker(cluster: LocalCluster, kind: str) -> psutil.Process:

@@ -27,13 +27,13 @@ class SASRecConfig(SequenceConfig):
 class SASRecBCEConfig(SASRecConfig):
     """Settings of SASRec with binary cross entropy."""
 
-    loss: Loss = "bce"
+    loss: Literal["bce"] = "bce"
 
 
 class GSASRecConfig(SASRecConfig):
     """Settings of gSASRec."""
 
-    loss: Loss = "gbce"
+    loss: Literal["gbce"] = "gbce"
 
 
 class SASRec(SequenceModel):

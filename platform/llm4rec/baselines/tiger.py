@@ -150,9 +150,9 @@ def _sum_by(logits: Tensor, parent: Tensor, num_parents: int) -> Tensor:
 class TIGER(SequenceModel):
     """Recommender systems with generative retrieval (Rajput et al., NeurIPS 2023).
 
-    Semantic ids are those of residual k-means instead of an RQ-VAE, which did as well in Cornac's reproduction; one causal
-    transformer reads and writes, instead of an encoder and a decoder, and no user token is read. Items are scored
-    exactly, by the probability of their codes among those that some item has, where the paper searches with a beam.
+    Semantic ids are those of residual k-means instead of an RQ-VAE, which did as well in Cornac's reproduction; one
+    causal transformer reads and writes, instead of an encoder and a decoder, and no user token is read. Items are
+    scored exactly, by the probability of their codes among those that some item has; the paper searches with a beam.
     """
 
     name = "tiger"

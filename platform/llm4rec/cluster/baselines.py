@@ -1,5 +1,6 @@
 """The baselines that a configuration asks for."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, Self
 
@@ -42,9 +43,18 @@ READ_TEXT = {"tiger"}
 
 
 def new_baselines(chosen: BaselinesSection, seed: int, features: Features) -> list[Baseline]:
-    """Popular and all that are chosen, not yet fitted."""
+    """Popular and all that are chosen, not yet fitted.
+
+    Raises:
+        ConfigError: two of them are the same, or one needs the text of items, which was not encoded.
+    """
     names = [name for name in MAKERS if getattr(chosen, name) is not None]
-    return [Popular(PopularConfig()), *(new_baseline(name, chosen, seed, features) for name in names)]
+    made = [Popular(PopularConfig()), *(new_baseline(name, chosen, seed, features) for name in names)]
+    if twice := [name for name, count in Counter(model.name for model in made).items() if count > 1]:
+        raise ConfigError(
+            f"baselines: two sections make a model named {twice[0]}; change one's settings or set it to null"
+        )
+    return made
 
 
 def new_baseline(name: str, chosen: BaselinesSection, seed: int, features: Features) -> Baseline:

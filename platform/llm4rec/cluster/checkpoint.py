@@ -1,5 +1,6 @@
 """Checkpoints of a training under way: the trainer's state, the best weights so far and the progress, none pickled."""
 
+import errno
 import json
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ def save(engine: DeepSpeedEngine, progress: Progress, steps: int, best: Path, ra
         rank: of this worker.
 
     Raises:
-        ArtifactError: it cannot be written; the one before it stays.
+        ArtifactError: there is no room for it; the one before it stays.
     """
     state = elastic.gather(engine)
     metrics = {"epoch": progress.epoch, "step": steps, **(progress.curve[-1] if progress.curve else {})}
@@ -43,10 +44,17 @@ def save(engine: DeepSpeedEngine, progress: Progress, steps: int, best: Path, ra
             write(Path(folder), state, progress, steps, best)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
         except (OSError, SafetensorError) as error:
+            if not _is_full(error):
+                raise
             raise ArtifactError(
-                f"cannot write the checkpoint of epoch {progress.epoch + 1}, step {progress.step}: {error}; the one "
-                "before it is still good: make room, in the temporary folder and at run.path, and run the stage again"
+                f"cannot write the checkpoint after step {steps}: {error}; the one before it is still good: make room, "
+                "in the temporary folder and at run.path, and run the stage again"
             ) from None
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk or a quota is full; other faults, such as a network's, another try may mend."""
+    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error)
 
 
 def write(folder: Path, state: elastic.State, progress: Progress, steps: int, best: Path) -> None:
@@ -68,7 +76,10 @@ def restore(engine: DeepSpeedEngine, best: Path) -> Progress:
         return Progress()
     with checkpoint.as_directory() as folder:
         noted = json.loads(Path(folder, PROGRESS).read_text(encoding="utf-8"))
-        elastic.restore(engine, load_file(Path(folder, STATE)), noted["steps"])
+        try:
+            elastic.restore(engine, load_file(Path(folder, STATE)), noted["steps"])
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; delete {checkpoint.path} and train again") from None
         if Path(folder, WEIGHTS).exists():
             shutil.copy(Path(folder, WEIGHTS), best)
         if dist.is_initialized():

@@ -31,7 +31,9 @@ def gather(engine: DeepSpeedEngine) -> State:
             found |= {moment: safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS}
         else:
             master = _masters(engine).get(id(parameter), parameter)
-            found = {MASTER: master.detach(), **{kind: _torch(engine).state[master][kind] for kind in MOMENTS}}
+            # a parameter that no loss has reached has no moments
+            own, none = _torch(engine).state[master], torch.zeros_like(master)
+            found = {MASTER: master.detach(), **{kind: own.get(kind, none) for kind in MOMENTS}}
         state |= {f"{kind}/{name}": value.float().cpu().clone() for kind, value in found.items()}
     return state
 
@@ -63,7 +65,7 @@ def restore(engine: DeepSpeedEngine, state: State, steps: int) -> None:
                 there = "nothing" if value is None else f"shape {tuple(value.shape)}"
                 raise ArtifactError(
                     f"the checkpoint holds {there} as {kind} of {name}, whose shape is {shape}: it is of another "
-                    "network; delete it and train again"
+                    "network"
                 )
         values = {kind: value for kind, value in own.items() if value is not None}
         if hasattr(parameter, "ds_id"):
@@ -133,7 +135,7 @@ def _make_moments(engine: DeepSpeedEngine, steps: int) -> None:
     flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
     for parameter in flat or [p for group in optimizer.param_groups for p in group["params"]]:
         own = optimizer.state[parameter]
-        own["step"] = torch.tensor(float(steps))
+        own["step"] = torch.tensor(float(steps), device=parameter.device)
         for moment in MOMENTS:
             own.setdefault(moment, torch.zeros_like(parameter))
     _link_moments(engine)

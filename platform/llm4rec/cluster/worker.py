@@ -1,12 +1,14 @@
 """What each Ray Train worker runs: epochs of a DeepSpeed engine, checkpoints, validation, a log to look at."""
 
 import logging
+import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray.train
 import torch
 import torch.distributed as dist
@@ -47,6 +49,9 @@ class Parts:
     windows: Windows
     validation: EvaluationSet
     attributes: IntMatrix
+    num_users: int
+    plain: Recommender | None
+    """A copy to validate and save, where ZeRO 3 takes the weights of the model itself apart at every use."""
 
     def total_steps(self, config: RunConfig) -> int:
         """Steps of all epochs."""
@@ -67,6 +72,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     config = RunConfig.model_validate(settings["run"])
     worker = Worker(ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size())
     parts = read_parts(RunStore(config.run.path), config)
+    if worker.size > 1:
+        log.info("train: worker %d of %d is process %d", worker.rank, worker.size, os.getpid())
     engine = build_engine(parts.model, config.train, world_size=worker.size, total_steps=parts.total_steps(config))
     _run_epochs(engine, parts, config, worker)
 
@@ -83,7 +90,10 @@ def read_parts(store: RunStore, config: RunConfig) -> Parts:
     model = Recommender(config.train.model, shape, features)
     if config.train.gradient_checkpointing:
         model.users.backbone.gradient_checkpointing_enable({"use_reentrant": False})
-    return Parts(model, windows, EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS), attributes)
+    validation = EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
+    dealt_out = config.train.num_workers > 0 and config.train.zero_stage == 3
+    plain = Recommender(config.train.model, shape, features, with_weights=False) if dealt_out else None
+    return Parts(model, windows, validation, attributes, corpus.num_users, plain)
 
 
 def corpus_and_shape(store: RunStore, config: RunConfig) -> tuple[Corpus, Shape]:
@@ -109,14 +119,15 @@ def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:
 
 
 def validate(model: Recommender, parts: Parts, config: RunConfig, worker: Worker) -> float:
-    """NDCG@10 on the validation split; each worker ranks its share of the users."""
-    scorer = ModelScorer(model, parts.attributes)
-    ranked = rank(scorer, _share(parts.validation, worker), config.evaluate)
-    gains = ndcg(ranked.target_rank, 10)
-    totals = torch.tensor([gains.sum(), len(gains)], dtype=torch.float64, device=scorer.item_vectors.device)
+    """NDCG@10 on the validation split, one vote a user; each worker ranks its share of the rows."""
+    scorer, own = ModelScorer(model, parts.attributes), _share(parts.validation, worker)
+    gains = ndcg(rank(scorer, own, config.evaluate).target_rank, 10)
+    by_user = np.stack([np.bincount(own.users, values, parts.num_users) for values in (gains, np.ones(len(gains)))])
+    totals = torch.from_numpy(by_user).to(scorer.item_vectors.device)
     if worker.size > 1:
         dist.all_reduce(totals)
-    return float(totals[0] / totals[1])
+    gain, count = totals
+    return float((gain / count)[count > 0].mean())
 
 
 def _share(users: EvaluationSet, worker: Worker) -> EvaluationSet:
@@ -140,6 +151,7 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
             report.step(loss)
             every = settings.checkpoint_steps
             if every and progress.step % every == 0 and progress.step < steps_an_epoch:
+                _agree(progress, worker)
                 checkpoint.save(engine, progress, report.steps, best, worker.rank)
 
         while not progress.finished(settings):
@@ -155,25 +167,51 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
                 first_step=progress.step,
             )
             train_epoch(engine, batches, settings, after_step)
-            with whole(*engine.module.parameters()):
-                gain = validate(engine.module, parts, config, worker)
-                better = progress.record(gain, time.monotonic() - started)
-                if better and worker.rank == 0:
-                    save_weights(engine.module, best)
+            model = _to_validate(engine, parts)
+            gain = validate(model, parts, config, worker)
+            _agree(progress, worker)
+            better = progress.record(gain, time.monotonic() - started)
+            if better and worker.rank == 0:
+                save_weights(model, best)
             report.epoch()
             checkpoint.save(engine, progress, report.steps, best, worker.rank)
 
 
+def _to_validate(engine: DeepSpeedEngine, parts: Parts) -> Recommender:
+    """The model with all its weights; call it on every rank."""
+    if parts.plain is None:
+        return engine.module
+    with whole(*engine.module.parameters()):
+        parts.plain.load_state_dict(engine.module.state_dict())
+    return parts.plain.to(next(engine.module.parameters()).device)
+
+
+def _agree(progress: Progress, worker: Worker) -> None:
+    """Make the loss so far that of all workers: each has seen its own share of every step."""
+    total = torch.tensor(progress.total_loss, dtype=torch.float64)
+    if worker.size > 1:
+        total = total.to("cuda") if dist.get_backend() == "nccl" else total
+        dist.all_reduce(total)
+    progress.total_loss = float(total) / worker.size
+
+
 class _Reporter:
-    """Tells, from rank 0, how training goes: a line every few seconds, and curves for TensorBoard."""
+    """Tells, from rank 0, how training goes: a line every few seconds, and curves for TensorBoard.
+
+    Losses of single steps are those of rank 0's share; those of epochs are of all workers.
+    """
 
     def __init__(self, progress: Progress, steps_an_epoch: int, config: RunConfig, worker: Worker) -> None:
         self._progress, self._steps_an_epoch, self._epochs = progress, steps_an_epoch, config.train.epochs
         self._speaks = worker.rank == 0
         self._began, self._first, self._last = time.monotonic(), progress.step, time.monotonic()
         self._curves: SummaryWriter | None = None
-        if self._speaks and "://" not in config.run.path:
-            self._curves = SummaryWriter(str(Path(config.run.path, CURVES)), purge_step=self.steps)
+        if self._speaks and "://" in config.run.path:
+            log.info("train: no curves for TensorBoard, which are written to local folders only")
+        elif self._speaks:
+            self._curves = SummaryWriter(
+                str(Path(config.run.path, CURVES)), purge_step=self.steps + 1 if self.steps else None
+            )
 
     @property
     def steps(self) -> int:

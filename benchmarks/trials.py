@@ -1,0 +1,69 @@
+"""What search.py tries: as many settings of our model as of every other network, six of those that take seconds.
+
+Settings stand on top of the defaults of the model. A trial that has been added here counts once search.py has run it.
+"""
+
+from typing import Any
+
+Settings = dict[str, Any]
+OURS = "llm4rec"
+
+LARGE: Settings = {
+    "embedding_size": 128,
+    "num_heads": 2,
+    "history_length": 200,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "precision": "bf16",
+    "epochs": 16,
+    "validate_every": 2,
+}
+NETWORKS: dict[str, list[Settings]] = {
+    "ml-1m-seq": [LARGE | {"history_length": 100}, LARGE | {"history_length": 100, "dropout": 0.2}, LARGE],
+    "ml-100k": [
+        {},
+        {"dropout": 0.5},
+        {"embedding_size": 128, "dropout": 0.5},
+        {"history_length": 50},
+        {"learning_rate": 1e-3, "epochs": 60},
+        {"num_blocks": 1},
+    ],
+}
+NETWORKS["ml-latest-small"] = NETWORKS["ml-100k"]
+OF_NETWORKS = ["sasrec", "sasrec_bce", "gsasrec", "bert4rec", "hstu", "tiger"]
+OTHERS: dict[str, list[Settings]] = {
+    "item_knn": [
+        {"last": None, "num_neighbors": count, "shrink": shrink} for shrink in (10, 50) for count in (200, 50, 500)
+    ],
+    "item_knn_last": [{"last": last, "decay": decay} for decay in (0.8, 0.6) for last in (5, 10, 3)],
+    "ease": [{"reg": reg} for reg in (100, 300, 1000, 30, 3000, 10000)],
+    "ials": [{"factors": factors, "reg": reg} for factors in (128, 256) for reg in (30, 100, 10)],
+}
+COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
+MODEL: Settings = {"num_layers": 1, "embedding_size": 128, "fusion_size": 128, "modalities": ["text", "categories"]}
+BIG: Settings = COMMON | {"batch_size": 16, "epochs": 10}
+SMALL: Settings = COMMON | {"batch_size": 16, "epochs": 12, "learning_rate": 3e-3}
+FEW: Settings = {"num_layers": 1, "dropout": 0.3}
+OWN: dict[str, list[Settings]] = {
+    "ml-1m-seq": [
+        BIG | {"model": MODEL | {"history_length": 100, "dropout": 0.2}},
+        BIG | {"model": MODEL | {"history_length": 100, "dropout": 0.1}},
+        BIG | {"model": MODEL | {"history_length": 200, "dropout": 0.2}},
+    ],
+    "ml-100k": [
+        SMALL | {"model": FEW | {"num_layers": 2}},
+        SMALL | {"model": FEW},
+        SMALL | {"model": FEW | {"dropout": 0.5}},
+        SMALL | {"model": FEW | {"modalities": ["text", "categories"], "dropout": 0.4}},
+        SMALL | {"model": FEW | {"embedding_size": 128, "dropout": 0.4}},
+        SMALL | {"model": FEW | {"embedding_size": 128, "history_length": 100, "dropout": 0.4}},
+    ],
+}
+OWN["ml-latest-small"] = OWN["ml-100k"]
+
+
+def trials(table: str, model: str) -> list[Settings]:
+    """What is tried of a model for a table; the temporal tables try what the others do."""
+    data = table.removesuffix(" temporal")
+    assert len(OWN[data]) == len(NETWORKS[data]), f"{data}: our model and the other networks get equally many trials"
+    return OWN[data] if model == OURS else NETWORKS[data] if model in OF_NETWORKS else OTHERS[model]
