@@ -323,10 +323,12 @@ def test_two_workers_killed_in_mid_epoch_cost_steps_not_quality(
     done = jobs.run("train", unbroken, *settings)
     assert done.returncode == 0, done.stderr
     process = jobs.start("train", run_copy, *settings)
-    lines, places = _wait_for(process, "train: epoch 1/3, step"), []
-    for _ in range(2):
+    lines: list[str] = []
+    places: list[tuple[int, ...]] = []
+    for kill in range(2):
+        while len(pids := re.findall(r"train: worker 1 of 2 is process (\d+)", "".join(lines))) <= kill:
+            lines += _wait_for(process, "train: worker 1 of 2")
         _wait_for_checkpoint(run_copy, after=places[-1] if places else (0, 0))
-        pids = re.findall(r"train: worker 1 of 2 is process (\d+)", "".join(lines))
         psutil.Process(int(pids[-1])).send_signal(signal.SIGKILL)
         lines += _wait_for(process, "train: resumed after epoch")
         places.append(tuple(map(int, re.findall(r"after epoch (\d+), step (\d+)", lines[-1])[0])))
@@ -408,7 +410,7 @@ def test_a_loss_that_is_not_finite_ends_the_job_with_the_ids_of_the_batch(run_co
     assert "train: a worker was lost" not in done.stdout + done.stderr
 
 
-def _wait_for_checkpoint(run: Path, after: tuple[int, int] | None = None) -> None:
+def _wait_for_checkpoint(run: Path, after: tuple[int, ...] | None = None) -> None:
     """Until a complete checkpoint is there; with `after`, one within an epoch, of a later (epoch, step)."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
