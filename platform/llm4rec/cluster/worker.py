@@ -142,7 +142,7 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
     with tempfile.TemporaryDirectory() as kept:
         best = Path(kept, WEIGHTS)
         progress = checkpoint.restore(engine, best)
-        if progress != Progress():
+        if progress != Progress() and worker.rank == 0:
             log.info("train: resumed after epoch %d, step %d of the next", progress.epoch, progress.step)
         report = _Reporter(progress, steps_an_epoch, config, worker)
 
