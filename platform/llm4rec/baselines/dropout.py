@@ -7,7 +7,7 @@ RANDOM_BITS = 16
 
 
 class Dropout(nn.Module):
-    """As `torch.nn.Dropout`, whose draws take a quarter of a training step on one core; these take a tenth of that.
+    """As `torch.nn.Dropout`, whose draws are a large part of a training step on a CPU (docs/log.md).
 
     One draw of 64 bits decides on four units, so the share dropped is a multiple of 2 ** -16.
     """

@@ -55,7 +55,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
 
 def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, inputs: dict[str, str]) -> None:
     """Train on workers, from the last checkpoint after a failure here or in an earlier, killed, run."""
-    settings = {"run": config.model_dump(mode="json"), "inputs": inputs}
+    settings = {"run": config.model_dump(mode="json")}
     result = _fit(settings, f"{store.location}/{CHECKPOINTS}", _name(config, inputs), config)
     _, shape = corpus_and_shape(store, config)
     assert result.checkpoint is not None, "every epoch reports a checkpoint"
