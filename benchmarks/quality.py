@@ -4,29 +4,30 @@
     python benchmarks/quality.py --tables ml-100k --models ease sasrec  # runs these; the file tells of all that was run
     python benchmarks/quality.py --budget 60                            # starts no run after an hour
 
-Writes benchmarks/results/quality_<collection>.json. Each model has the settings that were best on the validation part
-(search.py); one that was not searched for has no row. Leave-one-out: each user's last item among all. Temporal: every
-choice after the cut, from all that the user did before it, a user's figure being the mean over his choices. Figures
-are means over users of means over seeds; models that draw nothing have one. Intervals and p-values are of (paired)
-bootstraps over users; p-values are corrected for all comparisons of a table (Holm). `seconds` is the time to train and
-rank on one core, `peak_gb` the memory of its process.
+Writes benchmarks/results/quality_<collection>.json, and into results/users what was measured of every user, of which
+the tables are made; so they can grow call by call, on more than one machine. Each model has the settings that were
+best on the validation part (search.py); one that was not searched for has no row. Leave-one-out: each user's last item
+among all. Temporal: every choice after the cut, from all that the user did before it, a user's figure being the mean
+over his choices. Figures are means over users of means over seeds; models that draw nothing have one. Intervals and
+p-values are of (paired) bootstraps over users; p-values are corrected for all comparisons of a table (Holm). `seconds`
+is the time to train and rank on one core, `peak_gb` the memory of its process.
 """
 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import RESULTS, store
+from measure import RESULTS, hardware, store
 from offline_runs import (
     Job,
     Measured,
     arguments,
     finished,
-    kept,
     kept_seconds,
-    measured_at,
     prepared,
     read_run,
     trained,
@@ -60,22 +61,38 @@ SAMPLES = 10_000
 SEEN_REMOVED, SEEN_KEPT = EvaluateConfig(), EvaluateConfig(remove_seen=False)
 
 
+@dataclass(frozen=True)
+class OfSeed:
+    """What one run of a model came to.
+
+    Attributes:
+        by_user: metrics of every user, each of shape (U,), users by number; undefined ones are NaN.
+        overall: metrics that are of all users together, or means that need no interval.
+        told: settings, split hash, seed, seconds, memory in GiB and revision.
+    """
+
+    by_user: Mapping[str, np.ndarray]
+    overall: Mapping[str, float]
+    told: Mapping[str, Any]
+
+
 def main() -> None:
     """Run what is chosen and not yet done, and store the figures of all that is done of those collections."""
     options = arguments(__doc__, MODELS, list(TABLES))
-    for _ in finished(
-        [job for table in options.tables for job in table_jobs(table, options.models, options)], compete, options
-    ):
-        pass
+    jobs = [job for table in options.tables for job in table_jobs(table, options.models, options)]
+    found: dict[str, dict[str, list[OfSeed]]] = {}
+    for job, measured in finished([job for job in jobs if options.trial or published(job) is None], compete, options):
+        table, model = job.name.split(":")
+        one = of_seed(job, measured)
+        found.setdefault(table, {}).setdefault(model, []).append(one)
+        if not options.trial:
+            publish(job, one)
+    if options.trial:
+        shown = ("ndcg10", "hr10")
+        print({table: {key: compare(models)[key] for key in shown} for table, models in found.items()})
+        return
     for data in dict.fromkeys(TABLES[table][0] for table in options.tables):
-        done: dict[str, dict[str, list[Measured]]] = {}
-        of_data = [table for table in TABLES if TABLES[table][0] == data]
-        for job in (job for table in of_data for job in table_jobs(table, MODELS, options)):
-            if (measured := kept(job, options)) is not None:
-                table, model = job.name.split(":")
-                done.setdefault(table, {}).setdefault(model, []).append(measured)
-        if done:
-            report(data, done, options)
+        report(data, options)
 
 
 def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -> list[Job]:
@@ -86,6 +103,41 @@ def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -
         seeds = options.seeds[: 1 if model in DRAWS_NOTHING else None]
         jobs += [new_job(table, model, settings, seed, options) for seed in seeds if settings is not None]
     return jobs
+
+
+def place(table: str, model: str, seed: int | str) -> Path:
+    """The file of what was measured of every user."""
+    return RESULTS / "users" / f"{table.replace(' ', '_')}-{model}-{seed}.npz"
+
+
+def publish(job: Job, one: OfSeed) -> None:
+    """Write that file."""
+    table, model = job.name.split(":")
+    path = place(table, model, job.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    words = json.dumps({"overall": one.overall, "told": one.told})
+    np.savez_compressed(path, allow_pickle=False, words=np.array(words), **one.by_user)
+
+
+def published(job: Job) -> OfSeed | None:
+    """What was measured before with the same settings on the same split."""
+    table, model = job.name.split(":")
+    path = place(table, model, job.seed)
+    one = read_published(path) if path.exists() else None
+    return one if one and one.told["settings"] == settings_of(job) else None
+
+
+def read_published(path: Path) -> OfSeed:
+    """Read such a file."""
+    arrays = dict(np.load(path))
+    words = json.loads(str(arrays.pop("words")))
+    return OfSeed(arrays, words["overall"], words["told"])
+
+
+def settings_of(job: Job) -> Settings:
+    """What search.py chose for a job's model."""
+    table, model = job.name.split(":")
+    return best_settings(table, model) or {}
 
 
 def best_settings(table: str, model: str) -> Settings | None:
@@ -135,41 +187,46 @@ def fitted(job: Job, corpus: Corpus, features: Features) -> Baseline:
     return baseline.fit(corpus)
 
 
-def report(data: str, done: Mapping[str, Mapping[str, Sequence[Measured]]], options: argparse.Namespace) -> None:
+def report(data: str, options: argparse.Namespace) -> None:
     """Store the tables of a collection; what is of leave-one-out stands on top."""
     figures: dict[str, Any] = {}
-    for table, models in done.items():
-        config, run = prepared(data, options)
-        split = TABLES[table][1]
-        corpus, features = read_run(run, split)
-        figures[split] = compare(models, corpus, features)
-    if options.trial:
-        shown = ("ndcg10", "hr10")
-        print({split: {key: found[key] for key in shown} for split, found in figures.items()})
-        return
+    runs: list[OfSeed] = []
+    for table in (table for table in TABLES if TABLES[table][0] == data):
+        files = place(table, "*", "*")
+        seeds = sorted({int(path.stem.rsplit("-", 1)[1]) for path in files.parent.glob(files.name)})
+        jobs = table_jobs(table, MODELS, argparse.Namespace(**vars(options) | {"seeds": seeds}))
+        models: dict[str, list[OfSeed]] = {}
+        for job in jobs:
+            if (one := published(job)) is not None:
+                models.setdefault(job.name.split(":")[1], []).append(one)
+        if models:
+            figures[TABLES[table][1]] = compare(models)
+            runs += [one for of_seeds in models.values() for one in of_seeds]
     first = figures.get("leave_one_out", {})
     summary = {key: first[key] for key in ("ndcg10", "hr10", "p_value") if key in first}
-    runs = [run for models in done.values() for of_seeds in models.values() for run in of_seeds]
-    seconds = sum(float(run["seconds"]) for run in runs)
-    store(f"quality_{data}", summary | figures | {"measured_at": measured_at(runs)}, seconds, options.seeds)
+    revisions = {"measured_at": sorted({one.told["git"] for one in runs})}
+    seconds = sum(one.told["seconds"] for one in runs)
+    store(f"quality_{data}", summary | figures | revisions, seconds, sorted({one.told["seed"] for one in runs}))
 
 
-def compare(models: Mapping[str, Sequence[Measured]], corpus: Corpus, features: Features) -> dict[str, Any]:
+def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:
     """One table: every model's figures, and ours against each other one."""
-    rows = {name: figures_of(name, runs, corpus, features) for name, runs in models.items()}
+    rows = {name: figures_of(runs) for name, runs in models.items()}
     gains = {name: by_user["ndcg@10"] for name, (by_user, _) in rows.items()}
+    told = [one.told for runs in models.values() for one in runs]
     found: dict[str, Any] = {
-        "split_hash": sorted({str(run["split_hash"]) for runs in models.values() for run in runs}),
+        "split_hash": sorted({words["split_hash"] for words in told}),
         "users": len(next(iter(gains.values()))),
-        "choices": len(next(iter(models.values()))[0]["user"]),
-        "items": corpus.num_warm_items,
+        "choices": told[0]["choices"],
+        "items": told[0]["items"],
     }
     for metric in ("ndcg@10", "hr@10"):
         found[metric.replace("@", "")] = {name: rounded(by_user[metric].mean()) for name, (by_user, _) in rows.items()}
     others = [name for name in gains if name != OURS]
     if OURS in gains and others:
-        raw = {name: paired_p_value(gains[OURS], gains[name], SAMPLES, 0) for name in others}
-        found["p_holm"] = holm(raw)
+        for metric in ("ndcg@10", "ndcg@10 seen kept"):
+            raw = {name: paired_p_value(rows[OURS][0][metric], rows[name][0][metric], SAMPLES, 0) for name in others}
+            found["p_holm" + metric.removeprefix("ndcg@10")] = holm(raw)
         found["best_other"] = max(others, key=lambda name: gains[name].mean())
         found["p_value"] = found["p_holm"][found["best_other"]]
         gain = gains[OURS] - gains[found["best_other"]]
@@ -178,39 +235,53 @@ def compare(models: Mapping[str, Sequence[Measured]], corpus: Corpus, features: 
     return found
 
 
-def figures_of(
-    name: str, runs: Sequence[Measured], corpus: Corpus, features: Features
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def figures_of(runs: Sequence[OfSeed]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A model's metrics by user, averaged over seeds, and the row of the table that they make."""
-    per_seed = [of_seed(name, run, corpus, features) for run in runs]
-    by_user = {metric: np.mean([values[metric] for values, _ in per_seed], axis=0) for metric in per_seed[0][0]}
+    by_user = {metric: np.mean([run.by_user[metric] for run in runs], axis=0) for metric in runs[0].by_user}
     row: dict[str, Any] = {metric: rounded(np.nanmean(values)) for metric, values in by_user.items()}
-    row |= {metric: rounded(np.mean([of_all[metric] for _, of_all in per_seed])) for metric in per_seed[0][1]}
+    row |= {metric: rounded(np.mean([run.overall[metric] for run in runs])) for metric in runs[0].overall}
     intervals = {m: confidence_interval(by_user[m], SAMPLES, 0) for m in ("ndcg@10", "hr@10", "ild@10", "arp@10")}
     row["ci95"] = {metric: [rounded(bound) for bound in interval] for metric, interval in intervals.items()}
+    row["settings"] = runs[0].told["settings"]
     row["seeds"] = len(runs)
-    row["ndcg@10 by seed"] = [rounded(values["ndcg@10"].mean()) for values, _ in per_seed]
-    row["seconds"] = round(float(np.mean([run["seconds"] for run in runs])))
-    row["peak_gb"] = round(float(max(run["peak_gb"] for run in runs)), 2)
+    row["ndcg@10 by seed"] = [rounded(run.by_user["ndcg@10"].mean()) for run in runs]
+    row["seconds"] = round(float(np.mean([run.told["seconds"] for run in runs])))
+    row["peak_gb"] = round(max(run.told["peak_gb"] for run in runs), 2)
+    row["hardware"] = sorted({run.told["hardware"] for run in runs})
     return by_user, row
 
 
-def of_seed(
-    name: str, run: Measured, corpus: Corpus, features: Features
-) -> tuple[dict[str, np.ndarray], Mapping[str, float]]:
-    """Metrics by user, and those that are of all users together, of one seed."""
-    users = run["user"]
+BY_USER = ("ndcg@10", "hr@10", "ndcg@10 seen kept", "hr@10 seen kept", "ild@10", "arp@10")
+"""Metrics that are kept of every user; of others the mean is."""
+
+
+def of_seed(job: Job, run: Measured) -> OfSeed:
+    """Metrics by user, and those that are of all users together."""
+    model, users = job.name.split(":")[1], run["user"]
+    corpus, features = read_run(job.run, job.config.run.split)
     one_row_a_user = len(np.unique(users)) == len(users)
     names = GROUPS & set(corpus.users.column_names) if one_row_a_user else set()
     groups = {attribute: user_groups(corpus, attribute, users) for attribute in sorted(names)}
     text = features[TEXT].vectors[: corpus.num_warm_items]
     scores = np.zeros(run["slate"].shape, np.float32)
     removed = RankedLists(run["rank"], run["slate"], scores)
-    result = measure(name, removed, corpus, SEEN_REMOVED, seconds=0.0, text_vectors=text, groups=groups)
+    result = measure(model, removed, corpus, SEEN_REMOVED, seconds=0.0, text_vectors=text, groups=groups)
     kept = RankedLists(run["rank kept"], run["slate"], scores)
-    with_seen = measure(name, kept, corpus, SEEN_KEPT, seconds=0.0).per_user
-    values = dict(result.per_user) | {f"{metric} seen kept": with_seen[metric] for metric in ("ndcg@10", "hr@10")}
-    return {metric: mean_by_user(users, of_rows) for metric, of_rows in values.items()}, result.overall
+    with_seen = measure(model, kept, corpus, SEEN_KEPT, seconds=0.0).per_user
+    of_rows = dict(result.per_user) | {f"{metric} seen kept": with_seen[metric] for metric in ("ndcg@10", "hr@10")}
+    values = {metric: mean_by_user(users, found) for metric, found in of_rows.items()}
+    told = {name: float(run[name]) for name in ("seconds", "peak_gb")} | {
+        "split_hash": str(run["split_hash"]),
+        "choices": len(users),
+        "items": corpus.num_warm_items,
+        "seed": job.seed,
+        "settings": settings_of(job),
+        "git": str(run["git"]),
+        "hardware": hardware(),
+    }
+    means = {metric: float(np.nanmean(found)) for metric, found in values.items() if metric not in BY_USER}
+    by_user = {metric: values[metric].astype(np.float32) for metric in BY_USER}
+    return OfSeed(by_user, means | {metric: float(value) for metric, value in result.overall.items()}, told)
 
 
 def rounded(value: Any) -> float:

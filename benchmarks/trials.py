@@ -1,4 +1,4 @@
-"""What search.py tries: as many settings of our model as of every other network, six of those that take seconds.
+"""What search.py tries: three settings of our model and of every other network, six of those that take seconds.
 
 Settings stand on top of the defaults of the model. A trial that has been added here counts once search.py has run it.
 """
@@ -22,11 +22,8 @@ NETWORKS: dict[str, list[Settings]] = {
     "ml-1m-seq": [LARGE | {"history_length": 100}, LARGE | {"history_length": 100, "dropout": 0.2}, LARGE],
     "ml-100k": [
         {},
-        {"dropout": 0.5},
         {"embedding_size": 128, "dropout": 0.5},
-        {"history_length": 50},
-        {"learning_rate": 1e-3, "epochs": 60},
-        {"num_blocks": 1},
+        LARGE | {"history_length": 100, "epochs": 40, "validate_every": 5},
     ],
 }
 NETWORKS["ml-latest-small"] = NETWORKS["ml-100k"]
@@ -52,11 +49,8 @@ OWN: dict[str, list[Settings]] = {
     ],
     "ml-100k": [
         SMALL | {"model": FEW | {"num_layers": 2}},
-        SMALL | {"model": FEW},
-        SMALL | {"model": FEW | {"dropout": 0.5}},
-        SMALL | {"model": FEW | {"modalities": ["text", "categories"], "dropout": 0.4}},
-        SMALL | {"model": FEW | {"embedding_size": 128, "dropout": 0.4}},
-        SMALL | {"model": FEW | {"embedding_size": 128, "history_length": 100, "dropout": 0.4}},
+        SMALL | {"model": MODEL | {"history_length": 100, "dropout": 0.3}},
+        SMALL | {"model": MODEL | {"dropout": 0.5}},
     ],
 }
 OWN["ml-latest-small"] = OWN["ml-100k"]
