@@ -31,8 +31,7 @@ def main() -> None:
         for settings in trials(table, model)
     ]
     settings_of = {job.file: settings for job, settings in tried}
-    found: dict[str, Any] = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
-    seconds = 0.0
+    ended: list[tuple[str, str, dict[str, Any]]] = []
     for job, measured in finished([job for job, _ in tried], compete, options):
         table, model = job.name.split(":")
         users, ranks = measured["valid user"], measured["valid rank"]
@@ -42,11 +41,15 @@ def main() -> None:
             "hr10": round(float(mean_by_user(users, hit_rate(ranks, 10)).mean()), 4),
             "seconds": round(float(measured["seconds"])),
         }
-        seconds += float(measured["seconds"])
+        ended.append((table, model, one))
+    if options.trial:
+        return
+    # Read last, so that what another call has found meanwhile stays.
+    found: dict[str, Any] = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
+    for table, model, one in ended:
         others = [old for old in found.get(table, {}).get(model, []) if old["settings"] != one["settings"]]
         found.setdefault(table, {})[model] = sorted([*others, one], key=lambda entry: -entry["ndcg10"])
-    if not options.trial:
-        store("search", found, seconds, [0])
+    store("search", found, sum(one["seconds"] for _, _, one in ended), [0])
 
 
 if __name__ == "__main__":
