@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from transformers import LlamaConfig
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from llm4rec.artifacts import ArtifactWriter
 from llm4rec.model.config import ModelConfig
@@ -83,6 +86,17 @@ def tiny_llama(folder: Path) -> str:
     """The folder of a two-layer Llama of width 32: enough to learn a small pattern in seconds."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
     LlamaConfig(num_hidden_layers=2, vocab_size=8, **sizes).save_pretrained(folder)
+    return str(folder)
+
+
+def tiny_writer(folder: Path) -> str:
+    """The folder of such a Llama that reads and writes single letters and digits, with its tokenizer."""
+    letters = {letter: code for code, letter in enumerate("<abcdefghijklmnopqrstuvwxyz0123456789")}
+    cut = Tokenizer(BPE(vocab={"</s>": len(letters), **letters}, merges=[], unk_token="<"))
+    PreTrainedTokenizerFast(tokenizer_object=cut, eos_token="</s>").save_pretrained(folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, vocab_size=len(letters) + 1, **sizes)).save_pretrained(folder)
     return str(folder)
 
 

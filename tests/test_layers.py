@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = (
-    {"schema", "config", "errors", "artifacts", "page", "softmax", "weights"},
+    {"schema", "config", "errors", "artifacts", "page", "softmax", "weights", "language_model"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
     {"cluster"},
@@ -25,6 +25,7 @@ FOUNDATION = {
     "page": set(),
     "softmax": set(),
     "weights": {"errors"},
+    "language_model": {"errors", "weights"},
 }
 HOMES = {"ray": {"cluster"}, "deepspeed": {"cluster"}, "econml": {"debias"}, "faiss": {"index"}}
 BANNED = {"utils", "helpers", "common", "misc", "manager", "base"}

@@ -107,6 +107,16 @@ class Choices:
     histories: Sequence[History]
     items: IntVector
 
+    def at_most(self, count: int) -> "Choices":
+        """At most so many of the rows, evenly spread, first and last among them."""
+        rows = evenly(len(self.users), count)
+        return Choices(self.users[rows], [self.histories[row] for row in rows], self.items[rows])
+
+
+def evenly(count: int, most: int) -> LongVector:
+    """At most `most` of `count` rows, evenly spread, first and last among them."""
+    return np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Corpus:

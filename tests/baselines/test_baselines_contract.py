@@ -6,6 +6,7 @@ from loops import LOOP, NUM_USERS, NUM_WARM, loops_corpus
 
 from llm4rec.baselines.bert4rec import BERT4Rec, BERT4RecConfig
 from llm4rec.baselines.ease import EASE, EASEConfig
+from llm4rec.baselines.genrec import GenRec, GenRecConfig
 from llm4rec.baselines.hstu import HSTU, HSTUConfig
 from llm4rec.baselines.ials import IALS, IALSConfig
 from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
@@ -13,6 +14,7 @@ from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sasrec import SASRec, SASRecConfig
 from llm4rec.baselines.tiger import TIGER, TIGERConfig
 from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus
+from tests.corpora import tiny_writer
 
 
 @pytest.fixture(scope="class")
@@ -158,3 +160,18 @@ class TestTIGER(SequenceContract):
         # Five items to train on: a sixth place would never have been trained.
         settings = {**SMALL, "history_length": 4}
         return TIGER(TIGERConfig(**settings, epochs=80, levels=2, codebook_size=4), vectors)
+
+
+class TestGenRec(SequenceContract):
+    backbone: str
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def tiny_backbone(cls, tmp_path_factory):
+        cls.backbone = tiny_writer(tmp_path_factory.mktemp("backbone"))
+
+    @classmethod
+    def make(cls):
+        sizes = {"num_layers": 1, "beam_size": NUM_WARM, "history_length": 4}
+        learning = {"patience": None, "batch_size": 16, "learning_rate": 0.01, "epochs": 120}
+        return GenRec(GenRecConfig(backbone=cls.backbone, **sizes, **learning))

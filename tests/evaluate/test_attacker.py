@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llm4rec.evaluate.attacker import attacker_auc
-from llm4rec.evaluate.protocol import evenly
+from llm4rec.schema import evenly
 
 RNG = np.random.default_rng(0)
 STATES = RNG.normal(size=(800, 4)).astype(np.float32)

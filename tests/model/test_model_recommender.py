@@ -140,7 +140,7 @@ def test_a_backbone_that_is_not_there_or_too_shallow_is_named(corpus: Corpus, tm
     with pytest.raises(ConfigError, match=r"model.num_layers: .* has 2 layers, 3 were asked for"):
         tiny_recommender(corpus, random_features(5), tmp_path, num_layers=3)
     for pretrained in (True, False):
-        with pytest.raises(ConfigError, match="cannot load '/no/such/folder'"):
+        with pytest.raises(ConfigError, match="train.model.backbone '/no/such/folder' cannot be loaded"):
             load_backbone(ModelConfig(backbone="/no/such/folder", pretrained=pretrained))
 
 

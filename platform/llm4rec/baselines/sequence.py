@@ -26,18 +26,9 @@ IGNORED = -100
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-class SequenceConfig(StrictModel):
-    """Settings of every model of sequences; the defaults were chosen for SASRec on the validation split of ML-100K."""
+class WindowConfig(StrictModel):
+    """How a model learns from windows of histories."""
 
-    embedding_size: PositiveInt = 64
-    """Width of the item embeddings and of every state."""
-    num_blocks: PositiveInt = 2
-    """Blocks of attention."""
-    num_heads: PositiveInt = 1
-    """Attention heads; must divide embedding_size."""
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Share of units dropped in training: embeddings, and in blocks where the network's own paper drops, but for
-    attention weights."""
     history_length: PositiveInt = 30
     """Interactions the network sees at once; longer histories are trained in windows of this length."""
     epochs: PositiveInt = 40
@@ -56,6 +47,20 @@ class SequenceConfig(StrictModel):
     """Stop after this many measurements without a better one and keep the best weights; null runs all epochs."""
     seed: NonNegativeInt = 0
     """Seed of the weights, the windows and dropout."""
+
+
+class SequenceConfig(WindowConfig):
+    """Settings of models of item vectors; the defaults were chosen for SASRec on the validation split of ML-100K."""
+
+    embedding_size: PositiveInt = 64
+    """Width of the item embeddings and of every state."""
+    num_blocks: PositiveInt = 2
+    """Blocks of attention."""
+    num_heads: PositiveInt = 1
+    """Attention heads; must divide embedding_size."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Share of units dropped in training: embeddings, and in blocks where the network's own paper drops, but for
+    attention weights."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -94,8 +99,10 @@ class SequenceModel:
     """
 
     name: str
+    validation_rows: int | None = None
+    """At most so many choices are ranked at each measurement, evenly spread; None ranks all."""
 
-    def __init__(self, config: SequenceConfig) -> None:
+    def __init__(self, config: WindowConfig) -> None:
         self.config = config
         self._network: SequenceNetwork | None = None
 
@@ -150,7 +157,9 @@ class SequenceModel:
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
         histories = [history.item for history in corpus.histories(*splits) if len(history)]
-        validation = None if VALID in splits or config.patience is None else Validation.of(corpus, config.patience)
+        validation = None
+        if config.patience is not None and VALID not in splits:
+            validation = Validation.of(corpus, config.patience, self.validation_rows)
         rng = np.random.default_rng(config.seed)
         for epoch in range(1, config.epochs + 1):
             loss = self._train_epoch(network, optimizer, histories, rng)

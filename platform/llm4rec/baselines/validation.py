@@ -29,9 +29,11 @@ class Validation:
     _weights: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, corpus: Corpus, patience: int) -> Self | None:
+    def of(cls, corpus: Corpus, patience: int, max_rows: int | None = None) -> Self | None:
         """The validation users of a corpus, None where it has no validation interactions."""
         choices = corpus.choices(VALID, (TRAIN,))
+        if max_rows is not None:
+            choices = choices.at_most(max_rows)
         return cls(choices, patience) if len(choices.users) else None
 
     @property

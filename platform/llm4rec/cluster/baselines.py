@@ -6,6 +6,7 @@ from typing import Protocol, Self
 
 from llm4rec.baselines.bert4rec import BERT4Rec
 from llm4rec.baselines.ease import EASE
+from llm4rec.baselines.genrec import GenRec
 from llm4rec.baselines.hstu import HSTU
 from llm4rec.baselines.ials import IALS
 from llm4rec.baselines.item_knn import ItemKNN
@@ -36,6 +37,7 @@ MAKERS: dict[str, Callable[..., Baseline]] = {
     "bert4rec": BERT4Rec,
     "hstu": HSTU,
     "tiger": TIGER,
+    "genrec": GenRec,
 }
 """By the name of their section."""
 READ_TEXT = {"tiger"}

@@ -9,6 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_valida
 
 from llm4rec.baselines.bert4rec import BERT4RecConfig
 from llm4rec.baselines.ease import EASEConfig
+from llm4rec.baselines.genrec import GenRecConfig
 from llm4rec.baselines.hstu import HSTUConfig
 from llm4rec.baselines.ials import IALSConfig
 from llm4rec.baselines.item_knn import ItemKNNConfig
@@ -63,6 +64,8 @@ class BaselinesSection(StrictModel):
     """HSTU without times."""
     tiger: TIGERConfig | None = None
     """TIGER, on the text of items."""
+    genrec: GenRecConfig | None = None
+    """GenRec, which writes titles: hours on a CPU."""
 
 
 class ClusterSection(StrictModel):

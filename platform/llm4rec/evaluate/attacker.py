@@ -10,8 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from llm4rec.evaluate.groups import UNKNOWN
 from llm4rec.evaluate.metrics import Labels
-from llm4rec.evaluate.protocol import evenly
-from llm4rec.schema import FloatMatrix
+from llm4rec.schema import FloatMatrix, evenly
 
 FOLDS = 5
 HIDDEN = 64

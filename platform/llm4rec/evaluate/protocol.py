@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from llm4rec.errors import DataError
-from llm4rec.schema import SPLIT_NAMES, TEST, TRAIN, VALID, Corpus, History, IntVector, LongVector
+from llm4rec.schema import SPLIT_NAMES, TEST, TRAIN, VALID, Corpus, History, IntVector, evenly
 
 HISTORY_SPLITS: dict[int, tuple[int, ...]] = {VALID: (TRAIN,), TEST: (TRAIN, VALID)}
 
@@ -81,11 +81,6 @@ class EvaluationSet:
 
     def __len__(self) -> int:
         return len(self.users)
-
-
-def evenly(count: int, most: int) -> LongVector:
-    """At most `most` of `count` rows, evenly spread, first and last among them."""
-    return np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64)
 
 
 def _hash(corpus: Corpus, users: IntVector, histories: Sequence[History], targets: IntVector) -> str:

@@ -7,9 +7,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GgufConfig,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
@@ -17,10 +14,9 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from llm4rec.errors import ConfigError
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.prompt import Prompt
-from llm4rec.weights import SMOLLM2, language_model
+from llm4rec.language_model import load_causal_lm, load_tokenizer
 
 _SENTENCE_ENDS = (".", "!", "?", '."', '!"', '?"')
 # A small model that has said it all often goes on after a colon or semicolon, with the same once more.
@@ -40,19 +36,9 @@ class Generator:
         """
         self._config = config
         self._lock = threading.Lock()
-        place, gguf = language_model(config.generator, "explain.generator")
-        options = {"gguf_file": gguf} if gguf else {}
-        weights = {**options, "quantization_config": GgufConfig(dequantize=True)} if options else {}
-        try:
-            # Padding on the left, so that the last column of a batch holds every prompt's last token.
-            self._tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", **options)
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, config.dtype), **weights)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"explain.generator {config.generator!r} cannot be loaded: {' '.join(str(error).split())[:200]}; "
-                f"give a local folder, a Hugging Face name, or {SMOLLM2!r}"
-            ) from error
-        self._model = model.eval()
+        # Padding on the left, so that the last column of a batch holds every prompt's last token.
+        self._tokenizer: Any = load_tokenizer(config.generator, "explain.generator", padding_side="left")
+        self._model: Any = load_causal_lm(config.generator, "explain.generator", getattr(torch, config.dtype)).eval()
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.metrics import average_popularity, coverage, mean_by_user, ndcg
-from llm4rec.evaluate.protocol import EvaluationSet, evenly
+from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer, remove_seen
 from llm4rec.evaluate.result import train_popularity
 from llm4rec.recommend.rerank import chances
-from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, FloatVector, History, IntVector
+from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, FloatVector, History, IntVector, evenly
 
 POPULARITY_PRICES = (0.0, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 SHORTAGE_PRICES = (0.0, 0.05, 0.1, 0.15, 0.2)

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from llm4rec.evaluate.protocol import evenly
 from llm4rec.model.repair import Repair
 from llm4rec.model.scorer import ModelScorer
-from llm4rec.schema import TRAIN, Corpus
+from llm4rec.schema import TRAIN, Corpus, evenly
 
 MAX_USERS = 50_000
 """Of more users an even spread is looked at."""

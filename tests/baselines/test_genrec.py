@@ -1,0 +1,102 @@
+"""The trie of titles, and the scores that writing them one word at a time gives."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from loops import loops_corpus
+
+from llm4rec.baselines.genrec import NOT_WRITTEN, GenRec, GenRecConfig, TitleNetwork
+from llm4rec.baselines.titles import END, Titles, Trie, tokenized
+from llm4rec.errors import ConfigError
+from llm4rec.language_model import load_tokenizer
+from llm4rec.schema import TRAIN
+from tests.corpora import tiny_writer
+
+TITLES = ["alien", "aliens", "heat", "heat", "her", "up", "a", ""]
+HISTORY = np.array([2, 0, 5], np.int32)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory) -> str:
+    return tiny_writer(tmp_path_factory.mktemp("backbone"))
+
+
+@pytest.fixture(scope="module")
+def titles(backbone) -> Titles:
+    return tokenized(TITLES, load_tokenizer(backbone, "backbone"))
+
+
+@pytest.fixture(scope="module")
+def network(backbone, titles) -> TitleNetwork:
+    model = GenRec(GenRecConfig(backbone=backbone, num_layers=2))
+    model._titles = titles
+    return model.new_network(len(TITLES)).eval()
+
+
+def test_words_are_those_of_the_titles_and_read_back(backbone, titles):
+    tokenizer = load_tokenizer(backbone, "backbone")
+    assert len(titles.words) == 1 + len(set("".join(TITLES)))
+    assert [tokenizer.decode(titles.words[title[:-1]]).replace(" ", "") for title in titles.of_item] == TITLES
+    assert all(title[-1] == END for title in titles.of_item)
+
+
+@given(st.lists(st.lists(st.integers(1, 3), max_size=4), min_size=1, max_size=12))
+def test_the_trie_leads_to_every_title_and_to_nothing_else(written):
+    series = [np.array([*words, END], np.int32) for words in written]
+    trie = Trie(series)
+    read = {}
+    waiting = [(0, [])]
+    while waiting:
+        node, words = waiting.pop()
+        if node in trie.items:
+            read[tuple(words)] = trie.items[node]
+        waiting += [
+            (int(child), [*words, int(word)]) for word, child in zip(trie.words[node], trie.nodes[node], strict=True)
+        ]
+    assert read == {
+        tuple(title): [item for item, other in enumerate(written) if other == title[:-1]]
+        for title in ([*words, END] for words in written)
+    }
+
+
+def forced(network: TitleNetwork, titles: Titles, item: int) -> float:
+    """The log probability of a title after HISTORY when it is read at once."""
+    title = titles.of_item[item]
+    words = torch.from_numpy(np.concatenate([titles[HISTORY], title]))[None]
+    log_p = network.logits(network(words[:, :-1]))[0, -len(title) :].log_softmax(dim=-1)
+    return float(log_p[torch.arange(len(title)), torch.from_numpy(title).long()].sum())
+
+
+def test_scores_are_the_probabilities_of_titles_read_at_once(network, titles):
+    with torch.inference_mode():
+        expected = [forced(network, titles, item) for item in range(len(TITLES))]
+        scores = network.item_scores(titles[HISTORY], beam_size=len(TITLES))
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
+    assert scores[2] == scores[3], "equal titles tie"
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 4])
+def test_a_narrow_beam_gives_what_it_writes_the_same_score(network, titles, beam_size):
+    with torch.inference_mode():
+        every = network.item_scores(titles[HISTORY], beam_size=len(TITLES))
+        some = network.item_scores(titles[HISTORY], beam_size)
+    written = some != NOT_WRITTEN
+    assert beam_size <= written.sum() < len(TITLES)
+    np.testing.assert_allclose(some[written], every[written], rtol=1e-4)
+
+
+def test_the_windows_titles_are_all_to_be_written(backbone):
+    model = GenRec(GenRecConfig(backbone=backbone, num_layers=1, epochs=1)).fit(loops_corpus())
+    words, targets = model.example(np.array([3, 1], np.int32), 24, np.random.default_rng(0))
+    letters = [load_tokenizer(backbone, "backbone").decode(model.titles.words[codes]) for codes in (words, targets)]
+    assert ["".join(text.split()) for text in letters] == ["</s>i3</s>i1", "i3</s>i1</s>"]
+
+
+def test_too_many_layers_and_missing_models_are_said(backbone):
+    corpus = loops_corpus()
+    with pytest.raises(ConfigError, match="baselines.genrec.num_layers: the backbone has 2 layers, 3 were asked for"):
+        GenRec(GenRecConfig(backbone=backbone, num_layers=3)).fit(corpus, (TRAIN,))
+    with pytest.raises(ConfigError, match="baselines.genrec.backbone '/no/such/folder' cannot be loaded"):
+        GenRec(GenRecConfig(backbone="/no/such/folder")).fit(corpus, (TRAIN,))
