@@ -186,7 +186,7 @@ def open_location(location: str) -> tuple[pafs.FileSystem, str]:
     return pafs.LocalFileSystem(), str(Path(location).expanduser().absolute())
 
 
-def _inside(location: str, name: str) -> str:
+def location_inside(location: str, name: str) -> str:
     """The location of a name inside a folder; a URI may carry options behind a question mark."""
     folder, mark, options = location.partition("?") if "://" in location else (location, "", "")
     return f"{folder.rstrip('/')}/{name}{mark}{options}"
@@ -235,7 +235,7 @@ class RunStore:
         self._fs.delete_dir_contents(path)
         made_from = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         work = f".work/{stage}/{made_from}"
-        writer = ArtifactWriter(self._fs, path, _inside(self.location, work))
+        writer = ArtifactWriter(self._fs, path, location_inside(self.location, work))
         yield writer
         digests = {name: entry["sha256"] for name, entry in sorted(writer.files.items())}
         manifest = {

@@ -7,11 +7,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import ray.train
 import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from llm4rec.artifacts import location_inside, open_location
 from llm4rec.cluster import elastic
 from llm4rec.cluster.deepspeed import DeepSpeedEngine
 from llm4rec.errors import ArtifactError
@@ -19,6 +21,10 @@ from llm4rec.train.loop import Progress
 from llm4rec.train.state import WEIGHTS
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
+NOTE = "checkpoint_manager_snapshot.json"
+"""In which Ray notes the checkpoints of a training."""
+LENGTH_BYTES = 8
+"""Of a safetensors file, in which the length of its header stands."""
 
 
 def save(engine: DeepSpeedEngine, progress: Progress, steps: int, best: Path, rank: int) -> None:
@@ -65,13 +71,18 @@ def write(folder: Path, state: elastic.State, progress: Progress, steps: int, be
     (folder / PROGRESS).write_text(json.dumps({"steps": steps, "progress": asdict(progress)}), encoding="utf-8")
 
 
-def restore(engine: DeepSpeedEngine, best: Path) -> Progress:
+def restore(engine: DeepSpeedEngine, best: Path, found: str | None) -> Progress:
     """Go on from the last checkpoint, if there is one, on every rank; the best weights go to `best`.
+
+    Args:
+        engine: what is trained.
+        best: file that the best weights so far go to.
+        found: where the last checkpoint is, if Ray does not know of any.
 
     Raises:
         ArtifactError: it is of another network.
     """
-    checkpoint = ray.train.get_checkpoint()
+    checkpoint = ray.train.get_checkpoint() or (ray.train.Checkpoint(found) if found else None)
     if checkpoint is None:
         return Progress()
     with checkpoint.as_directory() as folder:
@@ -85,3 +96,58 @@ def restore(engine: DeepSpeedEngine, best: Path) -> Progress:
         if dist.is_initialized():
             dist.barrier()  # no rank may leave, and remove the folder, while another still reads it
     return Progress(**noted["progress"])
+
+
+def unnoted(storage: str, name: str) -> str | None:
+    """The newest whole checkpoint of a training whose note of them is missing or torn, None if the note is good.
+
+    Ray writes that note in place, so that a kill in that instant leaves none that can be read, and no later run would
+    start. A torn note is removed; Ray begins another.
+
+    Args:
+        storage: location of the checkpoints of all trainings.
+        name: of the training.
+    """
+    fs, root = open_location(storage)
+    note = f"{root}/{name}/{NOTE}"
+    if (noted := _read(fs, note)) is not None:
+        try:
+            json.loads(noted)
+            return None
+        except ValueError:
+            fs.delete_file(note)
+    places = fs.get_file_info(pafs.FileSelector(f"{root}/{name}", allow_not_found=True))
+    whole = [(steps, place.base_name) for place in places if (steps := _steps(fs, place.path)) is not None]
+    return location_inside(storage, f"{name}/{max(whole)[1]}") if whole else None
+
+
+def _steps(fs: pafs.FileSystem, folder: str) -> int | None:
+    """After how many steps a checkpoint was made, None if it is none or not all of it has been written."""
+    try:
+        noted = json.loads(_read(fs, f"{folder}/{PROGRESS}") or b"")
+    except ValueError:
+        return None
+    files = [STATE, WEIGHTS] if noted["progress"]["curve"] else [STATE]
+    return int(noted["steps"]) if all(_is_whole(fs, f"{folder}/{name}") for name in files) else None
+
+
+def _is_whole(fs: pafs.FileSystem, path: str) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    size = fs.get_file_info(path).size
+    if size is None or size < LENGTH_BYTES:
+        return False
+    with fs.open_input_file(path) as stream:
+        length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
+        header = stream.read(length)
+    if len(header) < length:
+        return False
+    ends = [tensor["data_offsets"][1] for key, tensor in json.loads(header).items() if key != "__metadata__"]
+    return bool(size == LENGTH_BYTES + length + max(ends, default=0))
+
+
+def _read(fs: pafs.FileSystem, path: str) -> bytes | None:
+    if fs.get_file_info(path).type != pafs.FileType.File:
+        return None
+    with fs.open_input_stream(path) as stream:
+        content: bytes = stream.read()
+    return content

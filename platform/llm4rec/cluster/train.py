@@ -11,8 +11,8 @@ import torch
 from ray.train import TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
-from llm4rec.cluster.checkpoint import PROGRESS
+from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
+from llm4rec.cluster.checkpoint import PROGRESS, unnoted
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
@@ -56,7 +56,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
 def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, inputs: dict[str, str]) -> None:
     """Train on workers, from the last checkpoint after a failure here or in an earlier, killed, run."""
     settings = {"run": config.model_dump(mode="json")}
-    result = _fit(settings, f"{store.location}/{CHECKPOINTS}", _name(config, inputs), config)
+    result = _fit(settings, location_inside(store.location, CHECKPOINTS), _name(config, inputs), config)
     _, shape = corpus_and_shape(store, config)
     assert result.checkpoint is not None, "every epoch reports a checkpoint"
     with result.checkpoint.as_directory() as folder:
@@ -76,7 +76,7 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
     for failures in range(config.train.max_failures + 1):
         trainer = TorchTrainer(
             train_worker,
-            train_loop_config=settings,
+            train_loop_config={**settings, "checkpoint": unnoted(storage, name)},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=config.train.num_workers,
                 use_gpu=torch.cuda.is_available(),

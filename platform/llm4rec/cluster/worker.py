@@ -75,7 +75,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     if worker.size > 1:
         log.info("train: worker %d of %d is process %d", worker.rank, worker.size, os.getpid())
     engine = build_engine(parts.model, config.train, world_size=worker.size, total_steps=parts.total_steps(config))
-    _run_epochs(engine, parts, config, worker)
+    _run_epochs(engine, parts, config, worker, settings["checkpoint"])
 
 
 def read_parts(store: RunStore, config: RunConfig) -> Parts:
@@ -136,15 +136,16 @@ def _share(users: EvaluationSet, worker: Worker) -> EvaluationSet:
     return replace(users, users=users.users[rows], histories=users.histories[rows], targets=users.targets[rows])
 
 
-def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker: Worker) -> None:
+def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker: Worker, found: str | None) -> None:
     """Epochs with a checkpoint after each, and within them where asked for, from where the last one left off."""
     settings, steps_an_epoch = config.train, parts.windows.num_steps(config.train.batch_size)
     with tempfile.TemporaryDirectory() as kept:
         best = Path(kept, WEIGHTS)
-        progress = checkpoint.restore(engine, best)
+        progress = checkpoint.restore(engine, best, found)
         if progress != Progress() and worker.rank == 0:
             log.info("train: resumed after epoch %d, step %d of the next", progress.epoch, progress.step)
         report = _Reporter(progress, steps_an_epoch, config, worker)
+        started = time.monotonic()
 
         def after_step(loss: float) -> None:
             progress.advance(loss)
@@ -152,10 +153,11 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
             every = settings.checkpoint_steps
             if every and progress.step % every == 0 and progress.step < steps_an_epoch:
                 _agree(progress, worker)
+                progress.seconds = time.monotonic() - started
                 checkpoint.save(engine, progress, report.steps, best, worker.rank)
 
         while not progress.finished(settings):
-            started = time.monotonic()
+            started = time.monotonic() - progress.seconds
             torch.manual_seed(hash((config.run.seed, progress.epoch, progress.step, worker.rank)))
             batches = parts.windows.batches(
                 settings.batch_size,

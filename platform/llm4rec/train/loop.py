@@ -43,6 +43,8 @@ class Progress:
     """Steps made of the epoch that is under way."""
     total_loss: float = 0.0
     """Sum of their losses."""
+    seconds: float = 0.0
+    """What the epoch had taken when this was last saved."""
     best_epoch: int = -1
     best_ndcg: float = -math.inf
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -54,7 +56,8 @@ class Progress:
 
     def record(self, ndcg: float, seconds: float) -> bool:
         """Note that the epoch has ended; True if it is the best so far."""
-        loss, self.step, self.total_loss = self.total_loss / self.step, 0, 0.0
+        loss = self.total_loss / self.step
+        self.step, self.total_loss, self.seconds = 0, 0.0, 0.0
         better = ndcg > self.best_ndcg
         if better:
             self.best_epoch, self.best_ndcg = self.epoch, ndcg

@@ -1,0 +1,63 @@
+"""Finding the newest checkpoint where the note of them was torn by a kill."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, unnoted, write
+from llm4rec.train.loop import Progress
+from llm4rec.train.state import WEIGHTS
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Path:
+    """A training with three whole checkpoints, after 4, 12 and 8 steps, and no note."""
+    best = tmp_path / "best.safetensors"
+    save_file({"weight": torch.ones(7)}, best)
+    for steps in (4, 12, 8):
+        folder = tmp_path / "one" / f"checkpoint-{steps}"
+        folder.mkdir(parents=True)
+        progress = Progress()
+        progress.advance(1.0)
+        progress.record(0.5, 1.0)
+        write(folder, {"master": torch.arange(9.0), "step": torch.ones(())}, progress, steps, best)
+    return tmp_path / "one"
+
+
+def newest(training: Path) -> str | None:
+    found = unnoted(str(training.parent), training.name)
+    return Path(found).name if found else None
+
+
+def test_a_good_note_is_left_to_ray(training: Path) -> None:
+    (training / NOTE).write_text(json.dumps({"latest": "checkpoint-12"}))
+    assert newest(training) is None
+    assert (training / NOTE).exists()
+
+
+@pytest.mark.parametrize("torn", ["", '{"latest_checkpoint_res', None])
+def test_without_a_note_the_checkpoint_after_most_steps_is_taken(training: Path, torn: str | None) -> None:
+    if torn is not None:
+        (training / NOTE).write_text(torn)
+    assert newest(training) == "checkpoint-12"
+    assert not (training / NOTE).exists(), "Ray would fail on it"
+
+
+@pytest.mark.parametrize("name", [STATE, WEIGHTS, PROGRESS])
+@pytest.mark.parametrize("kept", [-5, 20, 0, None])
+def test_what_was_being_copied_when_the_kill_came_is_passed_over(training: Path, name: str, kept: int | None) -> None:
+    file = training / "checkpoint-12" / name
+    content = file.read_bytes()
+    file.unlink()
+    if kept is not None:
+        file.write_bytes(content[:kept])
+    assert newest(training) == "checkpoint-8"
+
+
+def test_nothing_is_found_where_nothing_has_been_trained(tmp_path: Path) -> None:
+    assert unnoted(str(tmp_path / "none"), "one") is None
+    (tmp_path / "one").mkdir()
+    assert unnoted(str(tmp_path), "one") is None
