@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from llm4rec.artifacts import MANIFEST, RunStore
 from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.config import content_hash
+from llm4rec.debias.estimate import estimate
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import mean_by_user, ndcg
@@ -33,7 +34,6 @@ from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.preprocess.single_process import write_preprocessed
 from llm4rec.schema import VALID, Corpus, Features, SplitName, read_features
-from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import TorchEngine, fit
 from llm4rec.train.state import save_weights
 from llm4rec.train.windows import build_windows
@@ -151,7 +151,7 @@ def trained(job: Job, corpus: Corpus, features: Features) -> ModelScorer:
     path = Path(job.run).parent / "models" / f"{job.training}.safetensors"
     if not path.exists():
         started = time.monotonic()
-        scorer = train(corpus, features, job.config.train, job.seed)
+        scorer = train(corpus, features, job.config, job.seed)
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")  # two jobs may train the same model at once
@@ -171,13 +171,16 @@ def kept_seconds(job: Job) -> float:
     return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
 
 
-def train(corpus: Corpus, features: Features, config: TrainConfig, seed: int) -> ModelScorer:
+def train(corpus: Corpus, features: Features, settings: RunConfig, seed: int) -> ModelScorer:
     """Train in this process; the best epoch by validation NDCG@10 is kept."""
+    config, weight = settings.train, np.ones(len(corpus.interactions), np.float32)
+    if config.causal_weight:
+        weight = estimate(corpus, features, settings.debias, seed).weight
     torch.manual_seed(seed)
     shape = Shape.of(corpus, features, config.model)
     model = Recommender(config.model, shape, features)
     attributes = shape.attributes.encode_table(corpus.users)
-    windows = build_windows(corpus, shape.history, attributes, np.ones(len(corpus.interactions), np.float32))
+    windows = build_windows(corpus, shape.history, attributes, weight)
     engine = TorchEngine(model, config, config.epochs * windows.num_steps(config.batch_size))
     chosen = EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
 

@@ -44,7 +44,7 @@ from llm4rec.evaluate.metrics import mean_by_user
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.result import measure
-from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, SplitName
+from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, FloatMatrix, History, IntVector, SplitName
 
 POPULAR = "popular"
 MODELS = [OURS, POPULAR, *MAKERS]
@@ -162,7 +162,7 @@ def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
     waited = 0.0 if job.baseline else kept_seconds(job)
-    scorer: Scorer = fitted(job, corpus, features) if job.baseline else trained(job, corpus, features)
+    scorer = Remembering(fitted(job, corpus, features) if job.baseline else trained(job, corpus, features))
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
     removed, kept = (rank(scorer, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
     return {
@@ -175,6 +175,21 @@ def compete(job: Job) -> Measured:
         "valid rank": rank(scorer, valid, SEEN_REMOVED).target_rank,
         "kept seconds": np.array(waited),
     }
+
+
+class Remembering:
+    """A scorer that scores the same rows once, however often it is asked."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.name, self._scorer = scorer.name, scorer
+        self._known: dict[tuple[int, ...], np.ndarray] = {}
+
+    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """The scorer's scores; rows are known by their histories, which outlive this."""
+        key = tuple(map(id, histories))
+        if key not in self._known:
+            self._known[key] = self._scorer.score(users, histories)
+        return self._known[key].copy()
 
 
 def fitted(job: Job, corpus: Corpus, features: Features) -> Baseline:
