@@ -185,8 +185,8 @@ class Remembering:
         self._known: dict[tuple[int, ...], np.ndarray] = {}
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
-        """The scorer's scores; rows are known by their histories, which outlive this."""
-        key = tuple(map(id, histories))
+        """The scorer's scores; rows are known by user and history, which outlive this."""
+        key = (*users.tolist(), *map(id, histories))
         if key not in self._known:
             self._known[key] = self._scorer.score(users, histories)
         return self._known[key].copy()
