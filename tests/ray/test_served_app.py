@@ -105,6 +105,23 @@ def test_filters_are_obeyed_and_an_impossible_one_is_explained(app: Client) -> N
     assert "no item" in empty["notice"]
 
 
+def test_words_become_constraints_that_the_answer_shows_and_obeys(app: Client) -> None:
+    body = {"user_id": first_user(app), "query": "a scary horror film from before 1981, no comedy", "k": 5}
+    _, slate = app.call("/v1/recommendations", body)
+    shown = {name: value for name, value in slate["filters"].items() if value is not None}
+    assert shown == {"all_categories": ["Horror"], "no_categories": ["Comedy"], "year_max": 1980}
+    assert slate["items"]
+    for item in slate["items"]:
+        found = app.call(f"/v1/items/{item['item_id']}")[1]
+        assert "Horror" in found["categories"] and "Comedy" not in found["categories"]
+        assert found["numbers"]["year"] <= 1980
+    later = {**body, "dialogue": [body["query"]], "query": "rather a drama"}
+    _, slate = app.call("/v1/recommendations", later)
+    assert slate["filters"]["all_categories"] == ["Drama"] and slate["filters"]["year_max"] == 1980
+    _, empty = app.call("/v1/recommendations", {"query": "a western from 2090"})
+    assert empty["items"] == [] and "year 2090" in empty["notice"]
+
+
 def test_user_can_be_added_and_forgotten(app: Client) -> None:
     assert put(app, "/v1/users/ada", {"attributes": {"age": 36, "gender": "F"}}) == 200
     assert app.call("/v1/recommendations/ada?k=3")[0] == 200

@@ -169,7 +169,14 @@ def test_debiased_scores_give_the_slates_of_requests_with_debias() -> None:
     config = EvaluateConfig(top_n=6)
     histories = [history(user, user + 7) for user in range(5)]
     charged = Debiased(Fixed(scores), price, weight, config).score(np.arange(5), histories)
-    catalogue = Catalogue(np.eye(40, dtype=np.float32), price, np.full(40, np.nan, np.float32), [()] * 40, 1.0)
+    catalogue = Catalogue(
+        np.eye(40, dtype=np.float32),
+        price,
+        np.full(40, np.nan, np.float32),
+        [()] * 40,
+        np.full(40, np.nan, np.float32),
+        1.0,
+    )
     settings = RecommendConfig(k=6, temperature=0, debias=1.0)
     for user in range(5):
         charged[user, histories[user].item] = -np.inf

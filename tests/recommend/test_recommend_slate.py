@@ -19,6 +19,7 @@ CATALOGUE = Catalogue(
     price=np.array([2, 1, 0, -1, -2], np.float32),
     years=np.array([1979, 1986, 1999, 2001, np.nan], np.float32),
     categories=[("Horror", "Sci-Fi"), ("Action", "Sci-Fi"), ("Drama",), (), ("Drama", "Horror")],
+    sale_price=np.array([5, 10, np.nan, 20, 40], np.float32),
     temperature=1.0,
 )
 SCORES = np.array([5, 4, 3, 2, 1], np.float32)
@@ -141,8 +142,8 @@ def test_a_filter_does_not_make_prices_cheaper():
 
 def test_words_steer_the_slate():
     cosine = np.array([0, 0, 0, 0, 1], np.float32)
-    assert slate_of(wish=Wish(cosine=cosine, weight=5.0)).codes[0] == 4
-    assert slate_of(wish=Wish(cosine=cosine, weight=0.0)).codes[0] == 0
+    assert slate_of(wish=Wish(relevance=cosine, weight=5.0)).codes[0] == 4
+    assert slate_of(wish=Wish(relevance=cosine, weight=0.0)).codes[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,11 @@ def test_words_steer_the_slate():
         (Filters(year_min=1986), [1, 2, 3]),
         (Filters(year_min=1980, year_max=1999), [1, 2]),
         (Filters(categories=("Horror",), year_max=1990), [0]),
+        (Filters(all_categories=("sci-fi", "Horror")), [0]),
+        (Filters(no_categories=("Sci-Fi", "horror")), [2, 3]),
+        (Filters(categories=("Horror", "Action"), no_categories=("drama",)), [0, 1]),
+        (Filters(price_max=10), [0, 1]),
+        (Filters(price_min=10, price_max=20), [1, 3]),
     ],
 )
 def test_filters_are_obeyed(filters, codes):
@@ -180,6 +186,7 @@ def test_slates_hold_distinct_unseen_items_of_the_catalogue(seed, k, temperature
         rng.normal(size=30).astype(np.float32),
         np.full(30, 2000, np.float32),
         [()] * 30,
+        np.full(30, np.nan, np.float32),
         1.0,
     )
     config = RecommendConfig(temperature=temperature, diversity=diversity, candidates=8)

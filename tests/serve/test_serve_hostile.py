@@ -90,6 +90,10 @@ def test_bad_query_strings(client: TestClient, query: str, words: tuple[str, ...
         ('{"query": ""}', 422, ("body.query",)),
         ('{"query": "x", "filters": {"categories": []}}', 422, ("body.filters.categories",)),
         ('{"query": "x", "filters": {"year_min": 2000, "year_max": 1990}}', 422, ("2000 is after year_max 1990",)),
+        ('{"query": "x", "filters": {"price_min": 2, "price_max": 1}}', 422, ("price_min 2 is above price_max 1",)),
+        ('{"query": "x", "filters": {"price_max": -1}}', 422, ("body.filters.price_max",)),
+        ('{"user_id": "7", "dialogue": ["a film"]}', 422, ("dialogue needs a query",)),
+        ('{"query": "x", "dialogue": [7]}', 422, ("body.dialogue",)),
         ('{"user_id": "nobody"}', 404, ("unknown user 'nobody'",)),
     ],
 )

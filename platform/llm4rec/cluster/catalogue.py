@@ -3,7 +3,7 @@
 Shapes: I items, D width of item vectors, T width of text vectors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.encode.categories import CategoryColumns
 from llm4rec.encode.numbers import NumberScales
-from llm4rec.encode.text import TextEncoder, item_text
-from llm4rec.index.facts import display_titles, item_categories, item_years
+from llm4rec.encode.text import TextEncoder, item_text, item_texts
+from llm4rec.index.facts import display_titles, item_categories, item_prices, item_years
 from llm4rec.model.items import feature_tensors
+from llm4rec.recommend.request import RequestReader
 from llm4rec.recommend.slate import Catalogue
+from llm4rec.recommend.words import WordIndex
 from llm4rec.schema import (
     CATEGORIES,
     ITEM_ID,
@@ -45,6 +47,8 @@ class LiveCatalogue:
         titles: display titles.
         ranking: what slates are drawn with: vectors (I, D), prices, years, categories.
         text_vectors: shape (I, T).
+        words: of items' texts.
+        read: reads requests in words.
         withdrawn: items that no slate shows, shape (I,).
     """
 
@@ -54,6 +58,8 @@ class LiveCatalogue:
     titles: list[str]
     ranking: Catalogue
     text_vectors: FloatMatrix
+    words: WordIndex
+    read: RequestReader
     withdrawn: BoolVector
 
     @classmethod
@@ -65,6 +71,7 @@ class LiveCatalogue:
             price=snapshot.prices.price,
             years=item_years(items),
             categories=item_categories(items),
+            sale_price=item_prices(items),
             temperature=snapshot.scorer.model.config.temperature,
         )
         return cls(
@@ -74,6 +81,8 @@ class LiveCatalogue:
             titles=display_titles(items),
             ranking=ranking,
             text_vectors=snapshot.features["text"].vectors,
+            words=WordIndex.of(item_texts(items)),
+            read=RequestReader(all_of(ranking.categories)),
             withdrawn=np.zeros(items.num_rows, np.bool_),
         )
 
@@ -95,9 +104,12 @@ class LiveCatalogue:
                 price=np.append(r.price, r.price.min(initial=0)),
                 years=np.append(r.years, item_years(facts)),
                 categories=[*r.categories, *item_categories(facts)],
+                sale_price=np.append(r.sale_price, item_prices(facts)),
                 temperature=r.temperature,
             ),
             text_vectors=np.vstack([self.text_vectors, text_vector]),
+            words=self.words.put(len(self), shown_text(item_id, record)),
+            read=self._read_with(facts),
             withdrawn=np.append(self.withdrawn, False),
         )
 
@@ -111,6 +123,11 @@ class LiveCatalogue:
         """Whether the item exists and is not withdrawn."""
         return item_id in self.codes and not self.withdrawn[self.codes[item_id]]
 
+    def _read_with(self, facts: pa.Table) -> RequestReader:
+        """A reader that knows the categories of a changed item too."""
+        known, own = all_of(self.ranking.categories), all_of(item_categories(facts))
+        return self.read if own <= known else RequestReader(known | own)
+
     def _replaced(self, code: int, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
         facts, r = _facts(self.item_ids[code], record), self.ranking
         return replace(
@@ -122,11 +139,24 @@ class LiveCatalogue:
                 price=r.price,
                 years=_with_row(r.years, code, item_years(facts)[0]),
                 categories=_with(r.categories, code, item_categories(facts)[0]),
+                sale_price=_with_row(r.sale_price, code, item_prices(facts)[0]),
                 temperature=r.temperature,
             ),
             text_vectors=_with_row(self.text_vectors, code, text_vector),
+            words=self.words.put(code, shown_text(self.item_ids[code], record)),
+            read=self._read_with(facts),
             withdrawn=_with_row(self.withdrawn, code, False),
         )
+
+
+def all_of(categories: Iterable[Iterable[str]]) -> set[str]:
+    """Every category that some item has."""
+    return {name for own in categories for name in own}
+
+
+def shown_text(item_id: str, record: Record) -> str:
+    """The text of an item, as the encode stage reads it."""
+    return item_text(item_id, record["title"], record["categories"], record["numbers"], record["text"])
 
 
 class ContentEncoder:
@@ -150,8 +180,7 @@ class ContentEncoder:
 
         Categories and numbers that the corpus does not know have no weight in the model and are left out.
         """
-        shown = item_text(item_id, record["title"], record["categories"], record["numbers"], record["text"])
-        text = self._text.encode([shown])[0]
+        text = self._text.encode([shown_text(item_id, record)])[0]
         features = {"text": Modality(text[None], np.ones(1, np.bool_)), **self._rest(record)}
         model = self._snapshot.scorer.model
         vectors, present = feature_tensors({name: features[name] for name in model.shape.widths if name in features})

@@ -17,7 +17,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.errors import ConfigError
-from llm4rec.index.facts import item_categories, item_years
+from llm4rec.index.facts import item_categories, item_prices, item_years
 from llm4rec.recommend.batch import known_users, read_user_ids, slates_table
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
 from llm4rec.schema import SLATE_SCHEMA, TEST, TRAIN, VALID
@@ -66,6 +66,7 @@ class SlateWorker:
             snapshot.prices.price,
             item_years(items),
             item_categories(items),
+            item_prices(items),
             snapshot.scorer.model.config.temperature,
         )
         self._weights = snapshot.effects.user_weight

@@ -24,6 +24,8 @@ from llm4rec.online.feedback import Exposure, Feedback
 from llm4rec.online.feedback import Slate as LoggedSlate
 from llm4rec.online.log import EventLog
 from llm4rec.recommend.filters import Filters
+from llm4rec.recommend.relevance import relevance
+from llm4rec.recommend.request import Understood, follow, narrowed
 from llm4rec.recommend.slate import Slate, Wish, draw_slate
 from llm4rec.schema import EMPTY_HISTORY, History
 from llm4rec.serve import contract
@@ -58,7 +60,7 @@ class Service:
     async def recommend(self, request: contract.RecommendRequest) -> contract.RecommendResponse:
         """Draw a slate, write its exposures down, and give its reasons."""
         catalogue, slate_id = self._catalogue, uuid.uuid4().hex
-        person, slate = await _in_thread(lambda: self._draw(catalogue, request, slate_id))
+        person, slate, understood = await _in_thread(lambda: self._draw(catalogue, request, slate_id))
         if request.user_id is None:
             self._keep(slate_id, person.history)
         reasons: list[Reason] = []
@@ -69,7 +71,12 @@ class Service:
         items = [_shown(catalogue, slate, place, reasons) for place in range(len(slate.codes))]
         source = _source({reason.source for reason in reasons})
         return contract.RecommendResponse(
-            slate_id=slate_id, model_version=self._snapshot.version, source=source, items=items, notice=slate.notice
+            slate_id=slate_id,
+            model_version=self._snapshot.version,
+            source=source,
+            items=items,
+            notice=slate.notice,
+            filters=_filters_shown(understood.filters),
         )
 
     async def feedback(self, events: Sequence[contract.FeedbackEvent]) -> contract.Accepted:
@@ -165,7 +172,7 @@ class Service:
 
     def _draw(
         self, catalogue: LiveCatalogue, request: contract.RecommendRequest, slate_id: str
-    ) -> tuple[Person, Slate]:
+    ) -> tuple[Person, Slate, Understood]:
         person = self._people.asking(request, catalogue)
         state = self._snapshot.scorer.states(
             [person.readable(self._snapshot.corpus.num_items)], person.attributes[None]
@@ -174,17 +181,19 @@ class Service:
         asked = {"diversity": request.diversity, "debias": request.debias}
         settings = self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
         rng = np.random.default_rng(int(slate_id[:16], 16))
-        wish = self._wish(catalogue, request, person)
+        understood = _understood(catalogue, request)
+        wish = self._wish(catalogue, understood, person)
         slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k)
         self._log.record_exposures(_logged(slate, catalogue, slate_id, request.user_id, self._snapshot.version))
-        return person, slate
+        return person, slate, understood
 
-    def _wish(self, catalogue: LiveCatalogue, request: contract.RecommendRequest, person: Person) -> Wish:
-        filters = request.filters.model_dump() if request.filters else {}
-        cosine = catalogue.text_vectors @ self._text.encode([request.query])[0] if request.query else None
+    def _wish(self, catalogue: LiveCatalogue, understood: Understood, person: Person) -> Wish:
+        settings, vectors = self._config.recommend.query, catalogue.ranking.vectors
+        texts, words = catalogue.text_vectors, catalogue.words
         return Wish(
-            filters=Filters(**{name: value for name, value in filters.items() if value is not None}),
-            cosine=cosine,
+            filters=understood.filters,
+            relevance=relevance(understood, self._text.encode, texts, words, vectors, settings),
+            weight=settings.weight,
             popularity_weight=person.popularity_weight,
         )
 
@@ -236,6 +245,19 @@ def _shown(catalogue: LiveCatalogue, slate: Slate, place: int, reasons: Sequence
         reason=reasons[place].text if reasons else None,
         reason_source=reasons[place].source if reasons else None,
     )
+
+
+def _understood(catalogue: LiveCatalogue, request: contract.RecommendRequest) -> Understood:
+    """What the words of a request and its filters come to together."""
+    turns = [*(request.dialogue or []), *([request.query] if request.query else [])]
+    given = request.filters.model_dump(exclude_none=True) if request.filters else {}
+    return narrowed(follow([catalogue.read(turn) for turn in turns]), Filters(**given))
+
+
+def _filters_shown(filters: Filters) -> contract.Filters | None:
+    set_ones = {name: value for name, value in filters.model_dump().items() if value not in (None, ())}
+    lists = {name: list(value) if isinstance(value, tuple) else value for name, value in set_ones.items()}
+    return contract.Filters.model_validate(lists) if lists else None
 
 
 def _source(sources: set[str]) -> Any:

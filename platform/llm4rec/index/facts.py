@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from llm4rec.schema import CATEGORIES, NUMBERS, TITLE, FloatVector
 
-YEAR = "year"
+YEAR, PRICE = "year", "price"
 TITLE_LIMIT = 120
 _YEAR_IN_TITLE = re.compile(r"\((1[89]\d\d|20\d\d)\)\s*$")
 
@@ -24,6 +24,12 @@ def item_years(items: pa.Table) -> FloatVector:
         elif found := _YEAR_IN_TITLE.search(title or ""):
             years[code] = int(found[1])
     return years
+
+
+def item_prices(items: pa.Table) -> FloatVector:
+    """What each item is sold for, shape (I,): the number called "price", NaN where there is none."""
+    prices = [dict(numbers or ()).get(PRICE) for numbers in _column(items, NUMBERS)]
+    return np.array([np.nan if price is None else price for price in prices], np.float32)
 
 
 def item_categories(items: pa.Table) -> list[tuple[str, ...]]:

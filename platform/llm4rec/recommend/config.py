@@ -5,6 +5,22 @@ from pydantic import Field
 from llm4rec.config import StrictModel
 
 
+class QueryConfig(StrictModel):
+    """How a request in words finds items; the defaults were chosen with half of the tags of ml-latest-small."""
+
+    weight: float = Field(default=1.0, ge=0, le=100)
+    """What words count against taste; 1 makes both count alike."""
+
+    lexical: float = Field(default=1.0, ge=0, le=100)
+    """What words in common count against nearness of meaning."""
+
+    expansion: float = Field(default=1.0, ge=0, le=100)
+    """What nearness to the best finds counts, in the space where items liked by the same users are near."""
+
+    expansion_items: int = Field(default=10, ge=1, le=1000)
+    """How many best finds that nearness is to."""
+
+
 class RecommendConfig(StrictModel):
     """How scores become slates, and where batch slates go.
 
@@ -26,6 +42,9 @@ class RecommendConfig(StrictModel):
 
     debias: float = Field(default=0.0, ge=0, le=10)
     """How much of the prices of popularity and exposure a slate pays; 0 nothing, 1 what `index.debias_loss` allows."""
+
+    query: QueryConfig = QueryConfig()
+    """How a request in words finds items."""
 
     users: str | None = None
     """File with one user id a line; without it slates are made for all users."""

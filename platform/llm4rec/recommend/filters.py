@@ -1,19 +1,26 @@
 """Structured constraints of a request, and the items that meet them."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from llm4rec.config import StrictModel
 from llm4rec.schema import BoolVector, FloatVector
 
 
 class Filters(StrictModel):
-    """What every item of a slate must meet."""
+    """What every item of a slate must meet. Categories may be written in upper or lower case."""
 
     categories: tuple[str, ...] = ()
-    """At least one of these, written in upper or lower case; empty for any."""
+    """At least one of these; empty for any."""
+
+    all_categories: tuple[str, ...] = ()
+    """All of these."""
+
+    no_categories: tuple[str, ...] = ()
+    """None of these."""
 
     year_min: int | None = Field(default=None, ge=0, le=9999)
     """First year allowed."""
@@ -21,21 +28,39 @@ class Filters(StrictModel):
     year_max: int | None = Field(default=None, ge=0, le=9999)
     """Last year allowed."""
 
-    def mask(self, categories: Sequence[Sequence[str]], years: FloatVector) -> BoolVector:
+    price_min: NonNegativeFloat | None = None
+    """Lowest price allowed, in whatever currency the catalogue has."""
+
+    price_max: NonNegativeFloat | None = None
+    """Highest price allowed."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        for name in ("year", "price"):
+            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{name}_min {low:g} is above {name}_max {high:g}")
+        return self
+
+    def mask(self, categories: Sequence[Sequence[str]], years: FloatVector, prices: FloatVector) -> BoolVector:
         """Which items meet the filters, shape (I,).
 
         Args:
             categories: the categories of each item.
             years: the year of each item, NaN where unknown; such items meet no bound on the year.
+            prices: the price of each item, likewise.
         """
         allowed = np.ones(len(years), np.bool_)
-        if self.categories:
-            wanted = {category.casefold() for category in self.categories}
-            allowed &= np.asarray([not wanted.isdisjoint(map(str.casefold, own)) for own in categories], np.bool_)
-        if self.year_min is not None:
-            allowed &= years >= self.year_min
-        if self.year_max is not None:
-            allowed &= years <= self.year_max
+        if self.categories or self.all_categories or self.no_categories:
+            some, every, none = map(_folded, (self.categories, self.all_categories, self.no_categories))
+            for place, own in enumerate(map(_folded, categories)):
+                fits = not some or not some.isdisjoint(own)
+                allowed[place] = fits and every <= own and none.isdisjoint(own)
+        for values, low, high in ((years, self.year_min, self.year_max), (prices, self.price_min, self.price_max)):
+            if low is not None:
+                allowed &= values >= low
+            if high is not None:
+                allowed &= values <= high
         return allowed
 
     def describe(self) -> str:
@@ -43,8 +68,23 @@ class Filters(StrictModel):
         parts = []
         if self.categories:
             parts.append(f"category {' or '.join(self.categories)}")
+        if self.all_categories:
+            parts.append(f"category {' and '.join(self.all_categories)}")
+        if self.no_categories:
+            parts.append(f"not in category {' or '.join(self.no_categories)}")
         if self.year_min is not None:
             parts.append(f"year {self.year_min} or later")
         if self.year_max is not None:
             parts.append(f"year {self.year_max} or earlier")
+        if self.price_min is not None:
+            parts.append(f"price {self.price_min:g} or more")
+        if self.price_max is not None:
+            parts.append(f"price {self.price_max:g} or less")
         return ", ".join(parts) or "no filter"
+
+    def __bool__(self) -> bool:
+        return self != Filters()
+
+
+def _folded(categories: Sequence[str]) -> set[str]:
+    return {category.casefold() for category in categories}

@@ -26,16 +26,16 @@ def standardise(scores: FloatVector, among: BoolVector) -> FloatVector:
     return ((scores - chosen.mean()) / spread).astype(np.float32)
 
 
-def steer(scores: FloatVector, cosine: FloatVector, weight: float, among: BoolVector) -> FloatVector:
-    """Scores drawn towards a request in words: plus `weight` times the standardised cosine of query and item text.
+def steer(scores: FloatVector, relevance: FloatVector, weight: float, among: BoolVector) -> FloatVector:
+    """Scores drawn towards a request in words: plus `weight` times the standardised relevance.
 
     Args:
         scores: standardised, shape (I,).
-        cosine: of the query's vector with each item's text vector, shape (I,).
+        relevance: how well each item answers the request, shape (I,).
         weight: 0 leaves the scores alone; 1 makes words and taste count alike.
         among: the items to standardise over, shape (I,).
     """
-    return scores + np.float32(weight) * standardise(cosine, among)
+    return scores + np.float32(weight) * standardise(relevance, among)
 
 
 def chances(logits: FloatMatrix) -> FloatMatrix:

@@ -21,6 +21,7 @@ class Catalogue:
         price: what a place on a slate costs each item at debias 1, in units of the chance of a choice, shape (I,).
         years: shape (I,), NaN where unknown, for filters.
         categories: the categories of each item, for filters.
+        sale_price: what each item is sold for, shape (I,), NaN where unknown, for filters.
         temperature: of the model: the chance of a choice is softmax(score / temperature).
     """
 
@@ -28,6 +29,7 @@ class Catalogue:
     price: FloatVector
     years: FloatVector
     categories: list[tuple[str, ...]]
+    sale_price: FloatVector
     temperature: float
 
 
@@ -37,13 +39,13 @@ class Wish:
 
     Attributes:
         filters: constraints that every item must meet.
-        cosine: of the request's words with each item's text, shape (I,); None without words.
+        relevance: how well each item answers the request's words, shape (I,); None without words.
         weight: how much the words count against the taste.
         popularity_weight: how much of the prices this user's slate pays, 1 on average.
     """
 
     filters: Filters = Filters()
-    cosine: FloatVector | None = None
+    relevance: FloatVector | None = None
     weight: float = 1.0
     popularity_weight: float = 0.0
 
@@ -98,7 +100,7 @@ def draw_slate(
         raise ConfigError(f"k must be at least 1, got {k}")
     if scores.shape != catalogue.years.shape:
         raise DataError(f"scores have shape {scores.shape}, the catalogue has {len(catalogue.years)} items")
-    matching = wish.filters.mask(catalogue.categories, catalogue.years)
+    matching = wish.filters.mask(catalogue.categories, catalogue.years, catalogue.sale_price)
     unseen = scores != -np.inf
     unseen[seen] = False
     eligible = matching & unseen
@@ -125,8 +127,8 @@ def _final_scores(
     k: int,
 ) -> FloatVector:
     final = standardise(scores, eligible)
-    if wish.cosine is not None:
-        final = steer(final, wish.cosine, wish.weight, eligible)
+    if wish.relevance is not None:
+        final = steer(final, wish.relevance, wish.weight, eligible)
     strength = config.debias * wish.popularity_weight
     if not strength or not eligible.any():
         return final

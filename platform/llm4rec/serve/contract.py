@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 MAX_ID = 256
 MAX_EVENTS = 1000
 MAX_HISTORY = 1000
+MAX_TURNS = 20
 YEAR_2100 = 4_102_444_800
 
 
@@ -49,17 +50,26 @@ class HistoryEntry(Request):
     event: Event | None = None
 
 
+Categories = Annotated[list[Line], Field(min_length=1, max_length=50)]
+
+
 class Filters(Request):
     """What every item of the slate must satisfy."""
 
-    categories: list[Line] | None = Field(None, min_length=1, max_length=50, description="At least one of these.")
+    categories: Categories | None = Field(None, description="At least one of these.")
+    all_categories: Categories | None = Field(None, description="All of these.")
+    no_categories: Categories | None = Field(None, description="None of these.")
     year_min: int | None = Field(None, ge=0, le=9999)
     year_max: int | None = Field(None, ge=0, le=9999)
+    price_min: float | None = Field(None, ge=0)
+    price_max: float | None = Field(None, ge=0)
 
     @model_validator(mode="after")
-    def _years_in_order(self) -> "Filters":
+    def _in_order(self) -> "Filters":
         if self.year_min is not None and self.year_max is not None and self.year_min > self.year_max:
             raise ValueError(f"year_min {self.year_min} is after year_max {self.year_max}")
+        if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:
+            raise ValueError(f"price_min {self.price_min:g} is above price_max {self.price_max:g}")
         return self
 
 
@@ -105,13 +115,20 @@ class RecommendRequest(SlateOptions):
     history: list[Id | HistoryEntry] | None = Field(
         None, max_length=MAX_HISTORY, description="Oldest first; takes the place of the user's logged history."
     )
-    query: Line | None = Field(None, description="What is wanted, in plain language.")
+    query: Line | None = Field(
+        None, description="What is wanted, in plain language; years, prices and categories in it become filters."
+    )
+    dialogue: list[Line] | None = Field(
+        None, max_length=MAX_TURNS, description="What was asked before, oldest first, which `query` goes on from."
+    )
     filters: Filters | None = None
 
     @model_validator(mode="after")
     def _someone_asks(self) -> "RecommendRequest":
         if self.user_id is None and self.history is None and self.query is None:
             raise ValueError("give at least one of user_id, history (may be empty) and query")
+        if self.dialogue and self.query is None:
+            raise ValueError("dialogue needs a query that goes on from it")
         return self
 
     @property
@@ -141,6 +158,9 @@ class RecommendResponse(Response):
     source: Literal["llm", "template", "mixed", "none"] = Field(description="Who wrote the reasons.")
     items: list[RecommendedItem]
     notice: str = Field("", description="Why there are fewer items than asked for; empty if there are not.")
+    filters: Filters | None = Field(
+        None, description="What every item meets: the request's filters and those its words were taken to ask for."
+    )
 
 
 class FeedbackEvent(Request):

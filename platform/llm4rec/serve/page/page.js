@@ -5,7 +5,7 @@ import { call, post, streamExplanation } from "/static/api.js";
 
 const CONCURRENT_REASONS = 2; // browsers allow six connections a host; feedback must not wait behind reasons
 const by = (id) => document.getElementById(id);
-const state = { userId: null, slate: null, order: [], asked: 0, stops: [] };
+const state = { userId: null, slate: null, order: [], asked: 0, stops: [], query: "", dialogue: [] };
 
 function say(text, isError = false) {
   by("message").textContent = text;
@@ -89,9 +89,15 @@ function historyEntry(interaction) {
 
 function request() {
   const query = by("query").value.trim();
+  if (query !== state.query) { // the same words again, with a slider moved, are no new turn
+    state.dialogue = by("follow").checked && state.query ? [...state.dialogue, state.query].slice(-20) : [];
+    state.query = query;
+  }
+  by("follow-box").hidden = !query;
   return {
     ...(state.userId !== null && { user_id: state.userId }),
     ...(query && { query }),
+    ...(query && state.dialogue.length && { dialogue: state.dialogue }),
     k: Number(by("k").value),
     diversity: Number(by("diversity").value),
     debias: Number(by("debias").value),
@@ -115,6 +121,7 @@ async function recommend() {
   const cards = slate.items.map((item, place) => card(item, change(item.item_id, place, before)));
   by("slate").replaceChildren(...cards);
   showWhatChanged(before, titles);
+  showUnderstood(slate.filters);
   showStatus();
   if (by("explain").checked) explainAll(slate, cards);
 }
@@ -133,7 +140,27 @@ function showWhatChanged(before, titles) {
   by("gone").textContent = `No longer in the slate: ${gone.join("; ")}`;
   const fresh = [...titles.keys()].filter((id) => !before.some(([old]) => old === id)).length;
   const news = before.length ? `${fresh} new, ${gone.length} gone` : `${titles.size} items`;
-  say(titles.size ? `Slate: ${news}.` : "Nothing fits. Ask for something else.");
+  say(`${titles.size ? `Slate: ${news}.` : "Nothing fits. Ask for something else."} ${state.slate.notice}`.trim());
+}
+
+function showUnderstood(filters) {
+  const { categories, all_categories: all, no_categories: none, year_min, year_max, price_min, price_max } = filters ?? {};
+  const parts = [
+    categories && categories.join(" or "),
+    all && all.join(" and "),
+    none && `not ${none.join(" or ")}`,
+    range("year", year_min, year_max),
+    range("price", price_min, price_max),
+  ].filter(Boolean);
+  by("understood").hidden = !parts.length;
+  by("understood").textContent = `Only: ${parts.join("; ")}`;
+}
+
+function range(name, low, high) {
+  if (low == null && high == null) return null;
+  if (low === high) return `${name} ${low}`;
+  if (high == null) return `${name} ${low} or more`;
+  return low == null ? `${name} ${high} or less` : `${name} ${low} to ${high}`;
 }
 
 function card(item, changed) {

@@ -1,0 +1,346 @@
+"""Words to items: the tags that users gave as queries, and constraints that words ask for.
+
+    python benchmarks/queries.py           # writes benchmarks/results/queries.json, some minutes
+    python benchmarks/queries.py --tune    # figures of settings on the other half of the tags; writes nothing
+
+ml-latest-small. Of each tag half of its items are held out: nothing that the model, the texts or the index are made of
+says that they have the tag, and no one who gave it has rated them. Items known to have the tag do not compete. The
+settings of `recommend.query` were chosen on every other tag (--tune); figures are of the rest. BM25 is that of bm25s
+with its defaults. With a user attached: each user's own tags, his own held-out items among all that he has not rated.
+Intervals and p-values are of (paired) bootstraps over tags, or over pairs of user and tag. Constraints: requests made
+up of categories, years and refusals, whose slates are checked against what they were made of.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+import pandas as pd
+from measure import store
+from offline_runs import Job, arguments, prepared, read_run, trained
+
+from llm4rec.encode.text import TextEncoder, item_texts
+from llm4rec.evaluate.bootstrap import confidence_interval, paired_p_value
+from llm4rec.index.facts import item_categories, item_prices, item_years
+from llm4rec.recommend.config import QueryConfig, RecommendConfig
+from llm4rec.recommend.relevance import relevance
+from llm4rec.recommend.request import RequestReader, Understood
+from llm4rec.recommend.rerank import standardise, steer
+from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
+from llm4rec.recommend.words import WordIndex
+from llm4rec.schema import TEST, TEXT, TRAIN, VALID, Corpus, FloatVector
+
+DATA, OURS, BOTH = "ml-latest-small", "llm4rec", "words and user"
+SAMPLES = 10_000
+NUM_REQUESTS = 200
+GRID = {"lexical": (0.5, 1.0, 2.0), "expansion": (0.0, 0.5, 1.0, 2.0), "expansion_items": (5, 10, 20)}
+WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What was taken out of the collection.
+
+    Attributes:
+        out: user, tag and item of what was held out.
+        known: tag and item of what was left.
+    """
+
+    out: pd.DataFrame
+    known: pd.DataFrame
+
+
+def main() -> None:
+    """Hold out, train, measure."""
+    options = arguments(__doc__, [OURS])
+    started = time.monotonic()
+    folder = options.work / f"{DATA}-untagged"
+    held = hold_out(options.data / DATA, folder)
+    config, run = prepared(DATA, options, [f"source.path={folder}", "run.split=leave_one_out"])
+    corpus, features = read_run(run)
+    scorer = trained(Job("queries", 0, run, config, tune=False), corpus, features)
+    encoder = TextEncoder(config.encode)
+    texts = item_texts(corpus.items)
+    finder = Finder(
+        encoder.encode, features[TEXT].vectors, WordIndex.of(texts), scorer.item_vectors.float().numpy(), bm25(texts)
+    )
+    tags = sorted(set(held.out["tag"]))
+    chosen = set(tags[::2] if options.tune else tags[1::2])
+    words = Queries.of_tags(held, corpus, chosen)
+    pairs = Queries.of_users(held, corpus, chosen)
+    taste = scorer.states(
+        [corpus.histories(TRAIN, VALID, TEST)[user] for user in pairs.users], pairs_attributes(scorer, pairs)
+    )
+    scores = taste @ finder.item_vectors.T
+    if options.tune:
+        tune(finder, words, pairs, scores)
+        return
+    settings = QueryConfig()
+    methods: dict[str, Callable[[str], FloatVector]] = {
+        OURS: lambda tag: finder.relevance(tag, settings),
+        "bm25": finder.bm25,
+        "minilm": lambda tag: finder.text_vectors @ finder.encode([tag])[0],
+        "without expansion": lambda tag: finder.relevance(tag, settings.model_copy(update={"expansion": 0.0})),
+    }
+    figures = summary(
+        {name: words.measure([score(tag) for tag in words.texts]) for name, score in methods.items()}, OURS
+    )
+    asked = [finder.relevance(tag, settings) for tag in pairs.texts]
+    with_user = summary(
+        {
+            BOTH: pairs.measure([together(s, r, settings.weight) for s, r in zip(scores, asked, strict=True)]),
+            "words": pairs.measure(asked),
+            "user": pairs.measure(list(scores)),
+        },
+        BOTH,
+    )
+    obeyed, empty = requests(corpus, finder)
+    figures |= {
+        "with_user": with_user,
+        "filters_obeyed": obeyed,
+        "impossible_explained": empty,
+        "tags": len(words.texts),
+        "pairs": len(pairs.texts),
+        "items": corpus.num_items,
+        "settings": settings.model_dump(),
+    }
+    store("queries", figures, time.monotonic() - started, [0])
+
+
+def hold_out(source: Path, folder: Path) -> Held:
+    """Write the collection without half of the items of each tag; the same each time."""
+    given = pd.read_csv(source / "tags.csv", dtype={"tag": str})
+    given["tag"] = given["tag"].str.strip().str.casefold()
+    ratings = pd.read_csv(source / "ratings.csv")
+    rng = np.random.default_rng(0)
+    held: set[tuple[str, int]] = set()
+    for tag, items in given.groupby("tag")["movieId"]:
+        distinct = np.array(sorted(set(items)))
+        held |= {(str(tag), int(item)) for item in rng.permutation(distinct)[: len(distinct) // 2]}
+    is_held = np.array([pair in held for pair in zip(given["tag"], given["movieId"], strict=True)])
+    out, kept = given[is_held], given[~is_held]
+    theirs = set(zip(out["userId"], out["movieId"], strict=True))
+    rated = np.array([pair in theirs for pair in zip(ratings["userId"], ratings["movieId"], strict=True)])
+    if not folder.exists():
+        part = folder.with_suffix(f".{os.getpid()}")
+        part.mkdir(parents=True)
+        for name in ("movies.csv", "links.csv"):
+            (part / name).write_bytes((source / name).read_bytes())
+        kept.to_csv(part / "tags.csv", index=False)
+        ratings[~rated].to_csv(part / "ratings.csv", index=False)
+        part.rename(folder)
+    return Held(out, kept)
+
+
+@dataclass(frozen=True)
+class Finder:
+    """All ways to find items by words. Shapes: I items.
+
+    Attributes:
+        encode: texts to unit vectors.
+        text_vectors: of items, shape (I, T).
+        words: of items' texts.
+        item_vectors: of the trained model, shape (I, D).
+        bm25: scores of items for a query, shape (I,).
+    """
+
+    encode: Callable[..., np.ndarray]
+    text_vectors: np.ndarray
+    words: WordIndex
+    item_vectors: np.ndarray
+    bm25: Callable[[str], FloatVector]
+
+    def relevance(self, text: str, settings: QueryConfig) -> FloatVector:
+        """As the service computes it; the words of a tag as they are, with no constraint read out of them."""
+        understood = Understood(wanted=((text, 1.0),))
+        found = relevance(understood, self.encode, self.text_vectors, self.words, self.item_vectors, settings)
+        assert found is not None
+        return found
+
+
+def bm25(texts: list[str]) -> Callable[[str], FloatVector]:
+    """BM25 over texts."""
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+    known = set(index.vocab_dict)
+
+    def score(text: str) -> FloatVector:
+        tokens = bm25s.tokenize([text], stopwords="en", return_ids=False, show_progress=False)[0]
+        wanted = [token for token in tokens if token in known]
+        return index.get_scores(wanted) if wanted else np.zeros(len(texts), np.float32)
+
+    return score
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries with what is to be found. Shapes: Q queries.
+
+    Attributes:
+        texts: of the queries.
+        users: codes of those who ask, shape (Q,); -1 for nobody.
+        relevant: codes of the items to find.
+        shut_out: codes of the items that do not compete.
+    """
+
+    texts: list[str]
+    users: np.ndarray
+    relevant: list[np.ndarray]
+    shut_out: list[np.ndarray]
+
+    @classmethod
+    def of_tags(cls, held: Held, corpus: Corpus, chosen: set[str]) -> "Queries":
+        """One query a tag."""
+        out = {str(tag): codes(items, corpus) for tag, items in held.out.groupby("tag")["movieId"] if tag in chosen}
+        known = {str(tag): codes(items, corpus) for tag, items in held.known.groupby("tag")["movieId"]}
+        tags = [tag for tag in sorted(out) if len(out[tag])]
+        return cls(tags, np.full(len(tags), -1), [out[tag] for tag in tags], [known[tag] for tag in tags])
+
+    @classmethod
+    def of_users(cls, held: Held, corpus: Corpus, chosen: set[str]) -> "Queries":
+        """One query a user and tag, of users who have a history."""
+        histories = corpus.histories(TRAIN, VALID, TEST)
+        found = cls([], np.empty(0, np.int64), [], [])
+        users = []
+        for (tag, user_id), items in held.out[held.out["tag"].isin(chosen)].groupby(["tag", "userId"])["movieId"]:
+            user, wanted = corpus.user_codes.get(str(user_id)), codes(items, corpus)
+            if user is None or not len(histories[user]) or not len(wanted):
+                continue
+            users.append(user)
+            found.texts.append(str(tag))
+            found.relevant.append(wanted)
+            found.shut_out.append(np.setdiff1d(histories[user].item, wanted))
+        return cls(found.texts, np.array(users), found.relevant, found.shut_out)
+
+    def measure(self, scores: list[FloatVector]) -> dict[str, np.ndarray]:
+        """Recall@20, NDCG@10 and NDCG@20 of each query, shape (Q,); ties go against what is to be found."""
+        found: dict[str, list[float]] = {"recall20": [], "ndcg10": [], "ndcg20": []}
+        for own, relevant, shut_out in zip(scores, self.relevant, self.shut_out, strict=True):
+            competing = own.astype(np.float64)
+            competing[shut_out] = -np.inf
+            is_relevant = np.isin(np.arange(len(competing)), relevant)
+            order = np.lexsort([is_relevant, -competing])[:20]
+            hits = is_relevant[order]
+            gains = hits / np.log2(np.arange(2, len(order) + 2))
+            best = 1 / np.log2(np.arange(2, 22))
+            found["recall20"].append(hits.sum() / len(relevant))
+            for n in (10, 20):
+                found[f"ndcg{n}"].append(gains[:n].sum() / best[: min(n, len(relevant))].sum())
+        return {name: np.array(values) for name, values in found.items()}
+
+
+def codes(items: Any, corpus: Corpus) -> np.ndarray:
+    """Item codes of external ids that the catalogue has."""
+    known = {corpus.item_codes[str(item)] for item in items if str(item) in corpus.item_codes}
+    return np.array(sorted(known), np.int64)
+
+
+def pairs_attributes(scorer: Any, pairs: Queries) -> np.ndarray:
+    """The attribute codes of those who ask."""
+    attributes: np.ndarray = scorer.attributes[pairs.users]
+    return attributes
+
+
+def together(scores: FloatVector, found: FloatVector, weight: float) -> FloatVector:
+    """Taste and words, as slates are drawn with them."""
+    every = np.ones(len(scores), np.bool_)
+    return steer(standardise(scores, every), found, weight, every)
+
+
+def summary(found: Mapping[str, Mapping[str, np.ndarray]], ours: str) -> dict[str, Any]:
+    """Means by metric and method, and how far ours is from each other."""
+    figures: dict[str, Any] = {
+        metric: {name: round(float(values[metric].mean()), 4) for name, values in found.items()}
+        for metric in found[ours]
+    }
+    figures["gain"] = {}
+    for name, metric in itertools.product([name for name in found if name != ours], found[ours]):
+        difference = found[ours][metric] - found[name][metric]
+        figures["gain"].setdefault(name, {})[metric] = {
+            "ci95": [round(bound, 4) for bound in confidence_interval(difference, SAMPLES, 0)],
+            "p": round(paired_p_value(found[ours][metric], found[name][metric], SAMPLES, 0), 4),
+        }
+    return figures
+
+
+def tune(finder: Finder, words: Queries, pairs: Queries, scores: np.ndarray) -> None:
+    """Print figures of settings, the best last."""
+    rows = []
+    for values in itertools.product(*GRID.values()):
+        settings = QueryConfig(**dict(zip(GRID, values, strict=True)))
+        measured = words.measure([finder.relevance(tag, settings) for tag in words.texts])
+        rows.append((measured["ndcg20"].mean() + measured["recall20"].mean(), values, measured, settings))
+    rows.sort(key=lambda row: row[0])
+    for _, values, measured, _ in rows[-12:]:
+        print(dict(zip(GRID, values, strict=True)), {name: round(float(v.mean()), 4) for name, v in measured.items()})
+    asked = [finder.relevance(tag, rows[-1][3]) for tag in pairs.texts]
+    for weight in WEIGHTS:
+        both = pairs.measure([together(s, r, weight) for s, r in zip(scores, asked, strict=True)])
+        print("weight", weight, {name: round(float(v.mean()), 4) for name, v in both.items()})
+
+
+def requests(corpus: Corpus, finder: Finder) -> tuple[float, float]:
+    """Share of made-up requests whose slates obey them, and of impossible ones that have none and say why."""
+    years, categories = item_years(corpus.items), item_categories(corpus.items)
+    nothing = np.zeros(len(years), np.float32)
+    catalogue = Catalogue(finder.item_vectors, nothing, years, categories, item_prices(corpus.items), 1.0)
+    names = sorted({name for own in categories for name in own if "(" not in name and name != "IMAX"})
+    read, rng = RequestReader({name for own in categories for name in own}), np.random.default_rng(0)
+    obeyed, impossible = [], []
+    for _ in range(NUM_REQUESTS):
+        text, holds = made_up(names, rng)
+        scores = rng.normal(size=len(years)).astype(np.float32)
+        slate = draw_slate(
+            scores, np.empty(0, np.int32), RecommendConfig(), catalogue, rng, Wish(filters=read(text).filters)
+        )
+        fitting = [code for code, own in enumerate(categories) if holds(set(own), float(years[code]))]
+        if not fitting:
+            impossible.append(not len(slate.codes) and slate.notice.startswith("no item of the catalogue matches"))
+        expected = min(RecommendConfig().k, len(fitting))
+        obeyed.append(len(slate.codes) == expected and set(slate.codes.tolist()) <= set(fitting))
+        if not obeyed[-1]:
+            print(f"not obeyed: {text!r} was read as {read(text).filters.describe()}", flush=True)
+    return float(np.mean(obeyed)), float(np.mean(impossible)) if impossible else 1.0
+
+
+def made_up(names: list[str], rng: np.random.Generator) -> tuple[str, Callable[[set[str], float], bool]]:
+    """A request and what it means, said by who made it and not by who reads it."""
+    first, second, refused = (str(name) for name in rng.choice(names, 3, replace=False))
+    year = int(rng.integers(1930, 2012))
+    decade = year // 10 * 10
+    kinds: list[tuple[str, Callable[[set[str]], bool]]] = [
+        (f"a {first.lower()} film", lambda own: first in own),
+        (f"{first} or {second}", lambda own: first in own or second in own),
+        (f"some {first.upper()}", lambda own: first in own),
+        (f"a {first.lower()} {second.lower()} with a good ending", lambda own: {first, second} <= own),
+        ("something to watch tonight", lambda own: True),
+    ]
+    times: list[tuple[str, Callable[[float], bool]]] = [
+        (f"from before {year}", lambda own: own < year),
+        (f"made after {year}", lambda own: own > year),
+        (f"since {year}", lambda own: own >= year),
+        (f"from the {decade}s", lambda own: decade <= own <= decade + 9),
+        (f"between {year} and {year + 5}", lambda own: year <= own <= year + 5),
+        (f"released in {year}", lambda own: own == year),
+        ("", lambda own: True),
+    ]
+    refusals: list[tuple[str, Callable[[set[str]], bool]]] = [
+        (f", no {refused.lower()}", lambda own: refused not in own),
+        (f", but not {refused}", lambda own: refused not in own),
+        (f" without any {refused.lower()}", lambda own: refused not in own),
+        ("", lambda own: True),
+    ]
+    (kind, is_kind), (when, is_then), (refusal, is_free) = (
+        options[int(rng.integers(len(options)))] for options in (kinds, times, refusals)
+    )
+    return f"{kind} {when}{refusal}", lambda own, own_year: is_kind(own) and is_then(own_year) and is_free(own)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Items found by words: rows of TF-IDF by hand, and each part of relevance alone."""
+
+import numpy as np
+import pytest
+
+from llm4rec.recommend.config import QueryConfig
+from llm4rec.recommend.relevance import relevance
+from llm4rec.recommend.request import Understood
+from llm4rec.recommend.words import WordIndex
+
+TEXTS = ["Star Wars, a space opera", "A pig learns to herd", "Odyssey in space", ""]
+VECTORS = np.array([[1, 0], [0, 1], [0.6, 0.8], [0, 0]], np.float32)
+ITEMS = np.array([[1, 0], [0, 1], [-1, 0], [0.9, 0.1]], np.float32)
+MEANING = {"space": [1, 0], "pig": [0, 1]}
+
+
+def encode(texts):
+    return np.array([MEANING[text] for text in texts], np.float32)
+
+
+def relevance_of(*wanted, unwanted="", **settings):
+    chosen = QueryConfig(**{"lexical": 0, "expansion": 0, **settings})
+    understood = Understood(wanted=tuple(wanted), unwanted=unwanted)
+    return relevance(understood, encode, VECTORS, WordIndex.of(TEXTS), ITEMS, chosen)
+
+
+def test_words_in_common_by_hand():
+    index = WordIndex.of(TEXTS)
+    common, rare = np.log(5 / 3) + 1, np.log(5 / 2) + 1  # held by two texts and by one
+    expected = [common / np.sqrt(common**2 + 3 * rare**2), 0, common / np.sqrt(common**2 + rare**2), 0]
+    assert index.cosine("Space!") == pytest.approx(expected)
+    assert index.cosine("the of and").tolist() == [0, 0, 0, 0]
+
+
+def test_a_new_item_is_found_by_words_that_no_other_has():
+    index = WordIndex.of(TEXTS)
+    grown = index.put(4, "Zorblax").put(1, "Babe and zorblax")
+    assert grown.cosine("zorblax") == pytest.approx([0, 1 / np.sqrt(2), 0, 0, 1])
+    assert index.cosine("pig")[1] > 0, "the index that a request holds stays as it was"
+    assert grown.cosine("pig")[1] == 0
+
+
+def test_no_words_no_relevance():
+    assert relevance_of() is None
+
+
+def test_nearness_of_meaning_alone():
+    found = relevance_of(("space", 1.0))
+    assert found == pytest.approx((VECTORS[:, 0] - VECTORS[:, 0].mean()) / VECTORS[:, 0].std(), rel=1e-4)
+
+
+def test_what_is_not_wanted_counts_against():
+    both = relevance_of(("space", 1.0), unwanted="pig")
+    assert both == pytest.approx(relevance_of(("space", 1.0)) - relevance_of(("pig", 1.0)), rel=1e-4)
+    assert relevance_of(unwanted="pig", expansion=1.0).argmin() == 1
+
+
+def test_earlier_words_count_less():
+    assert relevance_of(("space", 0.5), ("pig", 1.0)) == pytest.approx(
+        0.5 * relevance_of(("space", 1.0)) + relevance_of(("pig", 1.0)), rel=1e-4
+    )
+
+
+def test_words_in_common_are_added():
+    found, plain = relevance_of(("space", 1.0), lexical=2.0), relevance_of(("space", 1.0))
+    in_common = WordIndex.of(TEXTS).cosine("space")
+    assert found - plain == pytest.approx(2 * (in_common - in_common.mean()) / in_common.std(), rel=1e-4)
+
+
+def test_what_is_near_to_the_best_find_comes_up():
+    found = relevance_of(("space", 1.0), expansion=1.0, expansion_items=1)
+    # Item 3 has no text but an item vector like item 0's, item 2 has a text but is liked by others.
+    assert np.argsort(-found).tolist() == [0, 3, 2, 1]
