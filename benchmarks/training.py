@@ -58,7 +58,8 @@ def main() -> None:
         for workers, (name, measured) in enumerate(rates.items()):
             command = [sys.executable, __file__, *sys.argv[1:], "--one", str(workers)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            measured.append(json.loads(done.stdout.splitlines()[-1])["tokens_per_second"])
+            (answer,) = [line for line in done.stdout.splitlines() if line.startswith('{"tokens_per_second"')]
+            measured.append(json.loads(answer)["tokens_per_second"])
             print(f"{name}: {measured[-1]:.0f} tokens a second", flush=True)
     middle = {name: median(measured) for name, measured in rates.items()}
     figures = {
