@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -129,3 +130,56 @@ def test_a_stream_that_cannot_even_start_ends_in_the_template() -> None:
             raise ConnectionError("no replica")
 
     assert streamed(Broken())[0] == [TEMPLATES[0]]
+
+
+class Counting(Writer):
+    """Writes the true text about "Aliens", nonsense about all else, and counts what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def write(self, items: Sequence[Grounds], seconds: float) -> list[Reason]:
+        self.asked += [grounds.title for grounds in items]
+        return [
+            Reason(TRUE_TEXT, "llm", ())
+            if grounds.title == "Aliens"
+            else Reason(template_reason(grounds), "template", ())
+            for grounds in items
+        ]
+
+
+def test_what_was_written_once_is_not_asked_for_again_but_templates_are() -> None:
+    writer = Counting()
+    reasons = DeadlineReasons(writer, SECONDS, ["Action", "Crime", "Horror"])
+    first = asyncio.run(reasons.write([*GROUNDS, GROUNDS[0]]))
+    assert [reason.source for reason in first] == ["llm", "template", "llm"]
+    assert asyncio.run(reasons.write(GROUNDS)) == first[:2]
+    assert writer.asked == ["Aliens", "Heat", "Heat"]
+
+
+def test_another_history_of_the_user_is_asked_for() -> None:
+    writer = Counting()
+    reasons = DeadlineReasons(writer, SECONDS, ["Action", "Crime", "Horror"])
+    for anchors in (("Alien",), ("Heat",), ("Alien",)):
+        asyncio.run(reasons.write([replace(GROUNDS[0], anchors=anchors)]))
+    assert writer.asked == ["Aliens", "Aliens"]
+
+
+def test_a_kept_reason_streams_at_once() -> None:
+    async def collect(reasons: DeadlineReasons) -> list[object]:
+        return [part async for part in reasons.stream(GROUNDS[0])]
+
+    writer = Writer(pieces=[TRUE_TEXT])
+    reasons = DeadlineReasons(writer, SECONDS, ["Action", "Crime", "Horror"])
+    assert asyncio.run(collect(reasons)) == asyncio.run(collect(reasons)) == [TRUE_TEXT, Reason(TRUE_TEXT, "llm", ())]
+    assert len(writer.seconds) == 1
+
+
+def test_the_oldest_of_too_many_is_forgotten() -> None:
+    writer = Counting()
+    reasons = DeadlineReasons(writer, SECONDS, ["Action", "Crime", "Horror"], num_kept=2)
+    kinds = [replace(GROUNDS[0], anchors=(anchor,)) for anchor in ("A", "B", "C")]
+    for kind in (*kinds, kinds[2], kinds[1], kinds[0]):
+        asyncio.run(reasons.write([kind]))
+    assert len(writer.asked) == 4, "only the first had to be written again"

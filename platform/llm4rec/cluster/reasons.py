@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
@@ -50,15 +51,31 @@ class LanguageModelWriter:
 
 
 class DeadlineReasons:
-    """Asks a writer and, when it is late or fails, answers with templates: an answer never waits longer."""
+    """Asks a writer and, when it is late or fails, answers with templates: an answer never waits longer.
 
-    def __init__(self, writer: ReasonWriter | None, seconds: float, vocabulary: Sequence[str]) -> None:
+    What the writer wrote is kept and not asked for again. The grounds of a reason hold all of the user's state that it
+    depends on, so an item has the same reason until the history that speaks for it, or what is known of it, changes.
+    """
+
+    def __init__(
+        self, writer: ReasonWriter | None, seconds: float, vocabulary: Sequence[str], num_kept: int = 10_000
+    ) -> None:
         self._writer = writer
         self._seconds = seconds
         self._vocabulary = list(vocabulary)
+        self._num_kept = num_kept
+        self._kept: OrderedDict[Grounds, Reason] = OrderedDict()
 
     async def write(self, items: Sequence[Grounds]) -> list[Reason]:
         """A reason for each item within the deadline."""
+        new = list(dict.fromkeys(grounds for grounds in items if self._recall(grounds) is None))
+        known = {grounds: reason for grounds in items if (reason := self._recall(grounds)) is not None}
+        known |= dict(zip(new, await self._write(new), strict=True))
+        for grounds in new:
+            self._keep(grounds, known[grounds])
+        return [known[grounds] for grounds in items]
+
+    async def _write(self, items: Sequence[Grounds]) -> list[Reason]:
         if self._writer is not None and items:
             try:
                 request = self._writer.write(items, self._seconds - MARGIN_S)
@@ -74,6 +91,10 @@ class DeadlineReasons:
 
     async def stream(self, grounds: Grounds) -> AsyncIterator[str | Reason]:
         """Pieces as they are written, then the checked reason that replaces them."""
+        if (kept := self._recall(grounds)) is not None:
+            yield kept.text
+            yield kept
+            return
         deadline = time.monotonic() + self._seconds
         pieces: list[str] = []
         if self._writer is not None:
@@ -90,11 +111,26 @@ class DeadlineReasons:
             except Exception as error:  # as above
                 log.warning("the explanation comes from the template: %s: %s", type(error).__name__, error)
                 pieces = []
-        yield explain([grounds], _Written("".join(pieces)), time.monotonic() + 1, self._vocabulary)[0]
+        reason = explain([grounds], _Written("".join(pieces)), time.monotonic() + 1, self._vocabulary)[0]
+        self._keep(grounds, reason)
+        yield reason
 
     def templates(self, items: Sequence[Grounds]) -> list[Reason]:
         """The template's reason for each item."""
         return explain(items, None, time.monotonic(), self._vocabulary)
+
+    def _recall(self, grounds: Grounds) -> Reason | None:
+        reason = self._kept.get(grounds)
+        if reason is not None:
+            self._kept.move_to_end(grounds)
+        return reason
+
+    def _keep(self, grounds: Grounds, reason: Reason) -> None:
+        """Keep what the writer wrote; where the template stands in, the writer is asked again."""
+        if reason.source == "llm":
+            self._kept[grounds] = reason
+        while len(self._kept) > self._num_kept:
+            self._kept.popitem(last=False)
 
 
 def _answers(reasons: object, count: int) -> bool:
