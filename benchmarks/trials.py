@@ -1,4 +1,4 @@
-"""What search.py tries: three settings of our model and of every other network, six of those that take seconds.
+"""What search.py tries: three settings of a network, ours too, and six of what takes seconds.
 
 Settings stand on top of the defaults of the model. A trial that has been added here counts once search.py has run it.
 """
@@ -6,7 +6,7 @@ Settings stand on top of the defaults of the model. A trial that has been added 
 from typing import Any
 
 Settings = dict[str, Any]
-OURS = "llm4rec"
+OURS, WRITER = "llm4rec", "genrec"
 
 LARGE: Settings = {
     "embedding_size": 128,
@@ -36,6 +36,8 @@ OTHERS: dict[str, list[Settings]] = {
     "ease": [{"reg": reg} for reg in (100, 300, 1000, 30, 3000, 10000)],
     "ials": [{"factors": factors, "reg": reg} for factors in (128, 256) for reg in (30, 100, 10)],
 }
+WRITERS: dict[str, list[Settings]] = {"ml-100k": [{"num_layers": 2, "precision": "bf16", "epochs": 3}]}
+"""GenRec's: one of these takes longer than all others of a table, and on the larger ones hours."""
 COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
 MODEL: Settings = {"num_layers": 1, "embedding_size": 128, "fusion_size": 128, "modalities": ["text", "categories"]}
 BIG: Settings = COMMON | {"batch_size": 16, "epochs": 10}
@@ -60,4 +62,6 @@ def trials(table: str, model: str) -> list[Settings]:
     """What is tried of a model for a table; the temporal tables try what the others do."""
     data = table.removesuffix(" temporal")
     assert len(OWN[data]) == len(NETWORKS[data]), f"{data}: our model and the other networks get equally many trials"
+    if model == WRITER:
+        return WRITERS.get(table, [])
     return OWN[data] if model == OURS else NETWORKS[data] if model in OF_NETWORKS else OTHERS[model]
