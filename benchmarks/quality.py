@@ -10,7 +10,7 @@ best on the validation part (search.py); one that was not searched for has no ro
 among all. Temporal: every choice after the cut, from all that the user did before it, a user's figure being the mean
 over his choices. Figures are means over users of means over seeds; models that draw nothing have one. Intervals and
 p-values are of (paired) bootstraps over users; p-values are corrected for all comparisons of a table (Holm). `seconds`
-is the time to train and rank on one core, `peak_gb` the memory of its process.
+is the time to train and rank on one core, `peak_gb` the memory of its process, the scores of all test rows included.
 """
 
 import argparse
@@ -116,15 +116,17 @@ def publish(job: Job, one: OfSeed) -> None:
     path = place(table, model, job.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     words = json.dumps({"overall": one.overall, "told": one.told})
-    np.savez_compressed(path, allow_pickle=False, words=np.array(words), **one.by_user)
+    with open(path.with_suffix(".part"), "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, words=np.array(words), **one.by_user)
+    path.with_suffix(".part").rename(path)
 
 
 def published(job: Job) -> OfSeed | None:
-    """What was measured before with the same settings on the same split."""
+    """What was measured before with the same settings on the same data."""
     table, model = job.name.split(":")
     path = place(table, model, job.seed)
     one = read_published(path) if path.exists() else None
-    return one if one and one.told["settings"] == settings_of(job) else None
+    return one if one and one.told["training"] == job.training else None
 
 
 def read_published(path: Path) -> OfSeed:
@@ -162,9 +164,11 @@ def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
     waited = 0.0 if job.baseline else kept_seconds(job)
-    scorer = Remembering(fitted(job, corpus, features) if job.baseline else trained(job, corpus, features))
+    scorer: Scorer = fitted(job, corpus, features) if job.baseline else trained(job, corpus, features)
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
-    removed, kept = (rank(scorer, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
+    valid_rank = rank(scorer, valid, SEEN_REMOVED).target_rank
+    twice = Remembering(scorer)
+    removed, kept = (rank(twice, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
     return {
         "user": rows.users,
         "rank": removed.target_rank,
@@ -172,7 +176,7 @@ def compete(job: Job) -> Measured:
         "rank kept": kept.target_rank,
         "split_hash": np.array(rows.split_hash),
         "valid user": valid.users,
-        "valid rank": rank(scorer, valid, SEEN_REMOVED).target_rank,
+        "valid rank": valid_rank,
         "kept seconds": np.array(waited),
     }
 
@@ -209,14 +213,17 @@ def report(data: str, options: argparse.Namespace) -> None:
     for table in (table for table in TABLES if TABLES[table][0] == data):
         files = place(table, "*", "*")
         seeds = sorted({int(path.stem.rsplit("-", 1)[1]) for path in files.parent.glob(files.name)})
-        jobs = table_jobs(table, MODELS, argparse.Namespace(**vars(options) | {"seeds": seeds}))
         models: dict[str, list[OfSeed]] = {}
-        for job in jobs:
-            if (one := published(job)) is not None:
-                models.setdefault(job.name.split(":")[1], []).append(one)
+        for model, settings in ((model, best_settings(table, model)) for model in MODELS):
+            jobs = [new_job(table, model, settings, seed, options) for seed in seeds if settings is not None]
+            if found := [one for job in jobs if (one := published(job)) is not None]:
+                models[model] = found[: 1 if model in DRAWS_NOTHING else None]
         if models:
             figures[TABLES[table][1]] = compare(models)
             runs += [one for of_seeds in models.values() for one in of_seeds]
+    if not figures:
+        print(f"nothing has been measured on {data} with the settings that search.py found best")
+        return
     first = figures.get("leave_one_out", {})
     summary = {key: first[key] for key in ("ndcg10", "hr10", "p_value") if key in first}
     revisions = {"measured_at": sorted({one.told["git"] for one in runs})}
@@ -229,8 +236,9 @@ def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:
     rows = {name: figures_of(runs) for name, runs in models.items()}
     gains = {name: by_user["ndcg@10"] for name, (by_user, _) in rows.items()}
     told = [one.told for runs in models.values() for one in runs]
+    (split_hash,) = {words["split_hash"] for words in told}
     found: dict[str, Any] = {
-        "split_hash": sorted({words["split_hash"] for words in told}),
+        "split_hash": split_hash,
         "users": len(next(iter(gains.values()))),
         "choices": told[0]["choices"],
         "items": told[0]["items"],
@@ -291,6 +299,7 @@ def of_seed(job: Job, run: Measured) -> OfSeed:
         "items": corpus.num_warm_items,
         "seed": job.seed,
         "settings": settings_of(job),
+        "training": job.training,
         "git": str(run["git"]),
         "hardware": hardware(),
     }

@@ -11,6 +11,7 @@ Intervals and p-values are of (paired) bootstraps over tags, or over pairs of us
 up of categories, years and refusals, whose slates are checked against what they were made of.
 """
 
+import argparse
 import itertools
 import os
 import time
@@ -22,8 +23,8 @@ from typing import Any
 import bm25s
 import numpy as np
 import pandas as pd
-from measure import store
-from offline_runs import Job, arguments, prepared, read_run, trained
+from measure import HOME, store
+from offline_runs import Job, prepared, read_run, trained
 
 from llm4rec.encode.text import TextEncoder, item_texts
 from llm4rec.evaluate.bootstrap import confidence_interval, paired_p_value
@@ -58,7 +59,12 @@ class Held:
 
 def main() -> None:
     """Hold out, train, measure."""
-    options = arguments(__doc__, [OURS])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=HOME / "data", help="folder that holds ml-latest-small")
+    parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
+    parser.add_argument("--tune", action="store_true", help="figures of settings, on the other half of the tags")
+    options = parser.parse_args()
+    options.set, options.users = [], None
     started = time.monotonic()
     folder = options.work / f"{DATA}-untagged"
     held = hold_out(options.data / DATA, folder)
@@ -74,9 +80,8 @@ def main() -> None:
     chosen = set(tags[::2] if options.tune else tags[1::2])
     words = Queries.of_tags(held, corpus, chosen)
     pairs = Queries.of_users(held, corpus, chosen)
-    taste = scorer.states(
-        [corpus.histories(TRAIN, VALID, TEST)[user] for user in pairs.users], pairs_attributes(scorer, pairs)
-    )
+    histories = corpus.histories(TRAIN, VALID, TEST)
+    taste = scorer.states([histories[user] for user in pairs.users], scorer.attributes[pairs.users])
     scores = taste @ finder.item_vectors.T
     if options.tune:
         tune(finder, words, pairs, scores)
@@ -239,12 +244,6 @@ def codes(items: Any, corpus: Corpus) -> np.ndarray:
     """Item codes of external ids that the catalogue has."""
     known = {corpus.item_codes[str(item)] for item in items if str(item) in corpus.item_codes}
     return np.array(sorted(known), np.int64)
-
-
-def pairs_attributes(scorer: Any, pairs: Queries) -> np.ndarray:
-    """The attribute codes of those who ask."""
-    attributes: np.ndarray = scorer.attributes[pairs.users]
-    return attributes
 
 
 def together(scores: FloatVector, found: FloatVector, weight: float) -> FloatVector:

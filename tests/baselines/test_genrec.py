@@ -16,6 +16,7 @@ from tests.corpora import tiny_writer
 
 TITLES = ["alien", "aliens", "heat", "heat", "her", "up", "a", ""]
 HISTORY = np.array([2, 0, 5], np.int32)
+NONE = np.empty(0, np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def forced(network: TitleNetwork, titles: Titles, item: int) -> float:
 def test_scores_are_the_probabilities_of_titles_read_at_once(network, titles):
     with torch.inference_mode():
         expected = [forced(network, titles, item) for item in range(len(TITLES))]
-        scores = network.item_scores(titles[HISTORY], beam_size=len(TITLES))
+        scores = network.item_scores(titles[HISTORY], len(TITLES), NONE)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
     assert scores[2] == scores[3], "equal titles tie"
 
@@ -80,11 +81,19 @@ def test_scores_are_the_probabilities_of_titles_read_at_once(network, titles):
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
 def test_a_narrow_beam_gives_what_it_writes_the_same_score(network, titles, beam_size):
     with torch.inference_mode():
-        every = network.item_scores(titles[HISTORY], beam_size=len(TITLES))
-        some = network.item_scores(titles[HISTORY], beam_size)
+        every = network.item_scores(titles[HISTORY], len(TITLES), NONE)
+        some = network.item_scores(titles[HISTORY], beam_size, NONE)
     written = some != NOT_WRITTEN
     assert beam_size <= written.sum() < len(TITLES)
     np.testing.assert_allclose(some[written], every[written], rtol=1e-4)
+
+
+def test_items_seen_take_no_place_from_others(network, titles):
+    with torch.inference_mode():
+        first = network.item_scores(titles[HISTORY], 1, NONE).argmax()
+        scores = network.item_scores(titles[HISTORY], 1, np.array([first], np.int32))
+    unseen = np.flatnonzero(scores != NOT_WRITTEN)
+    assert len(np.setdiff1d(unseen, [first])) >= 1
 
 
 def test_the_windows_titles_are_all_to_be_written(backbone):

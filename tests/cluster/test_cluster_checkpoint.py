@@ -57,6 +57,14 @@ def test_what_was_being_copied_when_the_kill_came_is_passed_over(training: Path,
     assert newest(training) == "checkpoint-8"
 
 
+@pytest.mark.parametrize("name", [STATE, WEIGHTS, PROGRESS])
+@pytest.mark.parametrize("filler", [b"\0", b"\xff", b"{"])
+def test_what_a_lost_block_left_is_passed_over(training: Path, name: str, filler: bytes) -> None:
+    file = training / "checkpoint-12" / name
+    file.write_bytes(filler * file.stat().st_size)
+    assert newest(training) == "checkpoint-8"
+
+
 def test_nothing_is_found_where_nothing_has_been_trained(tmp_path: Path) -> None:
     assert unnoted(str(tmp_path / "none"), "one") is None
     (tmp_path / "one").mkdir()

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -38,9 +38,9 @@ class GenRecConfig(WindowConfig):
     """Passes over the training interactions, at most."""
     batch_size: PositiveInt = 8
     """Windows a step."""
-    learning_rate: float = 3e-4
+    learning_rate: PositiveFloat = 3e-4
     """Learning rate of AdamW at the start; it falls to 0 along a half cosine."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegativeFloat = 0.01
     """Decoupled weight decay of AdamW."""
     validate_every: PositiveInt = 1
     """Epochs between two measurements of NDCG@10 on the validation split."""
@@ -68,11 +68,13 @@ class TitleNetwork(SequenceNetwork):
         states: Tensor = self.core(inputs_embeds=self.table[tokens.clamp(min=0)], use_cache=False).last_hidden_state
         return states
 
-    def item_scores(self, words: IntVector, beam_size: int) -> FloatMatrix:
+    def item_scores(self, words: IntVector, beam_size: int, seen: IntVector) -> FloatMatrix:
         """Log probabilities of the titles that a beam finds after a text, shape (I,); NOT_WRITTEN of all others.
 
-        A way down the trie is given up once as many titles as the beam is wide are likelier as a whole.
+        A way down the trie is given up once as many titles as the beam is wide are likelier as a whole; titles of
+        items seen, which a slate may leave out, do not count among these.
         """
+        known = set(seen.tolist())
         scores = np.full(self.num_items, NOT_WRITTEN, np.float32)
         found: list[float] = []
         cache = DynamicCache(config=self.core.config)
@@ -85,8 +87,9 @@ class TitleNetwork(SequenceNetwork):
             after = np.concatenate([self.trie.nodes[node] for node in nodes])
             total = totals[way] + log_p[way, word]
             for place in np.flatnonzero([node in self.trie.items for node in after]):
-                scores[self.trie.items[int(after[place])]] = total[place]
-                found.append(float(total[place]))
+                items = self.trie.items[int(after[place])]
+                scores[items] = total[place]
+                found += [float(total[place])] * len(set(items) - known)
             bar = sorted(found, reverse=True)[beam_size - 1] if len(found) >= beam_size else -np.inf
             goes_on = np.array([node not in self.trie.items for node in after]) & (total > bar)
             kept = np.flatnonzero(goes_on)
@@ -158,7 +161,7 @@ class GenRec(SequenceModel):
         scores = np.empty((len(histories), network.num_items), np.float32)
         with torch.inference_mode():
             for row, history in enumerate(histories):
-                scores[row] = network.item_scores(self.titles[history.item[-length:]], beam_size)
+                scores[row] = network.item_scores(self.titles[history.item[-length:]], beam_size, history.item)
         return scores
 
     @property

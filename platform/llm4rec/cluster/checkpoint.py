@@ -125,10 +125,10 @@ def _steps(fs: pafs.FileSystem, folder: str) -> int | None:
     """After how many steps a checkpoint was made, None if it is none or not all of it has been written."""
     try:
         noted = json.loads(_read(fs, f"{folder}/{PROGRESS}") or b"")
-    except ValueError:
+        files = [STATE, WEIGHTS] if noted["progress"]["curve"] else [STATE]
+        return int(noted["steps"]) if all(_is_whole(fs, f"{folder}/{name}") for name in files) else None
+    except (ValueError, KeyError, TypeError):  # what a lost block left in the place of JSON
         return None
-    files = [STATE, WEIGHTS] if noted["progress"]["curve"] else [STATE]
-    return int(noted["steps"]) if all(_is_whole(fs, f"{folder}/{name}") for name in files) else None
 
 
 def _is_whole(fs: pafs.FileSystem, path: str) -> bool:
@@ -138,9 +138,9 @@ def _is_whole(fs: pafs.FileSystem, path: str) -> bool:
         return False
     with fs.open_input_file(path) as stream:
         length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
+        if LENGTH_BYTES + length > size:
+            return False
         header = stream.read(length)
-    if len(header) < length:
-        return False
     ends = [tensor["data_offsets"][1] for key, tensor in json.loads(header).items() if key != "__metadata__"]
     return bool(size == LENGTH_BYTES + length + max(ends, default=0))
 
