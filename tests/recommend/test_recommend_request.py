@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from llm4rec.recommend.filters import Filters
-from llm4rec.recommend.request import FADING, RequestReader, Understood, follow, narrowed
+from llm4rec.recommend.request import FADING, RequestReader, Understood, as_words, follow, narrowed
 
 CATEGORIES = [
     "Action",
@@ -20,7 +20,14 @@ CATEGORIES = [
     "Children's",
     "Jazz & Soul",
 ]
-READ = RequestReader(CATEGORIES)
+TITLES = [
+    "Star Wars (1977)",
+    "No Country for Old Men (2007)",
+    "Matrix, The (1999)",
+    "Romantic Comedy (1983)",
+    "Heat (1995)",
+]
+READ = RequestReader(CATEGORIES, TITLES)
 
 
 def filters(**asked) -> Filters:
@@ -43,7 +50,7 @@ def filters(**asked) -> Filters:
         ("some jazz and soul", {"all_categories": ["Jazz & Soul"]}),
         ("awarded for its warmth", {}),
         ("no horror", {"no_categories": ["Horror"]}),
-        ("no war or horror films", {"no_categories": ["Horror", "War"]}),
+        ("no war or horror films", {"no_categories": ["War", "Horror"]}),
         ("a comedy without romance", {"all_categories": ["Comedy"], "no_categories": ["Romance"]}),
         ("anything but a comedy", {"no_categories": ["Comedy"]}),
         ("I don't like horror", {"no_categories": ["Horror"]}),
@@ -51,6 +58,34 @@ def filters(**asked) -> Filters:
         ("not only a comedy", {"all_categories": ["Comedy"]}),
         ("like Star Wars, but not a comedy", {"no_categories": ["Comedy"]}),
         ('something like "War and Peace"', {}),
+        ("star wars", {}),
+        ("I feel like a comedy", {"all_categories": ["Comedy"]}),
+        ("movies like Heat but without war", {"no_categories": ["War"]}),
+        ("action, drama and comedy", {"categories": ["Action", "Drama", "Comedy"]}),
+        ("dramas & comedies", {"categories": ["Drama", "Comedy"]}),
+        ("no horror, war or comedies", {"no_categories": ["Horror", "War", "Comedy"]}),
+        ("no films with horror", {"no_categories": ["Horror"]}),
+        ("I don't want to watch something with horror", {"no_categories": ["Horror"]}),
+        ("no, I meant a comedy", {"all_categories": ["Comedy"]}),
+        ("No. A comedy.", {"all_categories": ["Comedy"]}),
+        ("nothing but comedies", {"all_categories": ["Comedy"]}),
+        ("a no-nonsense war film", {"all_categories": ["War"]}),
+        ("non-stop action", {"all_categories": ["Action"]}),
+        ("I never get tired of comedies", {"all_categories": ["Comedy"]}),
+        ("nothing beats a good comedy", {"all_categories": ["Comedy"]}),
+        ("why not a comedy?", {"all_categories": ["Comedy"]}),
+        ("No Country for Old Men", {}),
+        ("a drama that isn't a comedy", {"all_categories": ["Drama"], "no_categories": ["Comedy"]}),
+        ("a drama that doesn't have horror", {"all_categories": ["Drama"], "no_categories": ["Horror"]}),
+        ("I hate horror", {"no_categories": ["Horror"]}),
+        ("can't stand war films", {"no_categories": ["War"]}),
+        ("skip the romance", {"no_categories": ["Romance"]}),
+        ("a drama w/o romance", {"all_categories": ["Drama"], "no_categories": ["Romance"]}),
+        ("instead of comedy, drama", {"all_categories": ["Drama"], "no_categories": ["Comedy"]}),
+        ("more comedy, less drama", {"all_categories": ["Comedy"]}),
+        ("not scary and for kids", {"all_categories": ["Children's"]}),
+        ("not suitable for kids", {"no_categories": ["Children's"]}),
+        ("no comedy and no war", {"no_categories": ["Comedy", "War"]}),
     ],
 )
 def test_categories(query, expected):
@@ -85,6 +120,26 @@ def test_categories(query, expected):
         ("2001: a space odyssey", None, None),
         ("room 1408", None, None),
         ("the 39 steps", None, None),
+        ("no films from before 1990", 1990, None),
+        ("nothing before 1990", 1990, None),
+        ("not later than 1990", None, 1990),
+        ("no later than the 80s", None, 1989),
+        ("no movies from the 80s", None, None),
+        ("anything but 80s movies", None, None),
+        ("from the 80s or 90s", 1980, 1999),
+        ("1980s-1990s", 1980, 1999),
+        ("from the late 80s to the early 90s", 1987, 1993),
+        ("from 2015 to now", 2015, None),
+        ("90s and later", 1990, None),
+        ("1990s onwards", 1990, None),
+        ("pre-1960", None, 1959),
+        ("a woman in her thirties", None, None),
+        ("a drama set in the 1940s", None, None),
+        ("books about the war in the 40s", None, None),
+        ("like Heat from before 1990", None, 1989),
+        ("a laptop up to 2000 dollars", None, None),
+        ("a puzzle of 2000 pieces", None, None),
+        ("from 1800 watts", None, None),
     ],
 )
 def test_years(query, low, high):
@@ -102,6 +157,19 @@ def test_years(query, low, high):
         ("between 20 and 10 pounds", 10, 20),
         ("at least 30 EUR and up to 40 EUR", 30, 40),
         ("under 90 minutes", None, None),
+        ("under $1,000", None, 1000),
+        ("under 1.500 euros", None, 1500),
+        ("at least 4 stars and under $30", None, 30),
+        ("more than 2 players, under $30", None, 30),
+        ("$20-$30", 20, 30),
+        ("20 to 30 dollars", 20, 30),
+        ("$50 or less", None, 50),
+        ("20€ max", None, 20),
+        ("nothing over 50 euros", None, 50),
+        ("I don't want to spend more than $50", None, 50),
+        ("a phone with no contract under $200", None, 200),
+        ("between 1900 and 2000 euros", 1900, 2000),
+        (f"under ${'9' * 400}", None, None),
         ("more than 2 players", None, None),
     ],
 )
@@ -119,6 +187,14 @@ def test_prices(query, low, high):
         ("like Alien but funnier", "like Alien but funnier", ""),
         ("from 1994", None, ""),
         ("??", None, ""),
+        ("something with no plot", None, "plot"),
+        ("without violence, sex or drugs", None, "violence sex drugs"),
+        ("no romance, something funny or clever", "something funny or clever", ""),
+        ("no films in black and white", None, "black white"),
+        ("a phone with no contract under $200", "a phone with", "contract"),
+        ("a western without a happy ending set in Paris", "a western set in Paris", "happy ending"),
+        ("less violence", None, "violence"),
+        ("the '90s", None, ""),
         ("ein ruhiger Film", "ein ruhiger Film", ""),
     ],
 )
@@ -142,11 +218,62 @@ def test_a_dialogue_goes_on():
     assert follow([]) == Understood()
 
 
-def test_given_filters_hold_where_words_say_otherwise():
-    read = READ("a comedy from the 90s")
-    assert narrowed(read, Filters()) == read
-    both = narrowed(read, filters(year_min=2000, no_categories=["War"])).filters
-    assert both == filters(all_categories=["Comedy"], year_min=2000, no_categories=["War"])
+def test_a_turn_can_lift_what_was_asked_before():
+    turns = [READ("a comedy under $20 from the 90s, no war")]
+    assert follow([*turns, READ("any genre")]).filters == filters(year_min=1990, year_max=1999, price_max=20)
+    assert follow([*turns, READ("from any decade")]).filters == filters(
+        all_categories=["Comedy"], no_categories=["War"], price_max=20
+    )
+    assert follow([*turns, READ("forget it, a drama")]) == Understood(
+        filters(all_categories=["Drama"]), (("a drama", 1.0),), lifted=frozenset()
+    )
+
+
+def test_words_of_many_turns_ago_are_forgotten():
+    assert len(follow([READ(f"something number {turn}") for turn in range(21)]).wanted) == 5
+
+
+@pytest.mark.parametrize(
+    ("query", "given_filters", "expected"),
+    [
+        ("a comedy from the 90s", {}, {"all_categories": ["Comedy"], "year_min": 1990, "year_max": 1999}),
+        ("a comedy from the 90s", {"year_min": 2000}, {"all_categories": ["Comedy"], "year_min": 2000}),
+        ("no horror", {"no_categories": ["War"]}, {"no_categories": ["Horror", "War"]}),
+        ("a comedy", {"no_categories": ["comedy"]}, {"no_categories": ["comedy"]}),
+        ("no comedy", {"categories": ["comedy"]}, {"categories": ["comedy"]}),
+        ("a comedy", {"categories": ["Drama"]}, {"categories": ["Drama"]}),
+        ("under $20", {"price_min": 30.0}, {"price_min": 30}),
+    ],
+)
+def test_given_filters_hold_where_words_say_otherwise(query, given_filters, expected):
+    assert narrowed(READ(query), filters(**given_filters)).filters == filters(**expected)
+
+
+def test_words_as_they_are():
+    assert as_words("no comedy from the 90s") == Understood(wanted=(("no comedy from the 90s", 1.0),))
+
+
+@pytest.mark.parametrize(
+    ("category", "query"),
+    [
+        ("R&B", "some R&B"),
+        ("K-Pop", "k-pop songs"),
+        ("T-Shirts", "a t-shirt"),
+        ("Shoes", "a shoe"),
+        ("Dresses", "a dress"),
+    ]
+    + [("News", "the news"), ("Non-Fiction", "non-fiction"), ("Crime & Mystery", "crime and mystery")],
+)
+def test_names_as_shops_write_them(category, query):
+    assert RequestReader([category, "Pop", "Fiction"])(query).filters == filters(all_categories=[category])
+    assert not RequestReader(["News"])("a new film").filters
+
+
+def test_a_new_title_is_a_name_too():
+    read = RequestReader(CATEGORIES)
+    assert read("war horses").filters == filters(all_categories=["War"])
+    read.add_title("War Horses (2011)")
+    assert not read("war horses").filters
 
 
 @given(st.text(max_size=500))

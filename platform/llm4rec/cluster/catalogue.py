@@ -82,7 +82,7 @@ class LiveCatalogue:
             ranking=ranking,
             text_vectors=snapshot.features["text"].vectors,
             words=WordIndex.of(item_texts(items)),
-            read=RequestReader(all_of(ranking.categories)),
+            read=RequestReader(all_of(ranking.categories), items[TITLE].to_pylist()),
             withdrawn=np.zeros(items.num_rows, np.bool_),
         )
 
@@ -124,9 +124,13 @@ class LiveCatalogue:
         return item_id in self.codes and not self.withdrawn[self.codes[item_id]]
 
     def _read_with(self, facts: pa.Table) -> RequestReader:
-        """A reader that knows the categories of a changed item too."""
+        """A reader that knows the categories and the title of a changed item too."""
         known, own = all_of(self.ranking.categories), all_of(item_categories(facts))
-        return self.read if own <= known else RequestReader(known | own)
+        (title,) = facts[TITLE].to_pylist()
+        if not own <= known:
+            return RequestReader(known | own, [*(record["title"] for record in self.records), title])
+        self.read.add_title(title)  # that an older catalogue knows it too does no harm
+        return self.read
 
     def _replaced(self, code: int, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
         facts, r = _facts(self.item_ids[code], record), self.ranking

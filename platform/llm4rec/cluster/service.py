@@ -25,7 +25,7 @@ from llm4rec.online.feedback import Slate as LoggedSlate
 from llm4rec.online.log import EventLog
 from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.relevance import relevance
-from llm4rec.recommend.request import Understood, follow, narrowed
+from llm4rec.recommend.request import Understood, as_words, follow, narrowed
 from llm4rec.recommend.slate import Slate, Wish, draw_slate
 from llm4rec.schema import EMPTY_HISTORY, History
 from llm4rec.serve import contract
@@ -251,13 +251,13 @@ def _understood(catalogue: LiveCatalogue, request: contract.RecommendRequest) ->
     """What the words of a request and its filters come to together."""
     turns = [*(request.dialogue or []), *([request.query] if request.query else [])]
     given = request.filters.model_dump(exclude_none=True) if request.filters else {}
-    return narrowed(follow([catalogue.read(turn) for turn in turns]), Filters(**given))
+    read = follow([catalogue.read(turn) if request.read_filters else as_words(turn) for turn in turns])
+    return narrowed(read, Filters(**given))
 
 
-def _filters_shown(filters: Filters) -> contract.Filters | None:
-    set_ones = {name: value for name, value in filters.model_dump().items() if value not in (None, ())}
-    lists = {name: list(value) if isinstance(value, tuple) else value for name, value in set_ones.items()}
-    return contract.Filters.model_validate(lists) if lists else None
+def _filters_shown(filters: Filters) -> contract.ShownFilters | None:
+    asked = {name: value for name, value in filters.model_dump().items() if value not in (None, ())}
+    return contract.ShownFilters.model_validate(asked) if asked else None
 
 
 def _source(sources: set[str]) -> Any:

@@ -1,73 +1,175 @@
-"""Years, prices and categories that a text names."""
+"""Prices and years that a request names."""
 
 import re
-from collections.abc import Iterable, Mapping
 
-from llm4rec.recommend.reading import Reading
+from llm4rec.recommend.tokens import ENDS, Reading, number_of, word_set
 
-_YEAR = r"(1[89]\d\d|20\d\d)"
+CURRENCIES = word_set("$ € £ dollar dollars buck bucks euro euros pound pounds usd eur gbp")
+_BELOW = ("under", "below", "less than", "cheaper than", "at most", "up to", "max", "maximum", "maximum of", "within")
+_ABOVE = ("over", "above", "more than", "at least", "min", "minimum", "minimum of")
+_OR_LESS = ("or less", "or under", "or cheaper", "max", "maximum", "at most", "tops")
+_OR_MORE = ("or more", "or over", "and up", "and above", "minimum", "at least")
+_BEFORE = ("before", "pre", "pre -", "older than", "earlier than", "prior to")
+_AFTER = ("after", "post", "post -", "newer than", "later than", "more recent than")
+_UNTIL = ("until", "up until")
+_FROM_ON = ("since",)
+_IN = ("from", "in", "made in", "released in", "published in", "of the", "from the", "in the")
+_LATER = ("on", "onwards", "onward", "or later", "and later", "or newer", "and newer", "or after", "to now", "to today")
+_EARLIER = ("or earlier", "and earlier", "or older", "and older", "or before")
+_TO = frozenset(["to", "and", "-", "–", "—", "until", "through", "or"])
+_LISTING = (["between"], ["from"], ["in"])
 _DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
-_DECADE = rf"(?:(?:the\s+)?(early|mid|late)[\s-]+)?(?:the\s+)?((?:1[89]|20)?\d0'?s|{'|'.join(_DECADES)})"
-_PART_OF_DECADE = {"early": (0, 3), "mid": (4, 6), "late": (7, 9), None: (0, 9)}
-_TO = r"\s*(?:and|to|-|–|—|until)\s*"
-_YEARS = (
-    (rf"\b(?:until|up to|no later than)\s+{_YEAR}\b", None, 0),
-    (rf"\bno earlier than\s+{_YEAR}\b", 0, None),
-    (rf"\b(?:before|older than|earlier than|prior to)\s+{_YEAR}\b", None, -1),
-    (rf"\b(?:after|newer than|later than)\s+{_YEAR}\b", 1, None),
-    (rf"\b{_YEAR}\s+or\s+(?:earlier|older|before)\b", None, 0),
-    (rf"\b(?:since|from)\s+{_YEAR}\s+on(?:wards?)?\b", 0, None),
-    (rf"\bsince\s+{_YEAR}\b", 0, None),
-    (rf"\b{_YEAR}\s+or\s+(?:later|newer|after)\b", 0, None),
-    (rf"\b(?:from|in|of|made in|released in)\s+{_YEAR}\b", 0, 0),
+_PART_OF_DECADE = {"early": (0, 3), "mid": (4, 6), "late": (7, 9)}
+NEGATORS = word_set("no not nothing never without dont doesnt cant isnt arent wont neither none")
+_BETWEEN = word_set(
+    "a an any anything something films film movies movie books book ones one items things want to spend pay cost "
+    "costs costing priced be is are was were made released from that which do like"
 )
-"""Patterns, and what the first and the last year allowed are relative to the year that is named."""
-_AMOUNT = (
-    r"(?:(?P<mark{0}>[$€£])\s*)?(?P<amount{0}>\d+(?:[.,]\d{{1,2}})?)\s*"
-    r"(?P<name{0}>dollars?|bucks|euros?|pounds?|usd|eur|gbp)?(?!\w)"
-)
-_MONEY = r"(?=.{0,30}?(?:[$€£]|dollar|buck|euro|pound|usd|eur|gbp))"
-"""A number is a price only where a currency stands beside it."""
-_AT_MOST = r"\b(?:under|below|less than|cheaper than|at most|up to|no more than|not more than|max(?:imum)?(?: of)?)\s+"
-_AT_LEAST = r"\b(?:over|above|more than|at least|no less than|not less than|min(?:imum)?(?: of)?)\s+"
-_ALIASES = {
-    "sci fi": ("science fiction", "scifi", "sf"),
-    "science fiction": ("sci fi", "scifi", "sf"),
-    "romance": ("romantic",),
-    "animation": ("animated", "cartoon"),
-    "children": ("kids", "childrens", "child"),
-    "childrens": ("kids", "children", "child"),
-    "documentary": ("documentaries",),
-    "comedy": ("comedies", "comedic"),
-}
-"""Other words for categories, by the words that a category's name comes down to."""
-_ENOUGH = 3
-"""Letters that a category's name and a query that names it begin alike with."""
+"""Words that may stand between a negator and the bound that it turns round: "don't want to spend more than"."""
+_TOPIC = word_set("about set during her his my their our your my its story happening takes")
+"""After these a time is what an item is about, not when it was made."""
+
+
+def read_prices(reading: Reading) -> None:
+    """Amounts of money as bounds and as ranges; whatever the currency is, numbers are compared as they are."""
+    place = 0
+    while place < len(reading.tokens):
+        found = _amount_at(reading, place)
+        place = place + 1 if found is None else _use_amount(reading, place, *found)
+
+
+def _use_amount(reading: Reading, start: int, value: float, stop: int, has_currency: bool) -> int:
+    """Note the bounds that an amount makes with the words around it; where reading goes on."""
+    other = (
+        _amount_at(reading, stop + 1)
+        if reading.words(stop, stop + 1)[:1] and reading.tokens[stop].text in _TO
+        else None
+    )
+    if other and (has_currency or other[2]) and reading.tokens[stop].text != "or":
+        first = start - 1 if reading.words(start - 1, start) in (["between"], ["from"]) else start
+        reading.bound("price", *sorted((value, other[0])))
+        reading.use(first, other[1])
+        return other[1]
+    before, after = _ends_with(reading, start, _BELOW + _ABOVE), _begins_with(reading, stop, _OR_LESS + _OR_MORE)
+    if not has_currency or (before is None and after is None):
+        return stop
+    is_low = before[1] in _ABOVE if before else after is not None and after[1] in _OR_MORE
+    first = before[0] if before else start
+    if (negator := _negated(reading, first)) is not None:
+        is_low, first = not is_low, negator
+    reading.bound("price", value if is_low else None, None if is_low else value)
+    stop = after[0] if after and not before else stop
+    reading.use(first, stop)
+    return stop
+
+
+def _amount_at(reading: Reading, place: int) -> tuple[float, int, bool] | None:
+    """A number from a place on, with its currency before or after it: value, end, whether it has one."""
+    tokens = reading.tokens
+    marked = place < len(tokens) and tokens[place].text in {"$", "€", "£"}
+    number = place + marked
+    if number >= len(tokens) or tokens[number].kind != "number" or reading.used[number] or reading.kept[number]:
+        return None
+    value = number_of(tokens[number].text)
+    if value is None:
+        return None
+    named = number + 1 < len(tokens) and tokens[number + 1].text in CURRENCIES
+    named = named and not (marked and tokens[number + 1].kind == "mark")
+    return value, number + 1 + named, marked or named
 
 
 def read_years(reading: Reading) -> None:
-    """Years and decades, alone, as bounds and as ranges; a bare number, which may be part of a title, is none."""
-    for match in reading.take(rf"\b(?:(?:from|in|of|between)\s+)?{_YEAR}{_TO}{_YEAR}\b"):
-        first, last = sorted(map(int, match.groups()))
-        reading.bound("year", first, last)
-    related = r"(?:(before|after|since|until|from|in|of|older than|newer than)\s+)?"
-    for match in reading.take(rf"\b{related}{_DECADE}(?!\w)(?:\s+(on|onwards?|or later))?"):
-        related_how, part, name, on = match.groups()
-        start = _decade(name.casefold())
-        first, last = (start + year for year in _PART_OF_DECADE[part.casefold() if part else None])
-        how = (related_how or "").casefold()
-        if how in {"before", "older than"}:
-            reading.bound("year", None, first - 1)
-        elif how in {"after", "newer than"}:
-            reading.bound("year", last + 1, None)
-        elif how == "until":
-            reading.bound("year", None, last)
-        else:
-            reading.bound("year", first, None if how == "since" or on else last)
-    for pattern, low, high in _YEARS:
-        for match in reading.take(pattern):
-            year = int(match[1])
-            reading.bound("year", None if low is None else year + low, None if high is None else year + high)
+    """Years and decades as bounds and as ranges; a bare year, which may be part of a title, is none."""
+    place = 0
+    while place < len(reading.tokens):
+        found = _span_at(reading, place)
+        if found is None or _is_topic(reading, place):
+            place += 1
+            continue
+        (low, high, is_decade), stop = found
+        ranged = False
+        if stop < len(reading.tokens) and reading.tokens[stop].text in _TO:
+            other = _span_at(reading, stop + 1)
+            listed = reading.tokens[stop].text in {"or", "and"}
+            # "after 1990 and before 2000" is no list, nor is "2001 and 2010" without a word before it
+            if other and (not listed or is_decade or reading.words(place - 1, place) in _LISTING):
+                low, high, stop, ranged = min(low, other[0][0]), max(high, other[0][1]), other[1], True
+        place = max(place + 1, _use_span(reading, place, stop, (low, high), is_decade or ranged))
+
+
+def _use_span(reading: Reading, start: int, stop: int, years: tuple[int, int], stands_alone: bool) -> int:
+    """Note the bounds that a year, decade or range makes with the words around it; where reading goes on."""
+    low, high = years
+    first = start
+    before = _ends_with(reading, start, _BEFORE + _AFTER + _UNTIL + _FROM_ON + _IN + ("between",))
+    how = before[1] if before else ""
+    after = _begins_with(reading, stop, _LATER + _EARLIER)
+    bounds: tuple[int | None, int | None]
+    if how in _BEFORE:
+        bounds = None, low - 1
+    elif how in _AFTER:
+        bounds = high + 1, None
+    elif how in _UNTIL or (after and after[1] in _EARLIER):
+        bounds = None, high
+    elif how in _FROM_ON or (after and after[1] in _LATER):
+        bounds = low, None
+    elif how or stands_alone:
+        bounds = low, high
+    else:
+        return stop
+    if before:
+        first = before[0]
+        while leading := _ends_with(reading, first, _IN):  # "from before 1990"
+            first = leading[0]
+    if (negator := _negated(reading, first)) is not None:
+        first, bounds = negator, _turned(*bounds)
+        if bounds == (None, None):
+            return stop
+    reading.bound("year", *bounds)
+    stop = after[0] if after else stop
+    reading.use(first, stop)
+    return stop
+
+
+def _turned(low: int | None, high: int | None) -> tuple[int | None, int | None]:
+    """The years that a bound leaves out; of a range, whose rest filters cannot say, no bounds."""
+    if low is None and high is not None:
+        return high + 1, None
+    return (None, low - 1) if low is not None and high is None else (None, None)
+
+
+def _span_at(reading: Reading, place: int) -> tuple[tuple[int, int, bool], int] | None:
+    """A year or decade from a place on: first and last year and whether it is a decade; where it ends."""
+    tokens = reading.tokens
+    stop = place
+    if stop < len(tokens) and tokens[stop].text == "the":
+        stop += 1
+    part = tokens[stop].text if stop < len(tokens) else ""
+    if part in _PART_OF_DECADE:
+        stop += 1
+        if stop < len(tokens) and tokens[stop].text == "-":
+            stop += 1
+    if stop < len(tokens) and tokens[stop].text == "the":
+        stop += 1
+    if stop >= len(tokens) or not reading.is_free(place, stop + 1):
+        return None
+    token = tokens[stop]
+    if token.kind == "decade" or token.text in _DECADES:
+        first, last = _PART_OF_DECADE.get(part, (0, 9))
+        start = _decade(token.text)
+        return (start + first, start + last, True), stop + 1
+    if token.kind == "number" and stop == place and re.fullmatch(r"1[89]\d\d|20\d\d", token.text):
+        following = tokens[stop + 1] if stop + 1 < len(tokens) else None
+        counts = following is not None and following.kind == "word" and following.text in _COUNTED
+        return None if counts else ((int(token.text), int(token.text), False), stop + 1)
+    return None
+
+
+_COUNTED = CURRENCIES | word_set(
+    "pieces piece watt watts w kw km m cm mm kg g ml l rpm mah gb mb tb pages words people players steps calories hp "
+    "points feet ft inch inches miles hours minutes lumens"
+)
+"""A number before these counts something and is no year."""
 
 
 def _decade(name: str) -> int:
@@ -78,67 +180,42 @@ def _decade(name: str) -> int:
     return int(digits) if len(digits) == 4 else (2000 if int(digits) < 20 else 1900) + int(digits)
 
 
-def read_prices(reading: Reading) -> None:
-    """Amounts of money as bounds and as ranges; whatever the currency is, numbers are compared as they are."""
-    for match in reading.take(rf"\b(?:between|from)\s+{_MONEY}{_AMOUNT.format(1)}{_TO}{_AMOUNT.format(2)}"):
-        reading.bound("price", *sorted((_amount(match["amount1"]), _amount(match["amount2"]))))
-    for match in reading.take(rf"{_AT_MOST}{_MONEY}{_AMOUNT.format(1)}"):
-        reading.bound("price", None, _amount(match["amount1"]))
-    for match in reading.take(rf"{_AT_LEAST}{_MONEY}{_AMOUNT.format(1)}"):
-        reading.bound("price", _amount(match["amount1"]), None)
+def _is_topic(reading: Reading, place: int) -> bool:
+    """Whether a time is what an item is about: in the same clause "about", "set" or "her" stands not far before it."""
+    for token in reversed(reading.tokens[max(0, place - 6) : place]):
+        if token.text in ENDS or token.text in {",", "but"}:
+            return False
+        if token.text in _TOPIC:
+            return True
+    return False
 
 
-def _amount(digits: str) -> float:
-    return float(digits.replace(",", "."))
+def _ends_with(reading: Reading, stop: int, phrases: tuple[str, ...]) -> tuple[int, str] | None:
+    """The longest of some phrases that ends right before a place: where it begins, and it."""
+    for phrase in sorted(phrases, key=len, reverse=True):
+        words = phrase.split()
+        if reading.words(stop - len(words), stop) == words and stop >= len(words):
+            return stop - len(words), phrase
+    return None
 
 
-class CategoryNames:
-    """The categories of a catalogue as texts name them: singular or plural, with any marks between words."""
-
-    def __init__(self, categories: Iterable[str]) -> None:
-        """Prepare for these categories; of names that begin alike the longest is read first."""
-        self._forms = {name: forms for name in sorted(categories, key=len, reverse=True) if (forms := _forms(name))}
-
-    def named(self, text: str) -> dict[str, str]:
-        """Patterns of the categories that a text may name; compiling those of thousands would take too long."""
-        folded = text.casefold()
-        likely = {name: forms for name, forms in self._forms.items() if any(f[:_ENOUGH] in folded for f in forms)}
-        return {name: rf"\b(?:{'|'.join(map(_loose, forms))})\b" for name, forms in likely.items()}
+def _begins_with(reading: Reading, start: int, phrases: tuple[str, ...]) -> tuple[int, str] | None:
+    """The longest of some phrases that begins at a place: where it ends, and it."""
+    for phrase in sorted(phrases, key=len, reverse=True):
+        words = phrase.split()
+        if reading.words(start, start + len(words)) == words:
+            return start + len(words), phrase
+    return None
 
 
-def _forms(category: str) -> tuple[str, ...]:
-    """The words that a category's name comes down to, and other words for it; nothing of one without letters."""
-    words = " ".join(re.findall(r"\w+", re.sub(r"['’]", "", category.casefold())))
-    return () if not words or words.isdigit() else (words, *_ALIASES.get(words, ()))
-
-
-def _loose(words: str) -> str:
-    *first, last = words.split()
-    stem = re.escape(last)
-    if last.endswith("y"):
-        stem = f"{re.escape(last[:-1])}(?:y|ies)"
-    elif not last.endswith("s"):
-        stem = f"{stem}(?:e?s|['’]s)?"
-    return r"[\s\-/&]*(?:and\s+)?".join([*map(re.escape, first), stem])
-
-
-def read_categories(reading: Reading, names: Mapping[str, str]) -> None:
-    """Categories side by side are all wanted; joined by "or" or a comma, or as plurals by "and", any of them is."""
-    mentions = sorted(
-        (match.span(), category) for category, pattern in names.items() for match in reading.take(pattern)
-    )
-    some: list[str] = []
-    every: list[str] = []
-    for place, ((start, end), category) in enumerate(mentions):
-        reading.mark((start, end), is_open=True)  # the words still say what is wanted
-        before = reading.text[mentions[place - 1][0][1] : start] if place else ""
-        after = reading.text[end : mentions[place + 1][0][0]] if place + 1 < len(mentions) else ""
-        plural = reading.text[start:end].casefold().endswith("s")
-        (some if _joined(before, plural) or _joined(after, plural) else every).append(category)
-    reading.found |= {"categories": tuple(dict.fromkeys(some)), "all_categories": tuple(dict.fromkeys(every))}
-
-
-def _joined(between: str, plural: bool) -> bool:
-    """Whether what stands between two categories leaves the choice between them."""
-    words = r"or|and/or|and" if plural else r"or|and/or"
-    return bool(re.fullmatch(rf"\s*(?:,?\s*(?:{words})\s+(?:an?\s+)?|,\s*|/)", between, re.IGNORECASE))
+def _negated(reading: Reading, first: int) -> int | None:
+    """Where a negator stands that turns a bound round, None without one."""
+    for place in range(first - 1, -1, -1):
+        word = reading.tokens[place].text
+        if word in NEGATORS:
+            return place
+        if word == "but" and place and reading.tokens[place - 1].text in {"anything", "everything", "all"}:
+            return place - 1
+        if word not in _BETWEEN:
+            return None
+    return None

@@ -1,31 +1,39 @@
 """What a request in plain words asks for: constraints that can be checked, and words to search with.
 
 Rules of English, without a language model: the same words give the same constraints at every time and on every machine,
-in microseconds, and nothing that a text says can make them mean anything else.
+in less than a millisecond, and nothing that a text says can make them mean anything else.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from llm4rec.recommend.constraints import CategoryNames, read_categories, read_prices, read_years
+from llm4rec.recommend.categories import Names, read_categories
+from llm4rec.recommend.constraints import read_prices, read_years
 from llm4rec.recommend.filters import Filters
-from llm4rec.recommend.reading import Reading
+from llm4rec.recommend.refusals import read_refusals
+from llm4rec.recommend.tokens import ENDS, Reading, word_set
 
-_NO = (
-    r"\b(?:anything but|other than|but not|except(?: for)?|excluding|without|avoid|neither|"
-    r"(?:do not|don['’]?t) (?:want|like|need)|nothing|not|no|never|non)\b"
-    r"(?!\s+(?:only|just|matter|sure|idea|necessarily|(?:later|earlier|more|less) than)\b)[\s-]*"
+_QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»"}
+_WISHING = word_set("i id we wed would you youd they feel really also just to dont not didnt doesnt do much")
+"""Before "like" these make it a verb, and what follows no example."""
+_EXAMPLE_ENDS = word_set(
+    "but under without from before after since between with that which year price costing only except no not"
 )
-_FILLERS = r"(?:(?:a|an|any|too|very|so|overly|really|the|much|more|of)\s+)*"
-_ENDS_NO = r"[,.;:!?()]|\bbut\b|\bplease\b|\bwith\b|\bfrom\b|\bin\b|$"
-_THINGS = r"\b(?:films?|movies?|books?|shows?|songs?|items?|products?|things?|stuff|ones?)\b"
-"""Says nothing about what is not wanted."""
-_LIKE = r"(?<!n['’]t )(?<!not )(?<!['’]d )(?<!would )(?<!\bi )(?<!we )like"
-_LIKENESS = rf"\b(?:{_LIKE}|similar to|such as|reminds? me of|as in)\s+.+?(?=[,;]|\bbut\b|$)|\"[^\"]*\"|“[^”]*”"
-"""What a request wants more of: names in it are titles."""
-FADING = 0.5
-"""What words of one turn of a dialogue count in the next."""
+_LIFTS = {
+    "categories": (
+        "any genre",
+        "any category",
+        "any kind",
+        "whatever genre",
+        "genre does not matter",
+        "genre doesnt matter",
+    ),
+    "year": ("any year", "any decade", "any era", "any time", "year does not matter", "year doesnt matter"),
+    "price": ("any price", "price does not matter", "price doesnt matter"),
+    "all": ("start over", "forget all that", "forget that", "forget it", "forget everything"),
+}
+FADING, FADED = 0.5, 0.05
+"""What words of one turn of a dialogue count in the next, and below what they are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +44,32 @@ class Understood:
         filters: what every item must meet.
         wanted: texts to be near to, with what each counts; the newest last.
         unwanted: words to be far from.
+        lifted: which constraints of earlier turns no longer hold: categories, year, price, or all.
     """
 
     filters: Filters = Filters()
     wanted: tuple[tuple[str, float], ...] = ()
     unwanted: str = ""
+    lifted: frozenset[str] = frozenset()
 
 
 class RequestReader:
-    """Reads requests against the categories of one catalogue."""
+    """Reads requests against the categories and titles of one catalogue."""
 
-    def __init__(self, categories: Iterable[str]) -> None:
-        """Prepare for these categories."""
-        self._names = CategoryNames(categories)
+    def __init__(self, categories: Iterable[str], titles: Iterable[str] = ()) -> None:
+        """Prepare for these."""
+        self._names = Names(categories, titles)
+
+    def add_title(self, title: str) -> None:
+        """Know one more title."""
+        self._names.add_title(title)
 
     def __call__(self, query: str) -> Understood:
         """Read one request, in English; of other languages nothing but words is understood.
 
         Years and decades, prices and names of categories become constraints, and so do categories that are not wanted;
-        what else is not wanted becomes words to be far from. What a request wants to be like, or quotes, stays words.
+        what else is not wanted becomes words to be far from. Titles of the catalogue, examples ("like Heat") and what
+        stands in quotation marks are names, in which nothing is read.
 
         >>> read = RequestReader(["Comedy", "Romance"])("a romantic comedy from the late 90s, not too sad")
         >>> read.filters.describe()
@@ -62,16 +77,21 @@ class RequestReader:
         >>> read.wanted, read.unwanted
         ((('a romantic comedy', 1.0),), 'sad')
         """
-        reading, names = Reading(query), self._names.named(query)
-        quoted = [match.span() for match in reading.take(_LIKENESS)]
-        unwanted = _read_unwanted(reading, names)
-        read_years(reading)
+        reading = Reading(query)
+        self._names.keep_titles(reading)
+        _keep_examples(reading)
+        lifted = _read_lifts(reading)
         read_prices(reading)
-        read_categories(reading, names)
-        for span in quoted:
-            reading.mark(span, is_open=True)
+        read_years(reading)
+        unwanted = read_refusals(reading, self._names)
+        read_categories(reading, self._names)
         wanted = reading.rest()
-        return Understood(_filters(reading), ((wanted, 1.0),) if re.search(r"\w", wanted) else (), unwanted)
+        return Understood(_filters(reading), ((wanted, 1.0),) if wanted else (), unwanted, lifted)
+
+
+def as_words(query: str) -> Understood:
+    """A request of which nothing is read: all of it is words to be near to."""
+    return Understood(wanted=((query, 1.0),))
 
 
 def follow(turns: Sequence[Understood]) -> Understood:
@@ -82,48 +102,102 @@ def follow(turns: Sequence[Understood]) -> Understood:
     """
     whole = Understood()
     for turn in turns:
+        if "all" in turn.lifted:
+            whole = Understood()
         old, new = whole.filters.model_dump(), turn.filters.model_dump()
-        for names in (("year_min", "year_max"), ("price_min", "price_max"), ("categories", "all_categories")):
-            if any(new[name] not in (None, ()) for name in names):
+        for kind, names in _KINDS.items():
+            if kind in turn.lifted or any(new[name] not in (None, ()) for name in names):
                 old |= {name: new[name] for name in names}
-        asked = {name.casefold() for name in (*new["categories"], *new["all_categories"])}
-        refused = dict.fromkeys((*old["no_categories"], *new["no_categories"]))
-        old["no_categories"] = tuple(name for name in refused if name.casefold() not in asked)
-        for name in ("categories", "all_categories"):  # what was asked for earlier and is refused now
-            old[name] = tuple(category for category in old[name] if category not in new["no_categories"])
-        faded = tuple((text, weight * FADING) for text, weight in whole.wanted)
+        if "categories" in turn.lifted:
+            old["no_categories"] = ()
+        asked = _folded((*new["categories"], *new["all_categories"]))
+        refused = _folded(new["no_categories"])
+        old["no_categories"] = _without((*old["no_categories"], *new["no_categories"]), asked)
+        for name in _KINDS["categories"]:
+            old[name] = _without(old[name], refused)
+        faded = tuple((text, weight * FADING) for text, weight in whole.wanted if weight * FADING >= FADED)
         unwanted = ", ".join(filter(None, [whole.unwanted, turn.unwanted]))
         whole = Understood(Filters(**old), (*faded, *turn.wanted), unwanted)
     return whole
 
 
 def narrowed(understood: Understood, filters: Filters) -> Understood:
-    """With constraints that were given as such, which hold where the words say otherwise."""
-    given = {name: value for name, value in filters.model_dump().items() if value not in (None, ())}
-    read = understood.filters.model_dump()
-    for name in ("year", "price"):
-        if f"{name}_min" in given or f"{name}_max" in given:
-            read |= {f"{name}_min": None, f"{name}_max": None}
-    return replace(understood, filters=Filters(**{**read, **given}))
+    """With constraints that were given as such, which hold where the words say otherwise; refusals of both hold."""
+    read, given = understood.filters.model_dump(), filters.model_dump()
+    for names in _KINDS.values():
+        if any(given[name] not in (None, ()) for name in names):
+            read |= {name: given[name] for name in names}
+    asked = _folded((*given["categories"], *given["all_categories"]))
+    refused = _folded(given["no_categories"])
+    for name in _KINDS["categories"]:
+        read[name] = _without(read[name], refused)
+    read["no_categories"] = (*_without(read["no_categories"], asked | refused), *given["no_categories"])
+    return replace(understood, filters=Filters(**read))
 
 
-def _read_unwanted(reading: Reading, names: Mapping[str, str]) -> str:
-    """Categories that are not wanted are noted; what is not wanted besides is returned, in words."""
-    words: list[str] = []
-    refused: list[str] = []
-    for match in reading.take(rf"{_NO}{_FILLERS}(?P<what>.+?)(?={_ENDS_NO})"):
-        what = Reading(match["what"])
-        refused += [category for category, pattern in names.items() if list(what.take(pattern))]
-        rest = re.sub(rf"\b(?:or|nor|and)\b\s*{_FILLERS}|{_THINGS}", " ", what.rest(), flags=re.IGNORECASE)
-        if re.search(r"\w", rest):
-            words.append(" ".join(rest.split()))
-    reading.found["no_categories"] = tuple(dict.fromkeys(refused))
-    return ", ".join(words)
+_KINDS = {
+    "year": ("year_min", "year_max"),
+    "price": ("price_min", "price_max"),
+    "categories": ("categories", "all_categories"),
+}
+"""Fields that take each other's place."""
+
+
+def _folded(categories: Iterable[str]) -> set[str]:
+    return {category.casefold() for category in categories}
+
+
+def _without(categories: Iterable[str], others: set[str]) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(categories) if name.casefold() not in others)
+
+
+def _keep_examples(reading: Reading) -> None:
+    """What stands in quotation marks, and what follows "like", up to where something else begins, is a name."""
+    tokens = reading.tokens
+    place = 0
+    while place < len(tokens):
+        closing = _QUOTES.get(tokens[place].text)
+        if closing and (ends := [spot for spot in range(place + 1, len(tokens)) if tokens[spot].text == closing]):
+            reading.kept[place : ends[0] + 1] = [True] * (ends[0] + 1 - place)
+            place = ends[0]
+        elif _is_example(reading, place):
+            place += 1
+            while place < len(tokens) and (
+                reading.kept[place]
+                or not (
+                    tokens[place].text in ENDS
+                    or tokens[place].text in _EXAMPLE_ENDS
+                    or tokens[place].text in {",", ";"}
+                )
+            ):
+                reading.kept[place] = True
+                place += 1
+            continue
+        place += 1
+
+
+def _is_example(reading: Reading, place: int) -> bool:
+    """Whether an example follows a token."""
+    before = reading.words(place - 1, place)
+    if reading.tokens[place].text == "like":
+        return not (before and before[0] in _WISHING)
+    return [*before, reading.tokens[place].text] in (["similar", "to"], ["such", "as"], ["reminds", "of"], ["as", "in"])
+
+
+def _read_lifts(reading: Reading) -> frozenset[str]:
+    """Which earlier constraints a request lifts."""
+    lifted = set()
+    for kind, phrases in _LIFTS.items():
+        for words in map(str.split, phrases):
+            for place in range(len(reading.tokens) - len(words) + 1):
+                if reading.words(place, place + len(words)) == words and reading.is_free(place, place + len(words)):
+                    reading.use(place, place + len(words))
+                    lifted.add(kind)
+    return frozenset(lifted)
 
 
 def _filters(reading: Reading) -> Filters:
     """What was found; a category both wanted and not is not."""
-    refused = reading.found["no_categories"]
-    wanted = ("categories", "all_categories")
-    kept = {name: tuple(category for category in reading.found[name] if category not in refused) for name in wanted}
+    refused = _folded(reading.found["no_categories"])
+    kept = {name: _without(reading.found[name], refused) for name in _KINDS["categories"]}
     return Filters(**{**reading.found, **kept})

@@ -118,6 +118,7 @@ class RecommendRequest(SlateOptions):
     query: Line | None = Field(
         None, description="What is wanted, in plain language; years, prices and categories in it become filters."
     )
+    read_filters: bool = Field(True, description="Whether years, prices and categories in `query` become filters.")
     dialogue: list[Line] | None = Field(
         None, max_length=MAX_TURNS, description="What was asked before, oldest first, which `query` goes on from."
     )
@@ -135,6 +136,18 @@ class RecommendRequest(SlateOptions):
     def entries(self) -> list[HistoryEntry]:
         """The history sent along, every item as an entry."""
         return [HistoryEntry(item_id=item) if isinstance(item, str) else item for item in self.history or []]
+
+
+class ShownFilters(Response):
+    """What every item of a slate meets; what is null was not asked for."""
+
+    categories: list[str] | None = None
+    all_categories: list[str] | None = None
+    no_categories: list[str] | None = None
+    year_min: int | None = None
+    year_max: int | None = None
+    price_min: float | None = None
+    price_max: float | None = None
 
 
 class RecommendedItem(Response):
@@ -158,7 +171,7 @@ class RecommendResponse(Response):
     source: Literal["llm", "template", "mixed", "none"] = Field(description="Who wrote the reasons.")
     items: list[RecommendedItem]
     notice: str = Field("", description="Why there are fewer items than asked for; empty if there are not.")
-    filters: Filters | None = Field(
+    filters: ShownFilters | None = Field(
         None, description="What every item meets: the request's filters and those its words were taken to ask for."
     )
 

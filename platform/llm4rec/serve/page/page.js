@@ -5,7 +5,7 @@ import { call, post, streamExplanation } from "/static/api.js";
 
 const CONCURRENT_REASONS = 2; // browsers allow six connections a host; feedback must not wait behind reasons
 const by = (id) => document.getElementById(id);
-const state = { userId: null, slate: null, order: [], asked: 0, stops: [], query: "", dialogue: [] };
+const state = { userId: null, slate: null, order: [], asked: 0, stops: [], turn: { query: "", dialogue: [] } };
 
 function say(text, isError = false) {
   by("message").textContent = text;
@@ -89,19 +89,23 @@ function historyEntry(interaction) {
 
 function request() {
   const query = by("query").value.trim();
-  if (query !== state.query) { // the same words again, with a slider moved, are no new turn
-    state.dialogue = by("follow").checked && state.query ? [...state.dialogue, state.query].slice(-20) : [];
-    state.query = query;
-  }
-  by("follow-box").hidden = !query;
+  const dialogue = query ? turnsBefore(query) : [];
   return {
     ...(state.userId !== null && { user_id: state.userId }),
     ...(query && { query }),
-    ...(query && state.dialogue.length && { dialogue: state.dialogue }),
+    ...(dialogue.length && { dialogue }),
+    ...(query && !by("read-filters").checked && { read_filters: false }),
     k: Number(by("k").value),
     diversity: Number(by("diversity").value),
     debias: Number(by("debias").value),
   };
+}
+
+// What was asked before, as long as the box is ticked; the same words again, with a slider moved, are no new turn.
+function turnsBefore(query) {
+  const { query: last, dialogue } = state.turn;
+  if (!by("follow").checked) return [];
+  return query === last || !last ? dialogue : [...dialogue, last].slice(-20);
 }
 
 async function recommend() {
@@ -111,8 +115,12 @@ async function recommend() {
   }
   const asked = ++state.asked; // an answer that a newer request has overtaken is dropped
   say("Looking ...");
-  const slate = await post("/v1/recommendations", request());
+  const body = request();
+  const slate = await post("/v1/recommendations", body);
   if (asked !== state.asked) return;
+  state.turn = { query: body.query ?? "", dialogue: body.dialogue ?? [] };
+  by("follow-box").hidden = !state.turn.query;
+  by("turns").textContent = state.turn.dialogue.length ? `after: ${state.turn.dialogue.join(" / ")}` : "";
   state.stops.splice(0).forEach((stop) => stop());
   state.slate = slate;
   const titles = new Map(slate.items.map((item) => [item.item_id, item.title]));
@@ -262,6 +270,6 @@ for (const name of ["k", "diversity", "debias"]) {
   by(name).addEventListener("input", show);
   by(name).addEventListener("change", guarded(recommend));
 }
-by("explain").addEventListener("change", guarded(recommend));
+for (const name of ["explain", "read-filters"]) by(name).addEventListener("change", guarded(recommend));
 showStatus();
 guarded(showUsers)();
