@@ -3,12 +3,13 @@
     python benchmarks/queries.py           # writes benchmarks/results/queries.json, some minutes
     python benchmarks/queries.py --tune    # figures of settings on the other half of the tags; writes nothing
 
-ml-latest-small. Of each tag half of its items are held out: nothing that the model, the texts or the index are made of
-says that they have the tag, and no one who gave it has rated them. Items known to have the tag do not compete. The
-settings of `recommend.query` were chosen on every other tag (--tune); figures are of the rest. BM25 is that of bm25s
-with its defaults. With a user attached: each user's own tags, his own held-out items among all that he has not rated.
-Intervals and p-values are of (paired) bootstraps over tags, or over pairs of user and tag. Constraints: requests made
-up of categories, years and refusals, whose slates are checked against what they were made of.
+ml-latest-small, with descriptions of the films that `movie-metadata` has. Of each tag half of its items are held out:
+nothing that the model, the texts or the index are made of says that they have the tag, and who gave it has not rated
+them. Items known to have the tag do not compete. The settings of `recommend.query` were chosen on every other tag
+(--tune); figures are of the rest. BM25 is that of bm25s with its defaults. With a user attached: each user's own tags,
+his own held-out items among all that he has not rated. Intervals and p-values are of (paired) bootstraps over tags, or
+over pairs of user and tag. Constraints: requests made up of categories, years, prices and refusals, in one turn or two,
+whose slates are checked against what they were made of and not against what was read.
 """
 
 import argparse
@@ -28,16 +29,18 @@ from offline_runs import Job, prepared, read_run, trained
 
 from llm4rec.encode.text import TextEncoder, item_texts
 from llm4rec.evaluate.bootstrap import confidence_interval, paired_p_value
-from llm4rec.index.facts import item_categories, item_prices, item_years
+from llm4rec.index.facts import item_categories, item_years
 from llm4rec.recommend.config import QueryConfig, RecommendConfig
+from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.relevance import relevance
-from llm4rec.recommend.request import RequestReader, Understood
+from llm4rec.recommend.request import RequestReader, Understood, follow, narrowed
 from llm4rec.recommend.rerank import standardise, steer
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
 from llm4rec.recommend.words import WordIndex
 from llm4rec.schema import TEST, TEXT, TRAIN, VALID, Corpus, FloatVector
 
 DATA, OURS, BOTH = "ml-latest-small", "llm4rec", "words and user"
+UNTAGGED = f"{DATA}-untagged"
 SAMPLES = 10_000
 NUM_REQUESTS = 200
 GRID = {"lexical": (0.5, 1.0, 2.0), "expansion": (0.0, 0.5, 1.0, 2.0), "expansion_items": (5, 10, 20)}
@@ -66,9 +69,9 @@ def main() -> None:
     options = parser.parse_args()
     options.set, options.users = [], None
     started = time.monotonic()
-    folder = options.work / f"{DATA}-untagged"
+    folder = options.work / UNTAGGED
     held = hold_out(options.data / DATA, folder)
-    config, run = prepared(DATA, options, [f"source.path={folder}", "run.split=leave_one_out"])
+    config, run = prepared(UNTAGGED, options, [f"source.path={folder}"])
     corpus, features = read_run(run)
     scorer = trained(Job("queries", 0, run, config, tune=False), corpus, features)
     encoder = TextEncoder(config.encode)
@@ -105,11 +108,8 @@ def main() -> None:
         },
         BOTH,
     )
-    obeyed, empty = requests(corpus, finder)
-    figures |= {
+    figures |= requests(corpus, finder) | {
         "with_user": with_user,
-        "filters_obeyed": obeyed,
-        "impossible_explained": empty,
         "tags": len(words.texts),
         "pairs": len(pairs.texts),
         "items": corpus.num_items,
@@ -135,9 +135,11 @@ def hold_out(source: Path, folder: Path) -> Held:
     if not folder.exists():
         part = folder.with_suffix(f".{os.getpid()}")
         part.mkdir(parents=True)
-        for name in ("movies.csv", "links.csv"):
-            (part / name).write_bytes((source / name).read_bytes())
-        kept.to_csv(part / "tags.csv", index=False)
+        (part / "movies.csv").write_bytes((source / "movies.csv").read_bytes())
+        descriptions = source.parent / "movie-metadata" / "movies.csv.gz"
+        (part / "descriptions.csv.gz").write_bytes(descriptions.read_bytes())
+        known = kept.groupby("movieId")["tag"].agg(lambda tags: ", ".join(sorted(set(tags))))
+        known.rename("tags").reset_index().to_csv(part / "tags.csv", index=False)
         ratings[~rated].to_csv(part / "ratings.csv", index=False)
         part.rename(folder)
     return Held(out, kept)
@@ -284,39 +286,42 @@ def tune(finder: Finder, words: Queries, pairs: Queries, scores: np.ndarray) -> 
         print("weight", weight, {name: round(float(v.mean()), 4) for name, v in both.items()})
 
 
-def requests(corpus: Corpus, finder: Finder) -> tuple[float, float]:
-    """Share of made-up requests whose slates obey them, and of impossible ones that have none and say why."""
-    years, categories = item_years(corpus.items), item_categories(corpus.items)
+def requests(corpus: Corpus, finder: Finder) -> dict[str, float]:
+    """Share of made-up requests whose slates obey them; how many were impossible, and how many of these said why."""
+    years, categories, rng = item_years(corpus.items), item_categories(corpus.items), np.random.default_rng(0)
     nothing = np.zeros(len(years), np.float32)
-    catalogue = Catalogue(finder.item_vectors, nothing, years, categories, item_prices(corpus.items), 1.0)
-    names = sorted({name for own in categories for name in own if "(" not in name and name != "IMAX"})
-    read, rng = RequestReader({name for own in categories for name in own}), np.random.default_rng(0)
+    prices = rng.integers(5, 100, len(years)).astype(np.float32)  # films here have none
+    catalogue = Catalogue(finder.item_vectors, nothing, years, categories, prices, 1.0)
+    every = {name for own in categories for name in own}
+    names = sorted(name for name in every if "(" not in name and name != "IMAX")
+    read = RequestReader(every, corpus.titles)
     obeyed, impossible = [], []
     for _ in range(NUM_REQUESTS):
-        text, holds = made_up(names, rng)
+        turns, holds = made_up(names, rng)
+        filters = narrowed(follow([read(turn) for turn in turns]), Filters()).filters
         scores = rng.normal(size=len(years)).astype(np.float32)
-        slate = draw_slate(
-            scores, np.empty(0, np.int32), RecommendConfig(), catalogue, rng, Wish(filters=read(text).filters)
-        )
-        fitting = [code for code, own in enumerate(categories) if holds(set(own), float(years[code]))]
+        slate = draw_slate(scores, np.empty(0, np.int32), RecommendConfig(), catalogue, rng, Wish(filters=filters))
+        fitting = [
+            code for code, own in enumerate(categories) if holds(set(own), float(years[code]), float(prices[code]))
+        ]
         if not fitting:
             impossible.append(not len(slate.codes) and slate.notice.startswith("no item of the catalogue matches"))
         expected = min(RecommendConfig().k, len(fitting))
         obeyed.append(len(slate.codes) == expected and set(slate.codes.tolist()) <= set(fitting))
         if not obeyed[-1]:
-            print(f"not obeyed: {text!r} was read as {read(text).filters.describe()}", flush=True)
-    return float(np.mean(obeyed)), float(np.mean(impossible)) if impossible else 1.0
+            print(f"not obeyed: {turns!r} was read as {filters.describe()}", flush=True)
+    return {"filters_obeyed": float(np.mean(obeyed)), "impossible": len(impossible), "explained": sum(impossible)}
 
 
-def made_up(names: list[str], rng: np.random.Generator) -> tuple[str, Callable[[set[str], float], bool]]:
-    """A request and what it means, said by who made it and not by who reads it."""
-    first, second, refused = (str(name) for name in rng.choice(names, 3, replace=False))
-    year = int(rng.integers(1930, 2012))
+def made_up(names: list[str], rng: np.random.Generator) -> tuple[list[str], Callable[[set[str], float, float], bool]]:
+    """A request in one turn or two and what it means, said by who made it and not by who reads it."""
+    first, second, refused, other = (str(name) for name in rng.choice(names, 4, replace=False))
+    year, amount = int(rng.integers(1930, 2012)), int(rng.integers(10, 90))
     decade = year // 10 * 10
     kinds: list[tuple[str, Callable[[set[str]], bool]]] = [
         (f"a {first.lower()} film", lambda own: first in own),
         (f"{first} or {second}", lambda own: first in own or second in own),
-        (f"some {first.upper()}", lambda own: first in own),
+        (f"I'd really like some {first.upper()}", lambda own: first in own),
         (f"a {first.lower()} {second.lower()} with a good ending", lambda own: {first, second} <= own),
         ("something to watch tonight", lambda own: True),
     ]
@@ -325,20 +330,34 @@ def made_up(names: list[str], rng: np.random.Generator) -> tuple[str, Callable[[
         (f"made after {year}", lambda own: own > year),
         (f"since {year}", lambda own: own >= year),
         (f"from the {decade}s", lambda own: decade <= own <= decade + 9),
+        (f"from the {decade}s or {decade + 10}s", lambda own: decade <= own <= decade + 19),
         (f"between {year} and {year + 5}", lambda own: year <= own <= year + 5),
         (f"released in {year}", lambda own: own == year),
+        (f"but nothing before {year}", lambda own: own >= year),
+        (f"no older than {year}", lambda own: own >= year),
+        ("", lambda own: True),
+    ]
+    costs: list[tuple[str, Callable[[float], bool]]] = [
+        (f"for under ${amount}", lambda own: own <= amount),
+        (f"and not over {amount} euros", lambda own: own <= amount),
+        (f"from {amount} to {amount + 20} dollars", lambda own: amount <= own <= amount + 20),
+        ("", lambda own: True),
         ("", lambda own: True),
     ]
     refusals: list[tuple[str, Callable[[set[str]], bool]]] = [
-        (f", no {refused.lower()}", lambda own: refused not in own),
-        (f", but not {refused}", lambda own: refused not in own),
-        (f" without any {refused.lower()}", lambda own: refused not in own),
+        (f"no {refused.lower()}", lambda own: refused not in own),
+        (f"but not {refused}", lambda own: refused not in own),
+        (f"without any {refused.lower()}", lambda own: refused not in own),
+        (f"no {refused.lower()}, {other.lower()} or gore", lambda own: {refused, other}.isdisjoint(own)),
+        (f"I don't want to see anything with {refused.lower()}", lambda own: refused not in own),
         ("", lambda own: True),
     ]
-    (kind, is_kind), (when, is_then), (refusal, is_free) = (
-        options[int(rng.integers(len(options)))] for options in (kinds, times, refusals)
+    (kind, is_kind), (when, is_then), (cost, is_paid), (refusal, is_free) = (
+        options[int(rng.integers(len(options)))] for options in (kinds, times, costs, refusals)
     )
-    return f"{kind} {when}{refusal}", lambda own, own_year: is_kind(own) and is_then(own_year) and is_free(own)
+    asked = " ".join(filter(None, [kind, when, cost]))
+    turns = [asked, refusal] if refusal and rng.random() < 0.5 else [", ".join(filter(None, [asked, refusal]))]
+    return turns, lambda own, made, price: is_kind(own) and is_then(made) and is_paid(price) and is_free(own)
 
 
 if __name__ == "__main__":
