@@ -42,7 +42,6 @@ COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-
 MODEL: Settings = {"num_layers": 1, "embedding_size": 128, "fusion_size": 128, "modalities": ["text", "categories"]}
 BIG: Settings = COMMON | {"batch_size": 16, "epochs": 10}
 SMALL: Settings = COMMON | {"batch_size": 16, "epochs": 12, "learning_rate": 3e-3}
-FEW: Settings = {"num_layers": 1, "dropout": 0.3}
 OWN: dict[str, list[Settings]] = {
     "ml-1m-seq": [
         BIG | {"model": MODEL | {"history_length": 100, "dropout": 0.2}},
@@ -50,8 +49,8 @@ OWN: dict[str, list[Settings]] = {
         BIG | {"model": MODEL | {"history_length": 200, "dropout": 0.2}},
     ],
     "ml-100k": [
-        SMALL | {"model": FEW | {"num_layers": 2}},
         SMALL | {"model": MODEL | {"history_length": 100, "dropout": 0.3}},
+        SMALL | {"epochs": 20, "model": MODEL | {"history_length": 100, "dropout": 0.3}},
         SMALL | {"model": MODEL | {"dropout": 0.5}},
     ],
 }
