@@ -27,12 +27,13 @@ import pandas as pd
 from measure import HOME, store
 from offline_runs import Job, prepared, read_run, trained
 
+from llm4rec.cluster.catalogue import log_popularity
 from llm4rec.encode.text import TextEncoder, item_texts
 from llm4rec.evaluate.bootstrap import confidence_interval, paired_p_value
 from llm4rec.index.facts import item_categories, item_years
 from llm4rec.recommend.config import QueryConfig, RecommendConfig
 from llm4rec.recommend.filters import Filters
-from llm4rec.recommend.relevance import relevance
+from llm4rec.recommend.relevance import Searchable, relevance
 from llm4rec.recommend.request import RequestReader, Understood, follow, narrowed
 from llm4rec.recommend.rerank import standardise, steer
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
@@ -43,8 +44,13 @@ DATA, OURS, BOTH = "ml-latest-small", "llm4rec", "words and user"
 UNTAGGED = f"{DATA}-untagged"
 SAMPLES = 10_000
 NUM_REQUESTS = 200
-GRID = {"lexical": (0.5, 1.0, 2.0), "expansion": (0.0, 0.5, 1.0, 2.0), "expansion_items": (5, 10, 20)}
-WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+GRID = {
+    "lexical": (1.0, 3.0, 5.0, 10.0),
+    "expansion": (0.0, 1.0, 2.0),
+    "expansion_items": (3, 5, 10),
+    "popularity": (0.0, 0.5, 1.0, 2.0),
+}
+WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -76,16 +82,16 @@ def main() -> None:
     scorer = trained(Job("queries", 0, run, config, tune=False), corpus, features)
     encoder = TextEncoder(config.encode)
     texts = item_texts(corpus.items)
-    finder = Finder(
-        encoder.encode, features[TEXT].vectors, WordIndex.of(texts), scorer.item_vectors.float().numpy(), bm25(texts)
-    )
+    vectors = scorer.item_vectors.float().numpy()
+    items = Searchable(features[TEXT].vectors, WordIndex.of(texts), vectors, log_popularity(corpus))
+    finder = Finder(encoder.encode, items, bm25(texts))
     tags = sorted(set(held.out["tag"]))
     chosen = set(tags[::2] if options.tune else tags[1::2])
     words = Queries.of_tags(held, corpus, chosen)
     pairs = Queries.of_users(held, corpus, chosen)
     histories = corpus.histories(TRAIN, VALID, TEST)
     taste = scorer.states([histories[user] for user in pairs.users], scorer.attributes[pairs.users])
-    scores = taste @ finder.item_vectors.T
+    scores = taste @ vectors.T
     if options.tune:
         tune(finder, words, pairs, scores)
         return
@@ -93,8 +99,9 @@ def main() -> None:
     methods: dict[str, Callable[[str], FloatVector]] = {
         OURS: lambda tag: finder.relevance(tag, settings),
         "bm25": finder.bm25,
-        "minilm": lambda tag: finder.text_vectors @ finder.encode([tag])[0],
-        "without expansion": lambda tag: finder.relevance(tag, settings.model_copy(update={"expansion": 0.0})),
+        "minilm": lambda tag: items.text_vectors @ finder.encode([tag])[0],
+        "without best finds": lambda tag: finder.relevance(tag, settings.model_copy(update={"expansion": 0.0})),
+        "without popularity": lambda tag: finder.relevance(tag, settings.model_copy(update={"popularity": 0.0})),
     }
     figures = summary(
         {name: words.measure([score(tag) for tag in words.texts]) for name, score in methods.items()}, OURS
@@ -151,22 +158,18 @@ class Finder:
 
     Attributes:
         encode: texts to unit vectors.
-        text_vectors: of items, shape (I, T).
-        words: of items' texts.
-        item_vectors: of the trained model, shape (I, D).
+        items: what words are held against.
         bm25: scores of items for a query, shape (I,).
     """
 
     encode: Callable[..., np.ndarray]
-    text_vectors: np.ndarray
-    words: WordIndex
-    item_vectors: np.ndarray
+    items: Searchable
     bm25: Callable[[str], FloatVector]
 
     def relevance(self, text: str, settings: QueryConfig) -> FloatVector:
         """As the service computes it; the words of a tag as they are, with no constraint read out of them."""
         understood = Understood(wanted=((text, 1.0),))
-        found = relevance(understood, self.encode, self.text_vectors, self.words, self.item_vectors, settings)
+        found = relevance(understood, self.encode, self.items, settings)
         assert found is not None
         return found
 
@@ -291,7 +294,7 @@ def requests(corpus: Corpus, finder: Finder) -> dict[str, float]:
     years, categories, rng = item_years(corpus.items), item_categories(corpus.items), np.random.default_rng(0)
     nothing = np.zeros(len(years), np.float32)
     prices = rng.integers(5, 100, len(years)).astype(np.float32)  # films here have none
-    catalogue = Catalogue(finder.item_vectors, nothing, years, categories, prices, 1.0)
+    catalogue = Catalogue(finder.items.item_vectors, nothing, years, categories, prices, 1.0)
     every = {name for own in categories for name in own}
     names = sorted(name for name in every if "(" not in name and name != "IMAX")
     read = RequestReader(every, corpus.titles)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from llm4rec.recommend.config import QueryConfig
-from llm4rec.recommend.relevance import relevance
+from llm4rec.recommend.relevance import Searchable, relevance
 from llm4rec.recommend.request import Understood
 from llm4rec.recommend.words import WordIndex
 
 TEXTS = ["Star Wars, a space opera", "A pig learns to herd", "Odyssey in space", ""]
 VECTORS = np.array([[1, 0], [0, 1], [0.6, 0.8], [0, 0]], np.float32)
 ITEMS = np.array([[1, 0], [0, 1], [-1, 0], [0.9, 0.1]], np.float32)
+POPULARITY = np.array([0, 1, 2, 5], np.float32)
 MEANING = {"space": [1, 0], "pig": [0, 1]}
 
 
@@ -19,9 +20,14 @@ def encode(texts):
 
 
 def relevance_of(*wanted, unwanted="", **settings):
-    chosen = QueryConfig(**{"lexical": 0, "expansion": 0, **settings})
+    chosen = QueryConfig(**{"lexical": 0, "expansion": 0, "popularity": 0, **settings})
     understood = Understood(wanted=tuple(wanted), unwanted=unwanted)
-    return relevance(understood, encode, VECTORS, WordIndex.of(TEXTS), ITEMS, chosen)
+    items = Searchable(VECTORS, WordIndex.of(TEXTS), ITEMS, POPULARITY)
+    return relevance(understood, encode, items, chosen)
+
+
+def standard(values):
+    return (values - values.mean()) / values.std()
 
 
 def test_words_in_common_by_hand():
@@ -45,29 +51,38 @@ def test_no_words_no_relevance():
 
 
 def test_nearness_of_meaning_alone():
-    found = relevance_of(("space", 1.0))
-    assert found == pytest.approx((VECTORS[:, 0] - VECTORS[:, 0].mean()) / VECTORS[:, 0].std(), rel=1e-4)
+    assert relevance_of(("space", 1.0)) == pytest.approx(standard(VECTORS[:, 0]), rel=1e-4)
 
 
 def test_what_is_not_wanted_counts_against():
     both = relevance_of(("space", 1.0), unwanted="pig")
-    assert both == pytest.approx(relevance_of(("space", 1.0)) - relevance_of(("pig", 1.0)), rel=1e-4)
-    assert relevance_of(unwanted="pig", expansion=1.0).argmin() == 1
+    assert both == pytest.approx(standard(VECTORS[:, 0] - VECTORS[:, 1]), rel=1e-4)
+
+
+def test_where_nothing_is_wanted_nothing_but_that_counts():
+    found = relevance_of(unwanted="pig", expansion=1.0, popularity=1.0)
+    assert found == pytest.approx(standard(-VECTORS[:, 1]), rel=1e-4)
 
 
 def test_earlier_words_count_less():
-    assert relevance_of(("space", 0.5), ("pig", 1.0)) == pytest.approx(
-        0.5 * relevance_of(("space", 1.0)) + relevance_of(("pig", 1.0)), rel=1e-4
-    )
+    found = relevance_of(("space", 0.5), ("pig", 1.0))
+    assert found == pytest.approx(standard(0.5 * VECTORS[:, 0] + VECTORS[:, 1]), rel=1e-4)
 
 
 def test_words_in_common_are_added():
-    found, plain = relevance_of(("space", 1.0), lexical=2.0), relevance_of(("space", 1.0))
     in_common = WordIndex.of(TEXTS).cosine("space")
-    assert found - plain == pytest.approx(2 * (in_common - in_common.mean()) / in_common.std(), rel=1e-4)
+    assert relevance_of(("space", 1.0), lexical=2.0) == pytest.approx(standard(VECTORS[:, 0] + 2 * in_common), rel=1e-4)
+
+
+def test_of_items_that_fit_alike_the_popular_one_comes_first():
+    found = relevance_of(("space", 1.0), popularity=2.0)
+    assert found == pytest.approx(standard(VECTORS[:, 0]) + 2 * standard(POPULARITY), rel=1e-4)
 
 
 def test_what_is_near_to_the_best_find_comes_up():
     found = relevance_of(("space", 1.0), expansion=1.0, expansion_items=1)
     # Item 3 has no text but an item vector like item 0's, item 2 has a text but is liked by others.
     assert np.argsort(-found).tolist() == [0, 3, 2, 1]
+    two = relevance_of(("space", 1.0), expansion=1.0, expansion_items=2)
+    centre = 1.0 * ITEMS[0] + 0.6 * ITEMS[2]
+    assert two == pytest.approx(standard(VECTORS[:, 0]) + standard(ITEMS @ centre), rel=1e-4)

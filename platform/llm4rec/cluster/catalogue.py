@@ -18,6 +18,7 @@ from llm4rec.encode.numbers import NumberScales
 from llm4rec.encode.text import TextEncoder, item_text, item_texts
 from llm4rec.index.facts import display_titles, item_categories, item_prices, item_years
 from llm4rec.model.items import feature_tensors
+from llm4rec.recommend.relevance import Searchable
 from llm4rec.recommend.request import RequestReader
 from llm4rec.recommend.slate import Catalogue
 from llm4rec.recommend.words import WordIndex
@@ -27,7 +28,9 @@ from llm4rec.schema import (
     NUMBERS,
     TEXT,
     TITLE,
+    TRAIN,
     BoolVector,
+    Corpus,
     FloatMatrix,
     FloatVector,
     Modality,
@@ -48,6 +51,7 @@ class LiveCatalogue:
         ranking: what slates are drawn with: vectors (I, D), prices, years, categories.
         text_vectors: shape (I, T).
         words: of items' texts.
+        popularity: log of one plus the number of training interactions, shape (I,).
         read: reads requests in words.
         withdrawn: items that no slate shows, shape (I,).
     """
@@ -59,6 +63,7 @@ class LiveCatalogue:
     ranking: Catalogue
     text_vectors: FloatMatrix
     words: WordIndex
+    popularity: FloatVector
     read: RequestReader
     withdrawn: BoolVector
 
@@ -82,12 +87,18 @@ class LiveCatalogue:
             ranking=ranking,
             text_vectors=snapshot.features["text"].vectors,
             words=WordIndex.of(item_texts(items)),
+            popularity=log_popularity(snapshot.corpus),
             read=RequestReader(all_of(ranking.categories), items[TITLE].to_pylist()),
             withdrawn=np.zeros(items.num_rows, np.bool_),
         )
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    @property
+    def searchable(self) -> Searchable:
+        """What requests in words are held against."""
+        return Searchable(self.text_vectors, self.words, self.ranking.vectors, self.popularity)
 
     def put(self, item_id: str, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
         """With one item added or replaced; a new item has the lowest price."""
@@ -109,6 +120,7 @@ class LiveCatalogue:
             ),
             text_vectors=np.vstack([self.text_vectors, text_vector]),
             words=self.words.put(len(self), shown_text(item_id, record)),
+            popularity=np.append(self.popularity, np.float32(0)),
             read=self._read_with(facts),
             withdrawn=np.append(self.withdrawn, False),
         )
@@ -151,6 +163,11 @@ class LiveCatalogue:
             read=self._read_with(facts),
             withdrawn=_with_row(self.withdrawn, code, False),
         )
+
+
+def log_popularity(corpus: Corpus) -> FloatVector:
+    """Log of one plus each item's training interactions, shape (I,)."""
+    return np.log1p(np.bincount(corpus.part(TRAIN).item, minlength=corpus.num_items)).astype(np.float32)
 
 
 def all_of(categories: Iterable[Iterable[str]]) -> set[str]:

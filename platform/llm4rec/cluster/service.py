@@ -33,6 +33,8 @@ from llm4rec.serve.errors import NotFoundError
 
 T = TypeVar("T")
 
+WORDS_ALONE = 100.0
+"""What words count against the taste of somebody without a history, of whom none is known."""
 KEPT_ANONYMOUS = 1000
 """Slates of anonymous histories whose history is kept in memory, so that they can still be explained."""
 
@@ -188,12 +190,11 @@ class Service:
         return person, slate, understood
 
     def _wish(self, catalogue: LiveCatalogue, understood: Understood, person: Person) -> Wish:
-        settings, vectors = self._config.recommend.query, catalogue.ranking.vectors
-        texts, words = catalogue.text_vectors, catalogue.words
+        settings = self._config.recommend.query
         return Wish(
             filters=understood.filters,
-            relevance=relevance(understood, self._text.encode, texts, words, vectors, settings),
-            weight=settings.weight,
+            relevance=relevance(understood, self._text.encode, catalogue.searchable, settings),
+            weight=settings.weight if len(person.history) else WORDS_ALONE,
             popularity_weight=person.popularity_weight,
         )
 

@@ -8,17 +8,20 @@ from llm4rec.config import StrictModel
 class QueryConfig(StrictModel):
     """How a request in words finds items; the defaults were chosen with half of the tags of ml-latest-small."""
 
-    weight: float = Field(default=1.0, ge=0, le=100)
-    """What words count against taste; 1 makes both count alike."""
+    weight: float = Field(default=0.5, ge=0, le=100)
+    """What words count against the taste of a user with a history, 1 for alike; of others words alone decide."""
 
-    lexical: float = Field(default=1.0, ge=0, le=100)
-    """What words in common count against nearness of meaning."""
+    lexical: float = Field(default=5.0, ge=0, le=100)
+    """What the cosine of words in common counts against that of meaning."""
 
     expansion: float = Field(default=1.0, ge=0, le=100)
     """What nearness to the best finds counts, in the space where items liked by the same users are near."""
 
-    expansion_items: int = Field(default=10, ge=1, le=1000)
+    expansion_items: int = Field(default=5, ge=1, le=1000)
     """How many best finds that nearness is to."""
+
+    popularity: float = Field(default=2.0, ge=0, le=100)
+    """What popularity counts: of items that fit the words alike, most people mean the better known one."""
 
 
 class RecommendConfig(StrictModel):

@@ -1,6 +1,7 @@
 """How well each item answers a request in words. Shapes: I items, T width of text vectors, D width of item vectors."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,26 +15,34 @@ Encode = Callable[[Sequence[str]], FloatMatrix]
 """Texts to unit vectors."""
 
 
-def relevance(
-    understood: Understood,
-    encode: Encode,
-    text_vectors: FloatMatrix,
-    words: WordIndex,
-    item_vectors: FloatMatrix,
-    config: QueryConfig,
-) -> FloatVector | None:
-    """Nearness of meaning, words in common and nearness to the best finds, standardised and added up, shape (I,).
+@dataclass(frozen=True)
+class Searchable:
+    """What words are held against.
 
-    The last is pseudo-relevance feedback (Rocchio 1971) in the space of item vectors: what users who liked the best
-    finds liked too, which words alone cannot tell. What is not wanted counts as much against an item as what is wanted
-    counts for it.
+    Attributes:
+        text_vectors: of items' texts, shape (I, T).
+        words: of items' texts.
+        item_vectors: of the trained model, shape (I, D).
+        popularity: log of one plus the number of training interactions, shape (I,).
+    """
+
+    text_vectors: FloatMatrix
+    words: WordIndex
+    item_vectors: FloatMatrix
+    popularity: FloatVector
+
+
+def relevance(understood: Understood, encode: Encode, items: Searchable, config: QueryConfig) -> FloatVector | None:
+    """Nearness of meaning and words in common, nearness to the best finds, and popularity, added up, shape (I,).
+
+    Nearness to the best finds is pseudo-relevance feedback (Rocchio 1971) in the space of item vectors: what users who
+    liked them liked too, which words alone cannot tell. What is not wanted counts as much against an item as what is
+    wanted counts for it.
 
     Args:
         understood: the request.
         encode: of texts, as items' texts were encoded.
-        text_vectors: of items, shape (I, T).
-        words: of items' texts.
-        item_vectors: shape (I, D).
+        items: what the words are held against.
         config: what each part counts.
 
     Returns:
@@ -42,15 +51,15 @@ def relevance(
     asked = [*understood.wanted, *([(understood.unwanted, -1.0)] if understood.unwanted else [])]
     if not asked:
         return None
-    every = np.ones(len(text_vectors), np.bool_)
-    found = np.zeros(len(text_vectors), np.float32)
+    every = np.ones(len(items.text_vectors), np.bool_)
+    found = np.zeros(len(items.text_vectors), np.float32)
     for (text, weight), vector in zip(asked, encode([text for text, _ in asked]), strict=True):
-        nearness = standardise(text_vectors @ vector, every)
-        in_common = standardise(words.cosine(text), every)
-        found += np.float32(weight) * (nearness + np.float32(config.lexical) * in_common)
-    if config.expansion and understood.wanted:
-        best = np.argsort(-found, kind="stable")[: config.expansion_items]
-        share = np.exp(standardise(found, every)[best])
-        centre = (share / share.sum()) @ item_vectors[best]
-        found = standardise(found, every) + np.float32(config.expansion) * standardise(item_vectors @ centre, every)
-    return found
+        likeness = items.text_vectors @ vector + np.float32(config.lexical) * items.words.cosine(text)
+        found += np.float32(weight) * likeness
+    whole = standardise(found, every)
+    if not understood.wanted:
+        return whole
+    best = np.argsort(-found, kind="stable")[: config.expansion_items]
+    centre = np.maximum(found[best], 0) @ items.item_vectors[best]
+    whole += np.float32(config.expansion) * standardise(items.item_vectors @ centre, every)
+    return whole + np.float32(config.popularity) * standardise(items.popularity, every)
