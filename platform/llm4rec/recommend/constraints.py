@@ -28,6 +28,11 @@ _BETWEEN = word_set(
 """Words that may stand between a negator and the bound that it turns round: "don't want to spend more than"."""
 _TOPIC = word_set("about set during her his my their our your my its story happening takes")
 """After these a time is what an item is about, not when it was made."""
+_COUNTED = CURRENCIES | word_set(
+    "pieces piece watt watts w kw km m cm mm kg g ml l rpm mah gb mb tb pages words people players steps calories hp "
+    "points feet ft inch inches miles hours minutes lumens"
+)
+"""A number before these counts something and is no year."""
 
 
 def read_prices(reading: Reading) -> None:
@@ -40,12 +45,9 @@ def read_prices(reading: Reading) -> None:
 
 def _use_amount(reading: Reading, start: int, value: float, stop: int, has_currency: bool) -> int:
     """Note the bounds that an amount makes with the words around it; where reading goes on."""
-    other = (
-        _amount_at(reading, stop + 1)
-        if reading.words(stop, stop + 1)[:1] and reading.tokens[stop].text in _TO
-        else None
-    )
-    if other and (has_currency or other[2]) and reading.tokens[stop].text != "or":
+    joins = stop < len(reading.tokens) and reading.tokens[stop].text in _TO - {"or"}
+    other = _amount_at(reading, stop + 1) if joins else None
+    if other and (has_currency or other[2]):
         first = start - 1 if reading.words(start - 1, start) in (["between"], ["from"]) else start
         reading.bound("price", *sorted((value, other[0])))
         reading.use(first, other[1])
@@ -163,13 +165,6 @@ def _span_at(reading: Reading, place: int) -> tuple[tuple[int, int, bool], int] 
         counts = following is not None and following.kind == "word" and following.text in _COUNTED
         return None if counts else ((int(token.text), int(token.text), False), stop + 1)
     return None
-
-
-_COUNTED = CURRENCIES | word_set(
-    "pieces piece watt watts w kw km m cm mm kg g ml l rpm mah gb mb tb pages words people players steps calories hp "
-    "points feet ft inch inches miles hours minutes lumens"
-)
-"""A number before these counts something and is no year."""
 
 
 def _decade(name: str) -> int:
