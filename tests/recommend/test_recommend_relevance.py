@@ -19,10 +19,10 @@ def encode(texts):
     return np.array([MEANING[text] for text in texts], np.float32)
 
 
-def relevance_of(*wanted, unwanted="", **settings):
+def relevance_of(*wanted, unwanted="", shown=(True,) * 4, **settings):
     chosen = QueryConfig(**{"lexical": 0, "expansion": 0, "popularity": 0, **settings})
     understood = Understood(wanted=tuple(wanted), unwanted=unwanted)
-    items = Searchable(VECTORS, WordIndex.of(TEXTS), ITEMS, POPULARITY)
+    items = Searchable(VECTORS, WordIndex.of(TEXTS), ITEMS, POPULARITY, np.array(shown))
     return relevance(understood, encode, items, chosen)
 
 
@@ -32,18 +32,23 @@ def standard(values):
 
 def test_words_in_common_by_hand():
     index = WordIndex.of(TEXTS)
-    common, rare = np.log(5 / 3) + 1, np.log(5 / 2) + 1  # held by two texts and by one
-    expected = [common / np.sqrt(common**2 + 3 * rare**2), 0, common / np.sqrt(common**2 + rare**2), 0]
-    assert index.cosine("Space!") == pytest.approx(expected)
-    assert index.cosine("the of and").tolist() == [0, 0, 0, 0]
+    # Lengths without stop words: 4, 3, 2, 0; "space" is in two of four texts.
+    rarity = np.log(1 + 2.5 / 2.5)
+    expected = [rarity * 2.5 / (1 + 1.5 * (0.25 + 0.75 * length / 2.25)) for length in (4, 2)]
+    assert index.score("Space! Space!") == pytest.approx([expected[0], 0, expected[1], 0], rel=1e-5)
+    assert index.score("the of and").tolist() == [0, 0, 0, 0]
 
 
 def test_a_new_item_is_found_by_words_that_no_other_has():
     index = WordIndex.of(TEXTS)
     grown = index.put(4, "Zorblax").put(1, "Babe and zorblax")
-    assert grown.cosine("zorblax") == pytest.approx([0, 1 / np.sqrt(2), 0, 0, 1])
-    assert index.cosine("pig")[1] > 0, "the index that a request holds stays as it was"
-    assert grown.cosine("pig")[1] == 0
+    assert np.flatnonzero(grown.score("zorblax")).tolist() == [1, 4]
+    assert index.score("pig")[1] > 0, "the index that a request holds stays as it was"
+    assert grown.score("pig")[1] == 0
+
+
+def test_an_index_of_nothing_answers_nothing():
+    assert WordIndex.of(["", ""]).score("space").tolist() == [0, 0]
 
 
 def test_no_words_no_relevance():
@@ -59,9 +64,16 @@ def test_what_is_not_wanted_counts_against():
     assert both == pytest.approx(standard(VECTORS[:, 0] - VECTORS[:, 1]), rel=1e-4)
 
 
-def test_where_nothing_is_wanted_nothing_but_that_counts():
+def test_where_nothing_is_wanted_there_are_no_best_finds():
     found = relevance_of(unwanted="pig", expansion=1.0, popularity=1.0)
-    assert found == pytest.approx(standard(-VECTORS[:, 1]), rel=1e-4)
+    assert found == pytest.approx(standard(-VECTORS[:, 1]) + standard(POPULARITY), rel=1e-4)
+
+
+def test_withdrawn_items_are_no_best_finds():
+    found = relevance_of(("space", 1.0), expansion=1.0, expansion_items=1, shown=(False, True, True, True))
+    left = slice(1, 4)
+    expected = standard(VECTORS[left, 0]) + standard(ITEMS[left] @ ITEMS[2])
+    assert found[left] == pytest.approx(expected, rel=1e-4)
 
 
 def test_earlier_words_count_less():
@@ -70,7 +82,7 @@ def test_earlier_words_count_less():
 
 
 def test_words_in_common_are_added():
-    in_common = WordIndex.of(TEXTS).cosine("space")
+    in_common = WordIndex.of(TEXTS).score("space")
     assert relevance_of(("space", 1.0), lexical=2.0) == pytest.approx(standard(VECTORS[:, 0] + 2 * in_common), rel=1e-4)
 
 

@@ -171,6 +171,12 @@ def test_an_impossible_filter_gives_an_empty_slate_with_the_reason():
     assert slate.notice == "no item of the catalogue matches the filters: category Western, year 2050 or later"
 
 
+def test_a_slate_without_what_was_withdrawn_does_not_call_it_seen():
+    scores = np.where(np.arange(5) == 3, -np.inf, SCORES).astype(np.float32)
+    slate = slate_of(wish=Wish(filters=Filters(price_min=15, price_max=30)), scores=scores)
+    assert slate.notice == "no item of the catalogue matches the filters: price 15 or more, price 30 or less"
+
+
 def test_a_short_slate_says_why():
     wish = Wish(filters=Filters(categories=("Drama",)))
     assert "only 1 of the 3" in slate_of(wish=wish, seen=[2]).notice

@@ -98,7 +98,7 @@ class LiveCatalogue:
     @property
     def searchable(self) -> Searchable:
         """What requests in words are held against."""
-        return Searchable(self.text_vectors, self.words, self.ranking.vectors, self.popularity)
+        return Searchable(self.text_vectors, self.words, self.ranking.vectors, self.popularity, ~self.withdrawn)
 
     def put(self, item_id: str, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
         """With one item added or replaced; a new item has the lowest price."""

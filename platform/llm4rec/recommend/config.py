@@ -11,8 +11,8 @@ class QueryConfig(StrictModel):
     weight: float = Field(default=0.5, ge=0, le=100)
     """What words count against the taste of a user with a history, 1 for alike; of others words alone decide."""
 
-    lexical: float = Field(default=5.0, ge=0, le=100)
-    """What the cosine of words in common counts against that of meaning."""
+    lexical: float = Field(default=0.3, ge=0, le=100)
+    """What BM25, which is about 10 where a rare word is shared, counts against the cosine of meaning."""
 
     expansion: float = Field(default=1.0, ge=0, le=100)
     """What nearness to the best finds counts, in the space where items liked by the same users are near."""
@@ -21,7 +21,7 @@ class QueryConfig(StrictModel):
     """How many best finds that nearness is to."""
 
     popularity: float = Field(default=2.0, ge=0, le=100)
-    """What popularity counts: of items that fit the words alike, most people mean the better known one."""
+    """What popularity counts: most people mean the better known of two items. All three parts are standardised."""
 
 
 class RecommendConfig(StrictModel):

@@ -9,7 +9,7 @@ from llm4rec.recommend.config import QueryConfig
 from llm4rec.recommend.request import Understood
 from llm4rec.recommend.rerank import standardise
 from llm4rec.recommend.words import WordIndex
-from llm4rec.schema import FloatMatrix, FloatVector
+from llm4rec.schema import BoolVector, FloatMatrix, FloatVector
 
 Encode = Callable[[Sequence[str]], FloatMatrix]
 """Texts to unit vectors."""
@@ -24,12 +24,14 @@ class Searchable:
         words: of items' texts.
         item_vectors: of the trained model, shape (I, D).
         popularity: log of one plus the number of training interactions, shape (I,).
+        shown: which items may be shown, shape (I,); the others are compared with nothing.
     """
 
     text_vectors: FloatMatrix
     words: WordIndex
     item_vectors: FloatMatrix
     popularity: FloatVector
+    shown: BoolVector
 
 
 def relevance(understood: Understood, encode: Encode, items: Searchable, config: QueryConfig) -> FloatVector | None:
@@ -51,15 +53,13 @@ def relevance(understood: Understood, encode: Encode, items: Searchable, config:
     asked = [*understood.wanted, *([(understood.unwanted, -1.0)] if understood.unwanted else [])]
     if not asked:
         return None
-    every = np.ones(len(items.text_vectors), np.bool_)
     found = np.zeros(len(items.text_vectors), np.float32)
     for (text, weight), vector in zip(asked, encode([text for text, _ in asked]), strict=True):
-        likeness = items.text_vectors @ vector + np.float32(config.lexical) * items.words.cosine(text)
+        likeness = items.text_vectors @ vector + np.float32(config.lexical) * items.words.score(text)
         found += np.float32(weight) * likeness
-    whole = standardise(found, every)
-    if not understood.wanted:
-        return whole
-    best = np.argsort(-found, kind="stable")[: config.expansion_items]
-    centre = np.maximum(found[best], 0) @ items.item_vectors[best]
-    whole += np.float32(config.expansion) * standardise(items.item_vectors @ centre, every)
-    return whole + np.float32(config.popularity) * standardise(items.popularity, every)
+    whole = standardise(found, items.shown)
+    if understood.wanted:
+        best = np.argsort(np.where(items.shown, -found, np.inf), kind="stable")[: config.expansion_items]
+        centre = np.maximum(found[best], 0) @ items.item_vectors[best]
+        whole += np.float32(config.expansion) * standardise(items.item_vectors @ centre, items.shown)
+    return whole + np.float32(config.popularity) * standardise(items.popularity, items.shown)

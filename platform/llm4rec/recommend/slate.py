@@ -100,8 +100,9 @@ def draw_slate(
         raise ConfigError(f"k must be at least 1, got {k}")
     if scores.shape != catalogue.years.shape:
         raise DataError(f"scores have shape {scores.shape}, the catalogue has {len(catalogue.years)} items")
-    matching = wish.filters.mask(catalogue.categories, catalogue.years, catalogue.sale_price)
-    unseen = scores != -np.inf
+    shown = scores != -np.inf
+    matching = shown & wish.filters.mask(catalogue.categories, catalogue.years, catalogue.sale_price)
+    unseen = shown.copy()
     unseen[seen] = False
     eligible = matching & unseen
     final = _final_scores(scores, unseen, eligible, config, catalogue, wish, k)

@@ -1,4 +1,4 @@
-"""Items by the words of their texts: TF-IDF rows that a new item can be added to at once.
+"""Items by the words of their texts: BM25 rows that a new item can be added to at once.
 
 Shapes: I items, V places for words.
 """
@@ -9,48 +9,53 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import normalize
 
 from llm4rec.schema import FloatVector
 
 PLACES = 2**20
 """V: so many that words hardly ever share one."""
+K1, B = 1.5, 0.75
+"""Of BM25: how soon more of a word adds nothing, and how much a long text's words count less."""
 _counts = HashingVectorizer(n_features=PLACES, alternate_sign=False, norm=None, stop_words="english", dtype=np.float32)
 
 
 class WordIndex:
-    """Which words items' texts hold, and how rare these are.
+    """BM25 (Robertson and Zaragoza 2009) over items' texts, with the idf of Lucene.
 
-    Words are told apart by hash, so that no vocabulary has to be known; how rare each is is counted once, when the
-    index is made, and items added later do not change it.
+    Words are told apart by hash, so that no vocabulary has to be known; how rare each is, and how long a text is on
+    average, is counted once, when the index is made, and items added later do not change it.
     """
 
-    def __init__(self, rows: sparse.csr_matrix, rarity: FloatVector) -> None:
-        self._rows, self._rarity = rows, rarity
+    def __init__(self, rows: sparse.csr_matrix, rarity: FloatVector, mean_length: float) -> None:
+        self._rows, self._rarity, self._mean_length = rows, rarity, mean_length
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Self:
         """The index of a catalogue's texts."""
         counts = _counts.transform(texts)
         holding = np.bincount(counts.indices, minlength=PLACES)
-        rarity = (np.log((1 + len(texts)) / (1 + holding)) + 1).astype(np.float32)
-        return cls(_weighted(counts, rarity), rarity)
+        rarity = np.log1p((len(texts) - holding + 0.5) / (holding + 0.5)).astype(np.float32)
+        mean_length = max(1.0, float(counts.sum() / max(1, len(texts))))
+        return cls(_weighted(counts, rarity, mean_length), rarity, mean_length)
 
-    def cosine(self, text: str) -> FloatVector:
-        """The cosine of a text with that of each item, shape (I,)."""
-        row = _weighted(_counts.transform([text]), self._rarity)
-        found: FloatVector = (self._rows @ row.T).toarray()[:, 0].astype(np.float32)
+    def score(self, text: str) -> FloatVector:
+        """How well each item's text answers the words of another, shape (I,); 0 where they share none."""
+        asked = _counts.transform([text])
+        asked.data[:] = 1
+        found: FloatVector = (self._rows @ asked.T).toarray()[:, 0].astype(np.float32)
         return found
 
     def put(self, code: int, text: str) -> "WordIndex":
         """With the text of one item replaced, or added where the code is the next free one."""
-        row = _weighted(_counts.transform([text]), self._rarity)
+        row = _weighted(_counts.transform([text]), self._rarity, self._mean_length)
         rows = sparse.vstack([self._rows[:code], row, self._rows[code + 1 :]], format="csr")
-        return WordIndex(rows, self._rarity)
+        return WordIndex(rows, self._rarity, self._mean_length)
 
 
-def _weighted(counts: sparse.csr_matrix, rarity: FloatVector) -> sparse.csr_matrix:
-    """Counts of words (1 + log) times rarity, each row of length one."""
+def _weighted(counts: sparse.csr_matrix, rarity: FloatVector, mean_length: float) -> sparse.csr_matrix:
+    """What each word of each text is worth."""
+    length = np.repeat(np.asarray(counts.sum(axis=1))[:, 0], np.diff(counts.indptr))
     weighted = counts.copy()
-    weighted.data = (1 + np.log(counts.data)) * rarity[counts.indices]
-    return normalize(weighted)
+    room = K1 * (1 - B + B * length / mean_length)
+    weighted.data = (rarity[counts.indices] * counts.data * (K1 + 1) / (counts.data + room)).astype(np.float32)
+    return weighted
