@@ -3,7 +3,7 @@
     python benchmarks/queries.py           # writes benchmarks/results/queries.json, some minutes
     python benchmarks/queries.py --tune    # figures of settings on the other half of the tags; writes nothing
 
-ml-latest-small, with descriptions of the films that `movie-metadata` has. Of each tag half of its items are held out: no
+ml-latest-small, with descriptions of films where known. Of each tag half of its items are held out: no
 tag says that they have it, though descriptions of films may use its words, and who gave it has not rated them. Items
 known to have the tag do not compete. The settings of `recommend.query`, and what popularity counts for BM25, were chosen
 on every other tag (--tune); figures are of the rest. BM25 is that of bm25s with its defaults. With a user attached: each
