@@ -3,14 +3,14 @@
     python benchmarks/queries.py           # writes benchmarks/results/queries.json, some minutes
     python benchmarks/queries.py --tune    # figures of settings on the other half of the tags; writes nothing
 
-ml-latest-small, with descriptions of films where known. Of each tag half of its items are held out: no
-tag says that they have it, though descriptions of films may use its words, and who gave it has not rated them. Items
-known to have the tag do not compete. The settings of `recommend.query`, and what popularity counts for BM25, were chosen
-on every other tag (--tune); figures are of the rest. BM25 is that of bm25s with its defaults. With a user attached: each
-user's own tags, his own held-out items among all that he has not rated, figures being means over users of means over
-tags. Intervals and p-values are of (paired) bootstraps over tags, or over users. Constraints: requests made up of
-categories, years, prices and refusals, in one turn or two, whose slates are checked against what they were made of and
-not against what was read.
+ml-latest-small, with descriptions of films where known. Of each tag half of its items are held out: no tag says that
+they have it, though descriptions of films may use its words, and who gave it has not rated them. Items known to have
+the tag do not compete. The settings of `recommend.query`, and what popularity counts for BM25, were chosen on every
+other tag (--tune); figures are of the rest. BM25 is that of bm25s with its defaults. With a user attached: each user's
+own tags, his own held-out items among all that he has not rated, figures being means over users of means over tags.
+Intervals and p-values are of (paired) bootstraps over tags, or over users. Constraints: requests made up of categories,
+years, prices and refusals, in one turn or two, whose slates are checked against what they were made of and not against
+what was read.
 """
 
 import argparse

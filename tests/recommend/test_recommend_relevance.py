@@ -21,7 +21,7 @@ def encode(texts):
 
 def relevance_of(*wanted, unwanted="", shown=(True,) * 4, **settings):
     chosen = QueryConfig(**{"lexical": 0, "expansion": 0, "popularity": 0, **settings})
-    understood = Understood(wanted=tuple(wanted), unwanted=unwanted)
+    understood = Understood(wanted=tuple(wanted), unwanted=((unwanted, 1.0),) if unwanted else ())
     items = Searchable(VECTORS, WordIndex.of(TEXTS), ITEMS, POPULARITY, np.array(shown))
     return relevance(understood, encode, items, chosen)
 

@@ -86,6 +86,22 @@ def filters(**asked) -> Filters:
         ("not scary and for kids", {"all_categories": ["Children's"]}),
         ("not suitable for kids", {"no_categories": ["Children's"]}),
         ("no comedy and no war", {"no_categories": ["Comedy", "War"]}),
+        ("nothing heavy, comedy or romance", {"categories": ["Comedy", "Romance"]}),
+        ("no romance, only comedy or drama", {"no_categories": ["Romance"], "categories": ["Comedy", "Drama"]}),
+        ("not a comedy, maybe war or drama", {"no_categories": ["Comedy"], "categories": ["War", "Drama"]}),
+        ("anything but horror, war and romance", {"no_categories": ["Horror", "War", "Romance"]}),
+        ("everything except war, comedies", {"no_categories": ["War", "Comedy"]}),
+        ("no romance, war and horror", {"no_categories": ["Romance"]}),
+        ("no: romance", {"no_categories": ["Romance"]}),
+        ("no romance - a comedy", {"no_categories": ["Romance"], "all_categories": ["Comedy"]}),
+        ("not interested in romance", {"no_categories": ["Romance"]}),
+        ("I'm not in the mood for horror", {"no_categories": ["Horror"]}),
+        ("every genre but horror", {"no_categories": ["Horror"]}),
+        ("fed up with comedies", {"no_categories": ["Comedy"]}),
+        ("without a doubt the best comedies", {"all_categories": ["Comedy"]}),
+        ("it doesn't have to be a comedy", {"all_categories": ["Comedy"]}),
+        ("a comedy, but not a dumb comedy", {"all_categories": ["Comedy"]}),
+        ("non-romantic comedies", {"all_categories": ["Comedy"], "no_categories": ["Romance"]}),
     ],
 )
 def test_categories(query, expected):
@@ -133,6 +149,15 @@ def test_categories(query, expected):
         ("90s and later", 1990, None),
         ("1990s onwards", 1990, None),
         ("pre-1960", None, 1959),
+        ("no comedies from before 1990", 1990, None),
+        ("a comedy from the 90s, no dramas from the 80s", 1990, 1999),
+        ("avoid anything before 1990", 1990, None),
+        ("80s, 90s or 2000s", 1980, 2009),
+        ("the 60s/70s/80s", 1960, 1989),
+        ("from 1990 till 1995", 1990, 1995),
+        ("novels from the 1800s", 1800, 1899),
+        ("FROM THE 90S", 1990, 1999),
+        ("someone born in 1920", None, None),
         ("a woman in her thirties", None, None),
         ("a drama set in the 1940s", None, None),
         ("books about the war in the 40s", None, None),
@@ -169,6 +194,12 @@ def test_years(query, low, high):
         ("I don't want to spend more than $50", None, 50),
         ("a phone with no contract under $200", None, 200),
         ("between 1900 and 2000 euros", 1900, 2000),
+        ("no films over $20", None, 20),
+        ("no comedies over $20", None, 20),
+        ("cameras, no accessories over $50", None, None),
+        ("not between $10 and $20", None, None),
+        ("under $1k", None, None),
+        ("it grossed over $100 million", None, None),
         (f"under ${'9' * 400}", None, None),
         ("more than 2 players", None, None),
     ],
@@ -194,6 +225,10 @@ def test_prices(query, low, high):
         ("a phone with no contract under $200", "a phone with", "contract"),
         ("a western without a happy ending set in Paris", "a western set in Paris", "happy ending"),
         ("less violence", None, "violence"),
+        ("nothing like Star Wars", None, "star wars"),
+        ("anything but Star Wars", None, "star wars"),
+        ("not too long", None, "long"),
+        ("up", "up", ""),
         ("the '90s", None, ""),
         ("ein ruhiger Film", "ein ruhiger Film", ""),
     ],
@@ -201,7 +236,7 @@ def test_prices(query, low, high):
 def test_words(query, wanted, unwanted):
     understood = READ(query)
     assert understood.wanted == (((wanted, 1.0),) if wanted else ())
-    assert understood.unwanted == unwanted
+    assert ", ".join(text for text, _ in understood.unwanted) == unwanted
 
 
 def test_a_dialogue_goes_on():
@@ -216,6 +251,30 @@ def test_a_dialogue_goes_on():
         no_categories=["Romance", "Comedy"], year_min=1980, year_max=1989
     )
     assert follow([]) == Understood()
+
+
+def test_a_later_bound_narrows_or_replaces():
+    first = READ("phones under $500 from the 90s")
+    assert follow([first, READ("at least $200, before 1995")]).filters == filters(
+        price_min=200, price_max=500, year_min=1990, year_max=1994
+    )
+    assert follow([first, READ("at least $600 from the 80s")]).filters == filters(
+        price_min=600, year_min=1980, year_max=1989
+    )
+
+
+def test_what_is_taken_back_no_longer_counts():
+    assert follow([READ("not scary"), READ("actually something scary")]).unwanted == ()
+    assert follow([READ("a comedy"), READ("no comedy")]) == Understood(filters(no_categories=["Comedy"]))
+    assert follow([READ("nothing sad"), READ("from 1994")]).unwanted == (("sad", FADING),)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["without any kind of violence", "any time travel story", "never forget that feeling", "any genre but horror"],
+)
+def test_phrases_inside_others_lift_nothing(query):
+    assert READ(query).lifted == frozenset()
 
 
 def test_a_turn_can_lift_what_was_asked_before():
@@ -267,6 +326,7 @@ def test_words_as_they_are():
 def test_names_as_shops_write_them(category, query):
     assert RequestReader([category, "Pop", "Fiction"])(query).filters == filters(all_categories=[category])
     assert not RequestReader(["News"])("a new film").filters
+    assert RequestReader(["Children", "Kids"])("for kids").filters == filters(all_categories=["Kids"])
 
 
 def test_a_new_title_is_a_name_too():

@@ -14,8 +14,7 @@ _ALIASES = {
     ("science", "fiction"): (("sci", "fi"), ("scifi",), ("sf",)),
     ("romance",): (("romantic",),),
     ("animation",): (("animated",), ("cartoon",)),
-    ("children",): (("kid",), ("child",), ("childrens",)),
-    ("children's",): (("kid",), ("child",), ("children",)),
+    ("children",): (("kid",), ("child",)),
     ("comedy",): (("comedic",),),
 }
 """Other words for categories, in singular."""
@@ -36,7 +35,11 @@ class Names:
 
     def __init__(self, categories: Iterable[str], titles: Iterable[str] = ()) -> None:
         """Prepare; a category of which nothing but stop words or digits is left cannot be named."""
-        self._categories = PhraseBook(form for name in sorted(categories) for form in _forms(name))
+        own = {name: words for name in sorted(categories) if (words := _words(name))}
+        self._categories = PhraseBook((words, name) for name, words in own.items())
+        for name, words in own.items():  # other words for one are never those of another
+            for alias in _ALIASES.get(words, ()):
+                self._categories.add(alias, name)
         self._titles = PhraseBook([])
         for title in titles:
             self.add_title(title)
@@ -73,11 +76,10 @@ class Names:
         return found
 
 
-def _forms(category: str) -> list[tuple[tuple[str, ...], str]]:
+def _words(category: str) -> tuple[str, ...]:
+    """The words of a category's name in singular; none where nothing but stop words or digits is left."""
     words = tuple(singular(token.text) for token in tokenised(category) if token.kind != "mark" and token.text != "and")
-    if not words or all(word in ENGLISH_STOP_WORDS or word.isdigit() for word in words):
-        return []
-    return [(form, category) for form in (words, *_ALIASES.get(words, ()))]
+    return () if all(word in ENGLISH_STOP_WORDS or word.isdigit() for word in words) else words
 
 
 def _title_words(title: str) -> tuple[str, ...]:

@@ -14,19 +14,38 @@ _AFTER = ("after", "post", "post -", "newer than", "later than", "more recent th
 _UNTIL = ("until", "up until")
 _FROM_ON = ("since",)
 _IN = ("from", "in", "made in", "released in", "published in", "of the", "from the", "in the")
-_LATER = ("on", "onwards", "onward", "or later", "and later", "or newer", "and newer", "or after", "to now", "to today")
+_LATER = (
+    "on",
+    "onwards",
+    "onward",
+    "or later",
+    "and later",
+    "or newer",
+    "and newer",
+    "or after",
+    "to now",
+    "to today",
+    "+",
+    "and up",
+)
 _EARLIER = ("or earlier", "and earlier", "or older", "and older", "or before")
-_TO = frozenset(["to", "and", "-", "–", "—", "until", "through", "or"])
+_TO = frozenset(["till", "thru", "to", "and", "-", "–", "—", "until", "through", "or"])
 _LISTING = (["between"], ["from"], ["in"])
 _DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 _PART_OF_DECADE = {"early": (0, 3), "mid": (4, 6), "late": (7, 9)}
-NEGATORS = word_set("no not nothing never without dont doesnt cant isnt arent wont neither none")
+NEGATORS = word_set(
+    "no not nothing never without dont doesnt cant isnt arent wont neither none avoid skip exclude excluding except "
+    "hate"
+)
 _BETWEEN = word_set(
-    "a an any anything something films film movies movie books book ones one items things want to spend pay cost "
-    "costs costing priced be is are was were made released from that which do like"
+    "a an any anything something film films movie movies book books one ones item items want to spend pay cost costs "
+    "costing priced be is are was were made released from that which do like songs music shows show stuff products "
+    "those thing things came come out filmed"
 )
 """Words that may stand between a negator and the bound that it turns round: "don't want to spend more than"."""
-_TOPIC = word_set("about set during her his my their our your my its story happening takes")
+_TOPIC = word_set(
+    "born died won history style reminiscent about set during her his my their our your my its story happening takes"
+)
 """After these a time is what an item is about, not when it was made."""
 _COUNTED = CURRENCIES | word_set(
     "pieces piece watt watts w kw km m cm mm kg g ml l rpm mah gb mb tb pages words people players steps calories hp "
@@ -49,16 +68,21 @@ def _use_amount(reading: Reading, start: int, value: float, stop: int, has_curre
     other = _amount_at(reading, stop + 1) if joins else None
     if other and (has_currency or other[2]):
         first = start - 1 if reading.words(start - 1, start) in (["between"], ["from"]) else start
+        if _negated(reading, first) is not None:  # all but some prices, which filters cannot say
+            return other[1]
         reading.bound("price", *sorted((value, other[0])))
         reading.use(first, other[1])
         return other[1]
     before, after = _ends_with(reading, start, _BELOW + _ABOVE), _begins_with(reading, stop, _OR_LESS + _OR_MORE)
     if not has_currency or (before is None and after is None):
         return stop
-    is_low = before[1] in _ABOVE if before else after is not None and after[1] in _OR_MORE
+    is_low = (before or after or (0, ""))[1] in _ABOVE + _OR_MORE
     first = before[0] if before else start
     if (negator := _negated(reading, first)) is not None:
-        is_low, first = not is_low, negator
+        is_low = not is_low
+        _use_negator(reading, negator, first)
+    elif is_low and _refuses_before(reading, first):  # "no accessories over $50" asks for no price
+        return stop
     reading.bound("price", value if is_low else None, None if is_low else value)
     stop = after[0] if after and not before else stop
     reading.use(first, stop)
@@ -73,7 +97,9 @@ def _amount_at(reading: Reading, place: int) -> tuple[float, int, bool] | None:
     if number >= len(tokens) or tokens[number].kind != "number" or reading.used[number] or reading.kept[number]:
         return None
     value = number_of(tokens[number].text)
-    if value is None:
+    grouped = number > 0 and tokens[number - 1].kind == "number" and tokens[number - 1].end + 1 == tokens[number].start
+    following = tokens[number + 1].text if number + 1 < len(tokens) else ""
+    if value is None or grouped or following in {"k", "m", "thousand", "million", "billion"}:
         return None
     named = number + 1 < len(tokens) and tokens[number + 1].text in CURRENCIES
     named = named and not (marked and tokens[number + 1].kind == "mark")
@@ -89,14 +115,23 @@ def read_years(reading: Reading) -> None:
             place += 1
             continue
         (low, high, is_decade), stop = found
-        ranged = False
-        if stop < len(reading.tokens) and reading.tokens[stop].text in _TO:
-            other = _span_at(reading, stop + 1)
-            listed = reading.tokens[stop].text in {"or", "and"}
-            # "after 1990 and before 2000" is no list, nor is "2001 and 2010" without a word before it
-            if other and (not listed or is_decade or reading.words(place - 1, place) in _LISTING):
-                low, high, stop, ranged = min(low, other[0][0]), max(high, other[0][1]), other[1], True
-        place = max(place + 1, _use_span(reading, place, stop, (low, high), is_decade or ranged))
+        is_range = False
+        while (other := _joined_at(reading, place, stop, is_decade)) is not None:
+            low, high, stop, is_range = min(low, other[0][0]), max(high, other[0][1]), other[1], True
+        place = max(place + 1, _use_span(reading, place, stop, (low, high), is_decade or is_range))
+
+
+def _joined_at(reading: Reading, first: int, place: int, is_decade: bool) -> tuple[tuple[int, int, bool], int] | None:
+    """A year or decade that goes on a range or list which began at `first`."""
+    joint = reading.words(place, place + 1)
+    if joint in ([","], ["/"]):
+        place += reading.words(place + 1, place + 2) in (["or"], ["and"])
+    elif not joint or joint[0] not in _TO:
+        return None
+    found = _span_at(reading, place + 1)
+    # "after 1990 and before 2000" is no list, nor is "2001 and 2010" without a word before it
+    listed = joint[0] in {"or", "and", ",", "/"}
+    return found if found and (not listed or is_decade or reading.words(first - 1, first) in _LISTING) else None
 
 
 def _use_span(reading: Reading, start: int, stop: int, years: tuple[int, int], stands_alone: bool) -> int:
@@ -124,9 +159,10 @@ def _use_span(reading: Reading, start: int, stop: int, years: tuple[int, int], s
         while leading := _ends_with(reading, first, _IN):  # "from before 1990"
             first = leading[0]
     if (negator := _negated(reading, first)) is not None:
-        first, bounds = negator, _turned(*bounds)
+        bounds = _turned(*bounds)
         if bounds == (None, None):
             return stop
+        _use_negator(reading, negator, first)
     reading.bound("year", *bounds)
     stop = after[0] if after else stop
     reading.use(first, stop)
@@ -157,8 +193,9 @@ def _span_at(reading: Reading, place: int) -> tuple[tuple[int, int, bool], int] 
         return None
     token = tokens[stop]
     if token.kind == "decade" or token.text in _DECADES:
-        first, last = _PART_OF_DECADE.get(part, (0, 9))
         start = _decade(token.text)
+        whole = 99 if token.text in {"1800s", "1900s"} else 9
+        first, last = _PART_OF_DECADE.get(part, (0, whole))
         return (start + first, start + last, True), stop + 1
     if token.kind == "number" and stop == place and re.fullmatch(r"1[89]\d\d|20\d\d", token.text):
         following = tokens[stop + 1] if stop + 1 < len(tokens) else None
@@ -211,6 +248,23 @@ def _negated(reading: Reading, first: int) -> int | None:
             return place
         if word == "but" and place and reading.tokens[place - 1].text in {"anything", "everything", "all"}:
             return place - 1
-        if word not in _BETWEEN:
+        if word not in _BETWEEN and not reading.named[place]:
             return None
     return None
+
+
+def _use_negator(reading: Reading, negator: int, first: int) -> None:
+    """A negator that has turned a bound round is understood, and what leads from it there; categories still count."""
+    for place in range(negator, first):
+        if not reading.named[place]:
+            reading.use(place, place + 1)
+
+
+def _refuses_before(reading: Reading, first: int) -> bool:
+    """Whether something is refused in the same clause before a bound."""
+    for token in reversed(reading.tokens[:first]):
+        if token.text in ENDS or token.text in {",", "but"}:
+            return False
+        if token.text in NEGATORS:
+            return True
+    return False

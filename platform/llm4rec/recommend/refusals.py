@@ -1,100 +1,50 @@
 """What a request does not want."""
 
-from llm4rec.recommend.categories import Names
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from llm4rec.recommend.categories import Mention, Names
 from llm4rec.recommend.tokens import ENDS, Reading, word_set
 
-_REFUSALS = tuple(
-    phrase.split()
-    for phrase in (
-        "anything but",
-        "everything but",
-        "all but",
-        "other than",
-        "instead of",
-        "rather than",
-        "but not",
-        "except for",
-        "except",
-        "excluding",
-        "without",
-        "w / o",
-        "avoid",
-        "avoiding",
-        "neither",
-        "not a fan of",
-        "not a big fan of",
-        "tired of",
-        "sick of",
-        "i hate",
-        "hate",
-        "i dislike",
-        "cant stand",
-        "can not stand",
-        "cannot stand",
-        "skip",
-        "minus",
-        "nothing",
-        "not",
-        "no",
-        "isnt",
-        "arent",
-        "wasnt",
-        "non",
-        "stop showing me",
-        "stop showing",
-        "stop recommending",
-        "free of",
-        "devoid of",
-        "anything else than",
-    )
-) + tuple(
-    [*negator, verb]
-    for negator in (["do", "not"], ["dont"], ["does", "not"], ["doesnt"], ["didnt"])
-    for verb in ("want", "like", "need", "show", "give", "recommend", "include", "have", "watch", "play", "read")
+Phrases = Mapping[str, Sequence[list[str]]]
+"""By their first word, the longest first."""
+
+
+def _phrases(*listed: str) -> Phrases:
+    found: dict[str, list[list[str]]] = defaultdict(list)
+    for phrase in sorted(
+        (text.strip().split() for texts in listed for text in texts.split(";")), key=len, reverse=True
+    ):
+        found[phrase[0]].append(phrase)
+    return found
+
+
+_EXCEPTIONS = "anything but; everything but; all but; any genre but; every genre but; anything else than; other than; "
+_EXCEPTIONS += "but not; except for; except; excluding; exclude; without; w / o; neither"
+_VERBS = ("want", "like", "need", "show", "give", "recommend", "include", "have", "watch", "play", "read", "enjoy")
+_REFUSALS = _phrases(
+    _EXCEPTIONS,
+    "instead of; rather than; avoid; avoiding; leave out; not a fan of; not a big fan of; tired of; sick of",
+    "bored of; fed up with; done with; had enough of; i hate; hate; i dislike; cant stand; can not stand",
+    "cannot stand; skip; minus; nothing; not; no; isnt; arent; wasnt; non; stop showing me; stop showing",
+    "stop recommending; free of; devoid of; not interested in; no interest in; not in the mood for",
+    "not looking for; not keen on; not up for; not into; dont really like; dont feel like; do not feel like",
+    "never show me; never show; too much; less; fewer",
+    *(f"{negator} {verb}" for negator in ("do not", "dont", "does not", "doesnt", "didnt") for verb in _VERBS),
 )
+_LISTING = {tuple(phrase.split()) for phrase in _EXCEPTIONS.split("; ")}
+"""After these commas and "and" make lists too, of which everything is refused."""
 _SOFT = (["less"], ["fewer"])
 """What these come before is not wanted much, which shuts nothing out."""
-_HARMLESS = tuple(
-    phrase.split()
-    for phrase in (
-        "not only",
-        "not just",
-        "not sure",
-        "not necessarily",
-        "not bad",
-        "not that",
-        "not yet",
-        "not long",
-        "no matter",
-        "no idea",
-        "no problem",
-        "no longer",
-        "no one",
-        "no other than",
-        "none other than",
-        "nothing but",
-        "nothing beats",
-        "nothing better than",
-        "why not",
-        "never seen",
-        "never heard",
-        "never read",
-        "never gets old",
-        "never get tired of",
-        "never tire of",
-        "do not get tired of",
-        "dont get tired of",
-        "cant get enough of",
-        "never tired of",
-        "not tired of",
-        "no thanks",
-        "no thank you",
-        "no more than",
-        "not more than",
-        "no less than",
-        "not less than",
-        "less than",
-    )
+_HARMLESS = _phrases(
+    "not only; not just; not sure; not necessarily; not bad; not that; not yet; not long; no matter; no idea",
+    "no problem; no longer; no one; no other than; none other than; nothing but; nothing beats",
+    "nothing better than; why not; no doubt; without a doubt; no rush; no preference; no worries; say no to",
+    "is there no; are there no; arent there; isnt there; do you not; dont you have; never seen; never heard",
+    "never read; never gets old; never tired of; not tired of; never get tired of; never tire of",
+    "dont get tired of; do not get tired of; cant get enough of; no thanks; no thank you; no more than",
+    "not more than; no less than; not less than; less than; fewer than; doesnt have to be; dont have to be",
+    "does not have to be; doesnt need to be; does not need to be",
 )
 """Looks like a refusal and is none."""
 _FILLERS = word_set(
@@ -108,126 +58,149 @@ _THINGS = word_set(
 _PREPOSITIONS = word_set(
     "with from in under over between before after about set made since for like where who on at by below above"
 )
-_STOPS = word_set("but please though although just rather i want")
-_ARTICLES = frozenset(["a", "an", "the", "for", "with", "something", "maybe", "i"])
-LONGEST_NAME = 4
-"""Tokens of a category that begins like a refusal."""
-LONGEST_PART = 3
-"""Words that a part of a list may have."""
+_NEW_CLAUSE = word_set("but please though although just rather i want instead maybe perhaps only")
+_NEW_WISH = word_set("a an the for with something maybe i only more some rather just perhaps ideally preferably either")
+"""After "and" or a comma these begin something that is wanted again."""
+LONGEST_PART, LONGEST_NAME = 3, 4
+"""Words that a part of a list may have, and tokens that a category may begin with like a refusal."""
 
 
-def read_refusals(reading: Reading, names: Names) -> str:
+def read_refusals(reading: Reading, names: Names) -> list[str]:
     """Categories that are not wanted are noted; what is not wanted besides is returned, in words."""
     words: list[str] = []
-    refused: list[str] = []
+    refused: list[Mention] = []
     place = 0
     while place < len(reading.tokens):
-        begin = _refusal_at(reading, names, place)
-        if begin is None or not reading.is_free(place, begin):
-            place += max(1, _harmless_at(reading, place))
+        phrase, begin = _refusal_at(reading, names, place)
+        stop = _scope(reading, names, phrase, begin) if phrase else begin
+        if not phrase or stop == begin or not reading.is_free(place, begin):
+            place += max(1, len(_phrase_at(reading, _HARMLESS, place)))
             continue
-        stop = _scope(reading, begin)
-        if stop == begin:
-            place = begin
-            continue
-        is_soft = reading.words(place, begin) in _SOFT
-        mentions = [] if is_soft else names.mentions(reading, begin, stop)
-        refused += [mention.category for mention in mentions]
+        mentions = [] if phrase in _SOFT else names.mentions(reading, begin, stop)
+        refused += mentions
         named = {spot for mention in mentions for spot in range(mention.start, mention.stop)}
-        left = [
-            token.text
-            for spot, token in enumerate(reading.tokens[begin:stop], start=begin)
-            if spot not in named and reading.is_free(spot, spot + 1) and token.kind != "mark"
-        ]
-        if rest := _content(left):
-            words.append(" ".join(rest))
-        for spot in range(place, stop):
-            reading.use(spot, spot + 1)
+        if rest := _content(reading, [spot for spot in range(begin, stop) if spot not in named]):
+            words.append(rest)
+        reading.use(place, stop)
         place = stop
-    reading.found["no_categories"] = tuple(dict.fromkeys(refused))
-    return ", ".join(words)
+    wanted = {mention.category for mention in names.mentions(reading, 0, len(reading.tokens))}
+    # "shoes, no black shoes": what is asked for is not shut out
+    words += [" ".join(reading.words(m.start, m.stop)) for m in refused if m.category in wanted]
+    reading.found["no_categories"] = tuple(dict.fromkeys(m.category for m in refused if m.category not in wanted))
+    return words
 
 
-def _content(words: list[str]) -> list[str]:
-    """Words that say what is not wanted: without those that join, and without what leads up to it."""
-    telling = [word for word in words if word not in _THINGS and word not in {"or", "nor", "and"}]
-    while telling and (telling[0] in _FILLERS or telling[0] in _PREPOSITIONS):
+def _content(reading: Reading, spots: Sequence[int]) -> str:
+    """Words that say what is not wanted, without those that join and those that lead up to it."""
+    tokens = [reading.tokens[spot] for spot in spots if not reading.used[spot]]
+    telling = [t.text for t in tokens if t.kind != "mark" and t.text not in _THINGS | {"or", "nor", "and"}]
+    while telling and telling[0] in _FILLERS | _PREPOSITIONS:
         telling = telling[1:]
-    return [word for place, word in enumerate(telling) if word not in _FILLERS or place + 1 < len(telling)]
+    while telling and telling[-1] in _FILLERS:
+        telling = telling[:-1]
+    return " ".join(telling)
 
 
-def _refusal_at(reading: Reading, names: Names, place: int) -> int | None:
-    """Where what is refused begins, if a refusal begins at a place."""
+def _phrase_at(reading: Reading, phrases: Phrases, place: int) -> list[str]:
+    """The longest of some phrases that begins at a place, empty without one."""
+    for phrase in phrases.get(reading.tokens[place].text, ()):
+        if reading.words(place, place + len(phrase)) == phrase:
+            return phrase
+    return []
+
+
+def _refusal_at(reading: Reading, names: Names, place: int) -> tuple[list[str], int]:
+    """The refusal that begins at a place, and where what is refused begins; no words without one."""
+    phrase = _phrase_at(reading, _REFUSALS, place)
+    stop = place + len(phrase)
+    if not phrase or stop >= len(reading.tokens) or _phrase_at(reading, _HARMLESS, place):
+        return [], place
     own = names.mentions(reading, place, place + LONGEST_NAME)
-    if _harmless_at(reading, place) or (own and own[0].start == place):  # a category may begin so: "Non-Fiction"
-        return None
-    for phrase in sorted((*_REFUSALS, *_SOFT), key=len, reverse=True):
-        stop = place + len(phrase)
-        if reading.words(place, stop) != phrase or stop >= len(reading.tokens):
-            continue
-        following = reading.tokens[stop]
-        if phrase[-1] in {"no", "non", "not"} and following.kind == "mark":
-            # "no-nonsense" refuses nothing, "no, a comedy" answers; but "non-fiction" may
-            if following.text != "-" or not names.mentions(reading, stop + 1, stop + 2):
-                return None
-            return stop + 1
-        if phrase == ["nothing"] and reading.words(place - 1, place) == ["about"]:
-            return None
-        return stop
-    return None
+    if (own and own[0].start == place) or (phrase == ["nothing"] and reading.words(place - 1, place) == ["about"]):
+        return [], place  # a category may begin so: "Non-Fiction"
+    following = reading.tokens[stop]
+    if following.text == ":":
+        return phrase, stop + 1
+    if following.kind == "mark" and phrase[-1] in {"no", "non", "not"}:
+        # "no-nonsense" refuses nothing, "no, a comedy" answers; but "non-romantic" refuses
+        after = names.mentions(reading, stop + 1, stop + 1 + LONGEST_NAME) if following.text == "-" else []
+        return (phrase, stop + 1) if after and after[0].start == stop + 1 else ([], place)
+    return phrase, stop
 
 
-def _harmless_at(reading: Reading, place: int) -> int:
-    """How many tokens a phrase takes that only looks like a refusal, 0 without one."""
-    lengths = (len(phrase) for phrase in _HARMLESS if reading.words(place, place + len(phrase)) == phrase)
-    return max(lengths, default=0)
-
-
-def _scope(reading: Reading, begin: int) -> int:
-    """Where what is refused ends: at the end of the clause, or where something else begins."""
+def _scope(reading: Reading, names: Names, phrase: list[str], begin: int) -> int:
+    """Where what is refused ends: at the end of the clause, or where something else begins; `begin` if nothing is."""
+    if phrase == ["non"]:
+        return max((m.stop for m in names.mentions(reading, begin, begin + LONGEST_NAME)[:1]), default=begin)
     has_content = False
-    place = begin
-    while place < len(reading.tokens):
+    for place in range(begin, len(reading.tokens)):
         token = reading.tokens[place]
-        if token.text in ENDS or _begins_refusal(reading, place):
-            break
-        if token.text == ",":
-            end = _end_of_list(reading, place)
-            return end if has_content and end else place
-        if token.text in _STOPS and (has_content or token.text in {"but", "please"}):
-            break
-        if has_content and (token.text in _PREPOSITIONS or reading.used[place]):
-            break
-        if token.text == "and" and _ARTICLES.intersection(reading.words(place + 1, place + 2)):
-            break
-        is_filler = token.text in _FILLERS or token.text in _THINGS or token.text in _PREPOSITIONS
-        has_content = has_content or not (is_filler or token.kind == "mark" or reading.used[place])
-        place += 1
-    return place if has_content else begin
+        if token.text == "," and has_content:
+            return _end_of_list(reading, names, phrase, begin, place)
+        if token.text == "," or _ends_scope(reading, place, has_content):
+            return place if has_content else begin
+        leads_up = token.text in _FILLERS | _THINGS | _PREPOSITIONS or token.kind == "mark"
+        has_content = has_content or not (leads_up or reading.used[place])
+    return len(reading.tokens) if has_content else begin
 
 
-def _begins_refusal(reading: Reading, place: int) -> bool:
-    return any(
-        reading.words(place, place + len(phrase)) == phrase for phrase in _REFUSALS if phrase[0] not in {"non", "hate"}
+def _ends_scope(reading: Reading, place: int, has_content: bool) -> bool:
+    """Whether something else begins at a place, or the clause ends."""
+    text = reading.tokens[place].text
+    if text in ENDS or text in {"but", "please"} or _phrase_at(reading, _REFUSALS, place):
+        return True
+    if text == "and" and _NEW_WISH.intersection(reading.words(place + 1, place + 2)):
+        return True
+    return has_content and (text in _NEW_CLAUSE | _PREPOSITIONS or reading.used[place])
+
+
+def _end_of_list(reading: Reading, names: Names, phrase: list[str], begin: int, comma: int) -> int:
+    """Where "X, Y or Z" ends whose first comma this is: at the comma if what follows is no list of the same kind.
+
+    Names of categories go on a list of such names, other words one of other words. Where "and" or nothing joins the
+    last, it cannot be told whether the rest is refused or wanted; its categories are then left unread, but for lists of
+    exceptions.
+    """
+    stop, parts, has_or = comma, [], False
+    start = comma + 1
+    for place in range(comma + 1, len(reading.tokens) + 1):
+        text = reading.tokens[place].text if place < len(reading.tokens) else ";"
+        if text in {",", "or", "nor", "and"} or text in _NEW_CLAUSE or _is_end(reading, place):
+            if place > start:
+                parts.append((start, place))
+                stop = place
+            has_or = has_or or text in {"or", "nor"}
+            start = place + 1
+            if text in _NEW_CLAUSE or _is_end(reading, place):
+                break
+    first_kind = _is_named(reading, names, begin, comma)
+    alike = bool(parts) and all(
+        stop - start <= LONGEST_PART
+        and not _NEW_WISH.intersection(reading.words(start, start + 1))
+        and not _THINGS.intersection(reading.words(start, stop))
+        and _is_named(reading, names, start, stop) == first_kind
+        for start, stop in parts
     )
+    ended_by_wish = stop < len(reading.tokens) and reading.tokens[stop].text in _NEW_CLAUSE - {"please"}
+    if alike and not ended_by_wish and (has_or or tuple(phrase) in _LISTING):
+        return stop
+    if alike and first_kind and not ended_by_wish and "and" in reading.words(comma, stop):
+        reading.kept[comma:stop] = [True] * (stop - comma)
+    return comma
 
 
-def _end_of_list(reading: Reading, comma: int) -> int | None:
-    """Where "X, Y or Z" ends after its first comma; None if what follows is no list with "or"."""
-    parts, has_or, place = 0, False, comma + 1
-    while place < len(reading.tokens):
-        token = reading.tokens[place]
-        if token.text in {"or", "nor", ","}:
-            has_or, parts = has_or or token.text != ",", 0
-        elif (token.kind == "mark" and token.text != "-") or (
-            token.text in _STOPS | _THINGS | _PREPOSITIONS | {"and"}
-            or reading.used[place]
-            or _begins_refusal(reading, place)
-        ):
-            break
-        else:
-            parts += 1
-            if parts > LONGEST_PART:
-                return None
-        place += 1
-    return place if has_or else None
+def _is_end(reading: Reading, place: int) -> bool:
+    """Whether a list cannot go on at a place."""
+    if place >= len(reading.tokens) or reading.used[place]:
+        return True
+    token = reading.tokens[place]
+    is_mark = token.kind == "mark" and token.text not in {",", "-", "&"}
+    return is_mark or token.text in _PREPOSITIONS or bool(_phrase_at(reading, _REFUSALS, place))
+
+
+def _is_named(reading: Reading, names: Names, start: int, stop: int) -> bool:
+    """Whether some tokens, but for fillers, are the name of a category."""
+    mentions = names.mentions(reading, start, stop)
+    covered = {spot for mention in mentions for spot in range(mention.start, mention.stop)}
+    left = [reading.tokens[spot].text for spot in range(start, stop) if spot not in covered]
+    return bool(mentions) and all(word in _FILLERS | _THINGS | _PREPOSITIONS | {"or", "nor", "and"} for word in left)

@@ -50,7 +50,7 @@ def relevance(understood: Understood, encode: Encode, items: Searchable, config:
     Returns:
         None where the request has no words.
     """
-    asked = [*understood.wanted, *([(understood.unwanted, -1.0)] if understood.unwanted else [])]
+    asked = [*understood.wanted, *((text, -weight) for text, weight in understood.unwanted)]
     if not asked:
         return None
     found = np.zeros(len(items.text_vectors), np.float32)

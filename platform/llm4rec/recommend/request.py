@@ -1,11 +1,12 @@
 """What a request in plain words asks for: constraints that can be checked, and words to search with.
 
 Rules of English, without a language model: the same words give the same constraints at every time and on every machine,
-in less than a millisecond, and nothing that a text says can make them mean anything else.
+in about a millisecond, and nothing that a text says can make them mean anything else.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from llm4rec.recommend.categories import Names, read_categories
 from llm4rec.recommend.constraints import read_prices, read_years
@@ -19,19 +20,26 @@ _WISHING = word_set("i id we wed would you youd they feel really also just to do
 _EXAMPLE_ENDS = word_set(
     "but under without from before after since between with that which year price costing only except no not"
 )
-_LIFTS = {
-    "categories": (
-        "any genre",
-        "any category",
-        "any kind",
-        "whatever genre",
-        "genre does not matter",
-        "genre doesnt matter",
-    ),
-    "year": ("any year", "any decade", "any era", "any time", "year does not matter", "year doesnt matter"),
-    "price": ("any price", "price does not matter", "price doesnt matter"),
-    "all": ("start over", "forget all that", "forget that", "forget it", "forget everything"),
-}
+_LIFTS = [
+    (kind, phrase.split())
+    for kind, phrases in {
+        "categories": (
+            "any genre",
+            "any category",
+            "any kind",
+            "whatever genre",
+            "genre does not matter",
+            "genre doesnt matter",
+        ),
+        "year": ("any year", "any decade", "any era", "any time", "year does not matter", "year doesnt matter"),
+        "price": ("any price", "price does not matter", "price doesnt matter"),
+        "all": ("start over", "forget all that", "forget that", "forget it", "forget everything"),
+    }.items()
+    for phrase in phrases
+]
+"""Phrases that lift constraints of earlier turns, and which."""
+_BEFORE_LIFTS = ENDS | word_set(", from of for with in at but and or ok okay the actually")
+_AFTER_LIFTS = ENDS | word_set(", is will would please now then")
 FADING, FADED = 0.5, 0.05
 """What words of one turn of a dialogue count in the next, and below what they are forgotten."""
 
@@ -43,13 +51,13 @@ class Understood:
     Attributes:
         filters: what every item must meet.
         wanted: texts to be near to, with what each counts; the newest last.
-        unwanted: words to be far from.
+        unwanted: words to be far from, likewise.
         lifted: which constraints of earlier turns no longer hold: categories, year, price, or all.
     """
 
     filters: Filters = Filters()
     wanted: tuple[tuple[str, float], ...] = ()
-    unwanted: str = ""
+    unwanted: tuple[tuple[str, float], ...] = ()
     lifted: frozenset[str] = frozenset()
 
 
@@ -75,18 +83,25 @@ class RequestReader:
         >>> read.filters.describe()
         'category Romance and Comedy, year 1997 or later, year 1999 or earlier'
         >>> read.wanted, read.unwanted
-        ((('a romantic comedy', 1.0),), 'sad')
+        ((('a romantic comedy', 1.0),), (('sad', 1.0),))
         """
         reading = Reading(query)
         self._names.keep_titles(reading)
         _keep_examples(reading)
+        for mention in self._names.mentions(reading, 0, len(reading.tokens)):
+            reading.named[mention.start : mention.stop] = [True] * (mention.stop - mention.start)
         lifted = _read_lifts(reading)
         read_prices(reading)
         read_years(reading)
         unwanted = read_refusals(reading, self._names)
         read_categories(reading, self._names)
         wanted = reading.rest()
-        return Understood(_filters(reading), ((wanted, 1.0),) if wanted else (), unwanted, lifted)
+        return Understood(
+            _filters(reading),
+            ((wanted, 1.0),) if wanted else (),
+            tuple((words, 1.0) for words in unwanted),
+            lifted,
+        )
 
 
 def as_words(query: str) -> Understood:
@@ -97,8 +112,9 @@ def as_words(query: str) -> Understood:
 def follow(turns: Sequence[Understood]) -> Understood:
     """Several requests of one dialogue as one, oldest first.
 
-    A later bound on years or prices takes the place of an earlier one, and so do later categories; those not wanted
-    add up, but for one that is asked for later. Earlier words count less with every turn.
+    A later bound on years or prices narrows the earlier range, or takes its place where nothing would be left; later
+    categories take the place of earlier ones; those not wanted add up, but for one that is asked for later. Earlier
+    words count less with every turn.
     """
     whole = Understood()
     for turn in turns:
@@ -106,8 +122,10 @@ def follow(turns: Sequence[Understood]) -> Understood:
             whole = Understood()
         old, new = whole.filters.model_dump(), turn.filters.model_dump()
         for kind, names in _KINDS.items():
-            if kind in turn.lifted or any(new[name] not in (None, ()) for name in names):
+            if kind in turn.lifted:
                 old |= {name: new[name] for name in names}
+            elif any(new[name] not in (None, ()) for name in names):
+                old |= _later(names, old, new)
         if "categories" in turn.lifted:
             old["no_categories"] = ()
         asked = _folded((*new["categories"], *new["all_categories"]))
@@ -115,10 +133,31 @@ def follow(turns: Sequence[Understood]) -> Understood:
         old["no_categories"] = _without((*old["no_categories"], *new["no_categories"]), asked)
         for name in _KINDS["categories"]:
             old[name] = _without(old[name], refused)
-        faded = tuple((text, weight * FADING) for text, weight in whole.wanted if weight * FADING >= FADED)
-        unwanted = ", ".join(filter(None, [whole.unwanted, turn.unwanted]))
-        whole = Understood(Filters(**old), (*faded, *turn.wanted), unwanted)
+        said = {word for text, _ in turn.wanted for word in text.casefold().split()}
+        refused_now = {word for text, _ in turn.unwanted for word in text.casefold().split()}
+        wanted = (*_faded(whole.wanted, refused | refused_now), *turn.wanted)
+        whole = Understood(Filters(**old), wanted, (*_faded(whole.unwanted, said), *turn.unwanted))
     return whole
+
+
+def _later(names: Sequence[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of one kind after a turn: one bound narrows the range there was, where that leaves anything."""
+    low, high = names
+    if low.endswith("_min") and None in (new[low], new[high]):
+        lows = [bound for bound in (old[low], new[low]) if bound is not None]
+        highs = [bound for bound in (old[high], new[high]) if bound is not None]
+        if not lows or not highs or max(lows) <= min(highs):
+            return {low: max(lows, default=None), high: min(highs, default=None)}
+    return {name: new[name] for name in names}
+
+
+def _faded(texts: Iterable[tuple[str, float]], taken_back: set[str]) -> tuple[tuple[str, float], ...]:
+    """What texts of earlier turns count now; those with words that have been taken back, and old ones, are gone."""
+    return tuple(
+        (text, weight * FADING)
+        for text, weight in texts
+        if weight * FADING >= FADED and taken_back.isdisjoint(text.casefold().split())
+    )
 
 
 def narrowed(understood: Understood, filters: Filters) -> Understood:
@@ -185,14 +224,17 @@ def _is_example(reading: Reading, place: int) -> bool:
 
 
 def _read_lifts(reading: Reading) -> frozenset[str]:
-    """Which earlier constraints a request lifts."""
+    """Which earlier constraints a request lifts: only phrases that fill their clause do."""
     lifted = set()
-    for kind, phrases in _LIFTS.items():
-        for words in map(str.split, phrases):
-            for place in range(len(reading.tokens) - len(words) + 1):
-                if reading.words(place, place + len(words)) == words and reading.is_free(place, place + len(words)):
-                    reading.use(place, place + len(words))
-                    lifted.add(kind)
+    for place in range(len(reading.tokens)):
+        for kind, words in _LIFTS:
+            stop = place + len(words)
+            if reading.words(place, stop) != words or not reading.is_free(place, stop):
+                continue
+            leads, follows = reading.words(place - 1, place), reading.words(stop, stop + 1)
+            if (not leads or leads[0] in _BEFORE_LIFTS) and (not follows or follows[0] in _AFTER_LIFTS):
+                reading.use(place, stop)
+                lifted.add(kind)
     return frozenset(lifted)
 
 

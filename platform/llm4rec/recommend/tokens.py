@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 _TOKEN = re.compile(
-    r"(?P<decade>(?:1[89]|20)?\d0['’]?s\b)"
+    r"(?P<decade>(?:1[89]|20)?\d0['’]?[sS]\b)"
     r"|(?P<number>\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d{1,2}(?!\d))?)"
     r"|(?P<word>[^\W\d_]+(?:['’][^\W\d_]+)*)"
     r"|(?P<mark>[^\w\s]|_)"
@@ -17,6 +17,22 @@ MAX_DIGITS = 9
 """Longer numbers are no amounts."""
 ENDS = frozenset(".;:!?()")
 """Marks that end a clause; commas may stand in lists."""
+
+
+_LEFTOVERS = ENGLISH_STOP_WORDS | {
+    "im",
+    "ive",
+    "id",
+    "thats",
+    "dont",
+    "please",
+    "film",
+    "movie",
+    "thing",
+    "want",
+    "like",
+}
+"""Say nothing by themselves once the rest of a request has been understood."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ class Reading:
         tokens: of it.
         used: which of them have been understood and no longer stand for themselves.
         kept: which are names and are never read.
+        named: which are part of the name of a category.
         found: fields of `Filters` by name.
     """
 
@@ -52,12 +69,14 @@ class Reading:
     tokens: list[Token] = field(init=False)
     used: list[bool] = field(init=False)
     kept: list[bool] = field(init=False)
+    named: list[bool] = field(init=False)
     found: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tokens = tokenised(self.text)
         self.used = [False] * len(self.tokens)
         self.kept = [False] * len(self.tokens)
+        self.named = [False] * len(self.tokens)
 
     def is_free(self, start: int, stop: int) -> bool:
         """Whether none of some tokens has been understood or is part of a name."""
@@ -72,7 +91,7 @@ class Reading:
         return [token.text for token in self.tokens[max(start, 0) : stop]]
 
     def rest(self) -> str:
-        """What has not been understood, as it was written, spaces evened out."""
+        """What has not been understood, as it was written, spaces evened out; nothing of leftovers that say nothing."""
         pieces, end = [], 0
         for token, used in zip(self.tokens, self.used, strict=True):
             if not used:
@@ -81,7 +100,9 @@ class Reading:
         text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join("".join(pieces).split()))
         text = re.sub(r"(?<!\w)['’](?!\w)|\(\s*\)", "", text)
         text = re.sub(r"([,;:])(?:\s*[,;:])+", r"\1", " ".join(text.split())).strip(" ,;:-–—")
-        return text if set(re.findall(r"\w+", text.casefold())) - ENGLISH_STOP_WORDS else ""
+        telling = {token.text for token, used in zip(self.tokens, self.used, strict=True) if not used}
+        says = any(word.isalnum() for word in telling - (_LEFTOVERS if any(self.used) else frozenset()))
+        return text if says else ""
 
     def bound(self, name: str, low: float | None, high: float | None) -> None:
         """Narrow the range of `name`; one that would be left empty is replaced by the newer bounds."""
@@ -102,8 +123,20 @@ def tokenised(text: str) -> list[Token]:
     found = []
     for match in _TOKEN.finditer(text):
         shown = re.sub(r"['’]", "", match[0]).casefold()
+        around = text[: match.start()], text[match.end() :]
+        if (
+            shown in {"-", "–", "—"}
+            and around[0].endswith(" ")
+            and around[1].startswith(" ")
+            and not _between_digits(*around)
+        ):
+            shown = ";"  # a dash between spaces ends a clause
         found.append(Token(match.lastgroup or "mark", shown, match.start(), match.end()))
     return found
+
+
+def _between_digits(before: str, after: str) -> bool:
+    return before.rstrip()[-1:].isdigit() and after.lstrip()[:1].isdigit()
 
 
 def number_of(text: str) -> float | None:
