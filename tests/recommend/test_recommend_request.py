@@ -87,6 +87,7 @@ def filters(**asked) -> Filters:
         ("not suitable for kids", {"no_categories": ["Children's"]}),
         ("no comedy and no war", {"no_categories": ["Comedy", "War"]}),
         ("nothing heavy, comedy or romance", {"categories": ["Comedy", "Romance"]}),
+        ("no horror, war or gore", {"no_categories": ["Horror", "War"]}),
         ("no romance, only comedy or drama", {"no_categories": ["Romance"], "categories": ["Comedy", "Drama"]}),
         ("not a comedy, maybe war or drama", {"no_categories": ["Comedy"], "categories": ["War", "Drama"]}),
         ("anything but horror, war and romance", {"no_categories": ["Horror", "War", "Romance"]}),

@@ -155,11 +155,11 @@ def _ends_scope(reading: Reading, place: int, has_content: bool) -> bool:
 
 
 def _end_of_list(reading: Reading, names: Names, phrase: list[str], begin: int, comma: int) -> int:
-    """Where "X, Y or Z" ends whose first comma this is: at the comma if what follows is no list of the same kind.
+    """Where "X, Y or Z" ends whose first comma this is: at the comma if what follows is no such list.
 
-    Names of categories go on a list of such names, other words one of other words. Where "and" or nothing joins the
-    last, it cannot be told whether the rest is refused or wanted; its categories are then left unread, but for lists of
-    exceptions.
+    Names of categories do not go on a list of other words ("nothing heavy, comedy or drama"). Where "and" or nothing
+    joins the last, it cannot be told whether the rest is refused or wanted; its categories are then left unread, but
+    for lists of exceptions.
     """
     stop, parts, has_or = comma, [], False
     start = comma + 1
@@ -178,7 +178,7 @@ def _end_of_list(reading: Reading, names: Names, phrase: list[str], begin: int, 
         stop - start <= LONGEST_PART
         and not _NEW_WISH.intersection(reading.words(start, start + 1))
         and not _THINGS.intersection(reading.words(start, stop))
-        and _is_named(reading, names, start, stop) == first_kind
+        and (first_kind or not _is_named(reading, names, start, stop))
         for start, stop in parts
     )
     ended_by_wish = stop < len(reading.tokens) and reading.tokens[stop].text in _NEW_CLAUSE - {"please"}
