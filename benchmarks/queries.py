@@ -73,7 +73,7 @@ class Held:
 def main() -> None:
     """Hold out, train, measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=HOME / "data", help="folder that holds ml-latest-small")
+    parser.add_argument("--data", type=Path, default=HOME / "data", help="holds ml-latest-small and movie-metadata")
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
     parser.add_argument("--tune", action="store_true", help="figures of settings, on the other half of the tags")
     options = parser.parse_args()
