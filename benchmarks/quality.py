@@ -44,10 +44,12 @@ from llm4rec.evaluate.metrics import mean_by_user
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.result import measure
+from llm4rec.recommend.gate import Gated, learn_gate
 from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, FloatMatrix, History, IntVector, SplitName
 
 POPULAR = "popular"
 MODELS = [OURS, POPULAR, *MAKERS]
+GATED = "gated"
 DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease"}
 SPLITS: dict[str, SplitName] = {"": "leave_one_out", " temporal": "temporal"}
 TABLES = {
@@ -126,7 +128,7 @@ def published(job: Job) -> OfSeed | None:
     table, model = job.name.split(":")
     path = place(table, model, job.seed)
     one = read_published(path) if path.exists() else None
-    return one if one and one.told["training"] == job.training else None
+    return one if one and one.told["training"] == Path(job.file).stem else None
 
 
 def read_published(path: Path) -> OfSeed:
@@ -157,14 +159,16 @@ def new_job(table: str, model: str, settings: Settings, seed: int, options: argp
     section = "train" if model == OURS else f"baselines.{model}"
     overrides = [] if model == POPULAR else [f"{section}={json.dumps(settings)}"]
     config, run = prepared(data, options, [*overrides, f"run.split={split}"])
-    return Job(f"{table}:{model}", seed, run, config, tune=False, baseline="" if model == OURS else model)
+    if model == OURS:
+        return Job(f"{table}:{model}", seed, run, config, tune=False, question=GATED)
+    return Job(f"{table}:{model}", seed, run, config, tune=False, baseline=model)
 
 
 def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
     waited = 0.0 if job.baseline else kept_seconds(job)
-    scorer: Scorer = fitted(job, corpus, features) if job.baseline else trained(job, corpus, features)
+    scorer: Scorer = fitted(job, corpus, features) if job.baseline else gated(trained(job, corpus, features), corpus)
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
     valid_rank = rank(scorer, valid, SEEN_REMOVED).target_rank
     twice = Remembering(scorer)
@@ -179,6 +183,13 @@ def compete(job: Job) -> Measured:
         "valid rank": valid_rank,
         "kept seconds": np.array(waited),
     }
+
+
+def gated(network: Scorer, corpus: Corpus) -> Scorer:
+    """Our model as it is served: the network behind its gate, which like it has the train and validation parts."""
+    gate = learn_gate(network, corpus)
+    print(f"gate: scale {gate.scale:.3f}, weight {gate.weight:.3f}, decay {gate.linear.decay:g}, gain {gate.gain:.4f}")
+    return Gated(network, gate)
 
 
 class Remembering:
@@ -299,7 +310,7 @@ def of_seed(job: Job, run: Measured) -> OfSeed:
         "items": corpus.num_warm_items,
         "seed": job.seed,
         "settings": settings_of(job),
-        "training": job.training,
+        "training": Path(job.file).stem,
         "git": str(run["git"]),
         "hardware": hardware(),
     }

@@ -315,7 +315,7 @@ def requests(corpus: Corpus, finder: Finder) -> dict[str, float]:
     years, categories, rng = item_years(corpus.items), item_categories(corpus.items), np.random.default_rng(0)
     nothing = np.zeros(len(years), np.float32)
     prices = rng.integers(5, 100, len(years)).astype(np.float32)  # films here have none
-    catalogue = Catalogue(finder.items.item_vectors, nothing, years, categories, prices, 1.0)
+    catalogue = Catalogue(finder.items.item_vectors, nothing, years, categories, prices)
     every = {name for own in categories for name in own}
     names = sorted(name for name in every if "(" not in name and name != "IMAX")
     read = RequestReader(every, corpus.titles)

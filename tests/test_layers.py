@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = (
-    {"schema", "config", "errors", "artifacts", "page", "softmax", "weights", "language_model"},
+    {"schema", "config", "errors", "artifacts", "page", "softmax", "weights", "language_model"}
+    | {"history_matrix", "linear"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
     {"cluster"},
@@ -24,6 +25,8 @@ FOUNDATION = {
     "errors": set(),
     "page": set(),
     "softmax": set(),
+    "history_matrix": {"schema"},
+    "linear": {"schema"},
     "weights": {"errors"},
     "language_model": {"errors", "weights"},
 }

@@ -11,6 +11,7 @@ from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import Passage
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.gate import Gate
 from llm4rec.recommend.prices import Prices
 from llm4rec.schema import Corpus
 from tests.corpora import random_features, tiny_recommender, write_small_corpus
@@ -39,6 +40,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
         features=features,
         effects=effects,
         scorer=scorer,
+        gate=Gate.shut(corpus.num_warm_items),
         index=ItemIndex.build(scorer.item_vectors.numpy()),
         evidence=EvidenceStore.build([passage], np.ones((1, 6), np.float32)),
         prices=Prices(np.array([0.3, -0.1, -0.1, 0.1, -0.2], np.float32), {}),

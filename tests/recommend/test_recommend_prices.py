@@ -175,7 +175,6 @@ def test_debiased_scores_give_the_slates_of_requests_with_debias() -> None:
         np.full(40, np.nan, np.float32),
         [()] * 40,
         np.full(40, np.nan, np.float32),
-        1.0,
     )
     settings = RecommendConfig(k=6, temperature=0, debias=1.0)
     for user in range(5):

@@ -20,7 +20,6 @@ CATALOGUE = Catalogue(
     years=np.array([1979, 1986, 1999, 2001, np.nan], np.float32),
     categories=[("Horror", "Sci-Fi"), ("Action", "Sci-Fi"), ("Drama",), (), ("Drama", "Horror")],
     sale_price=np.array([5, 10, np.nan, 20, 40], np.float32),
-    temperature=1.0,
 )
 SCORES = np.array([5, 4, 3, 2, 1], np.float32)
 NONE_SEEN = np.empty(0, np.int32)
@@ -193,7 +192,6 @@ def test_slates_hold_distinct_unseen_items_of_the_catalogue(seed, k, temperature
         np.full(30, 2000, np.float32),
         [()] * 30,
         np.full(30, np.nan, np.float32),
-        1.0,
     )
     config = RecommendConfig(temperature=temperature, diversity=diversity, candidates=8)
     scores = rng.normal(size=30).astype(np.float32)

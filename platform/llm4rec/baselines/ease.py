@@ -6,8 +6,9 @@ from typing import Self
 import numpy as np
 from pydantic import PositiveFloat
 
-from llm4rec.baselines.history_matrix import binary_matrix
 from llm4rec.config import StrictModel
+from llm4rec.history_matrix import binary_matrix
+from llm4rec.linear import item_item_weights
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, History, IntVector
 
 
@@ -19,11 +20,7 @@ class EASEConfig(StrictModel):
 
 
 class EASE:
-    """Scores are X B, with B = argmin ||X - X B||^2 + reg ||B||^2 subject to diag(B) = 0.
-
-    With P = (X^T X + reg I)^-1 the solution is B_ij = -P_ij / P_jj off the diagonal
-    (Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019, equation 8).
-    """
+    """Scores are X B, B as `item_item_weights` solves for it (Steck 2019)."""
 
     name = "ease"
 
@@ -34,12 +31,7 @@ class EASE:
     def fit(self, corpus: Corpus, splits: tuple[int, ...] = (TRAIN,)) -> Self:
         """Solve for the weights of all warm items, shape (warm items, warm items)."""
         matrix = binary_matrix(corpus.histories(*splits), corpus.num_warm_items)
-        gram = (matrix.T @ matrix).toarray().astype(np.float64)
-        gram[np.diag_indices_from(gram)] += self.config.reg
-        inverse = np.linalg.inv(gram)
-        weights = -inverse / inverse.diagonal()
-        np.fill_diagonal(weights, 0.0)
-        self._weights = weights.astype(np.float32)
+        self._weights = item_item_weights(matrix, self.config.reg)
         return self
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:

@@ -7,8 +7,8 @@ import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from llm4rec.baselines.history_matrix import binary_matrix
 from llm4rec.config import StrictModel
+from llm4rec.history_matrix import binary_matrix
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, History, IntVector
 
 

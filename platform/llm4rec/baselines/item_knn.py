@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from llm4rec.baselines.history_matrix import binary_matrix, weighted_matrix
 from llm4rec.config import StrictModel
+from llm4rec.history_matrix import binary_matrix, weighted_matrix
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, IntVector
 
 

@@ -77,7 +77,6 @@ class LiveCatalogue:
             years=item_years(items),
             categories=item_categories(items),
             sale_price=item_prices(items),
-            temperature=snapshot.scorer.model.config.temperature,
         )
         return cls(
             item_ids=list(snapshot.corpus.item_ids),
@@ -116,7 +115,6 @@ class LiveCatalogue:
                 years=np.append(r.years, item_years(facts)),
                 categories=[*r.categories, *item_categories(facts)],
                 sale_price=np.append(r.sale_price, item_prices(facts)),
-                temperature=r.temperature,
             ),
             text_vectors=np.vstack([self.text_vectors, text_vector]),
             words=self.words.put(len(self), shown_text(item_id, record)),
@@ -156,7 +154,6 @@ class LiveCatalogue:
                 years=_with_row(r.years, code, item_years(facts)[0]),
                 categories=_with(r.categories, code, item_categories(facts)[0]),
                 sale_price=_with_row(r.sale_price, code, item_prices(facts)[0]),
-                temperature=r.temperature,
             ),
             text_vectors=_with_row(self.text_vectors, code, text_vector),
             words=self.words.put(code, shown_text(self.item_ids[code], record)),

@@ -27,6 +27,7 @@ from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
 from llm4rec.evaluate.result import ModelResult, measure, train_popularity
 from llm4rec.explain.template import template_reason
+from llm4rec.recommend.gate import Gated
 from llm4rec.recommend.scorers import Debiased, OfStates
 from llm4rec.schema import TEST, TEXT, USER_ID, Corpus
 
@@ -69,7 +70,8 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     chosen = new_baselines(config.baselines, config.run.seed, snapshot.features)
     fits = [_start(baseline, corpus, config) for baseline in chosen]
     states = snapshot.scorer.user_states(evaluation_set.users, evaluation_set.histories)
-    ours = OfStates.of(states, snapshot.scorer, evaluation_set)
+    network = OfStates.of(states, snapshot.scorer, evaluation_set)
+    ours = Gated(network, snapshot.gate)
     ranked = {OURS: (rank(ours, evaluation_set, config.evaluate), train_seconds)}
     log.info("evaluate: llm4rec ranked")
     for done, reference in enumerate(fits, start=1):
@@ -96,6 +98,7 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
         config.evaluate,
         split=config.run.split,
         ablations={
+            **_network_alone(network, snapshot, evaluation_set, config),
             **_debias_sweep(ranked[OURS][0], ours, snapshot, evaluation_set, config),
             **_repair_sweep(snapshot, evaluation_set, config, groups),
         },
@@ -104,6 +107,16 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups)
     writer.write_json("metrics.json", metrics)
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
+
+
+def _network_alone(
+    network: Scorer, snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig
+) -> dict[str, dict[str, float]]:
+    """The figures without the linear model; empty where it is not heard anyway."""
+    if not snapshot.gate.weight:
+        return {}
+    ranked = rank(network, evaluation_set, config.evaluate)
+    return {"network alone": _means(measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0))}
 
 
 def _debias_sweep(

@@ -1,4 +1,4 @@
-"""The index stage: item vectors of the trained model, the evidence store, the repair of states, prices of places."""
+"""The index stage: item vectors of the trained model, repair of states, gate, prices of places, evidence store."""
 
 import logging
 
@@ -11,6 +11,7 @@ from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import build_passages
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.gate import Gate, Gated, learn_gate
 from llm4rec.recommend.prices import learn_prices
 from llm4rec.recommend.repairs import learn_repair
 from llm4rec.schema import Corpus, read_features
@@ -32,8 +33,17 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
             scorer.repair = learn_repair(scorer, corpus, config.index.repair)
             scorer.repair.write(writer)
+        # What an item goes with is told by histories, which hold what a repair takes out of states.
+        gate = Gate.shut(corpus.num_warm_items) if config.index.repaired else learn_gate(scorer, corpus)
+        log.info(
+            "index: the linear model weighs %.3f, decay %g, +%.3f nats a choice on the validation split",
+            gate.weight,
+            gate.linear.decay,
+            gate.gain,
+        )
+        gate.write(writer)
         weight = read_effects(inputs["effects"]).user_weight
-        prices = learn_prices(scorer, corpus, weight, config.index.debias_loss)
+        prices = learn_prices(Gated(scorer, gate), corpus, weight, config.index.debias_loss)
         log.info("index: prices of places, on the validation split: %s", _in_words(prices.changes))
         prices.write(writer)
         passages = build_passages(corpus, config.index)

@@ -67,7 +67,6 @@ class SlateWorker:
             item_years(items),
             item_categories(items),
             item_prices(items),
-            snapshot.scorer.model.config.temperature,
         )
         self._weights = snapshot.effects.user_weight
         self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
@@ -77,7 +76,7 @@ class SlateWorker:
         snapshot, settings = self._snapshot, self._config.recommend
         histories = [self._histories[user] for user in users]
         states = snapshot.scorer.user_states(np.asarray(users, np.int32), histories)
-        scores = states @ self._catalogue.vectors.T
+        scores = snapshot.logits(states, self._catalogue.vectors, histories)
         drawn = [
             draw_slate(
                 row,

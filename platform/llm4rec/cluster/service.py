@@ -176,10 +176,10 @@ class Service:
         self, catalogue: LiveCatalogue, request: contract.RecommendRequest, slate_id: str
     ) -> tuple[Person, Slate, Understood]:
         person = self._people.asking(request, catalogue)
-        state = self._snapshot.scorer.states(
-            [person.readable(self._snapshot.corpus.num_items)], person.attributes[None]
-        )
-        scores = np.where(catalogue.withdrawn, -np.inf, catalogue.ranking.vectors @ state[0]).astype(np.float32)
+        history = person.readable(self._snapshot.corpus.num_items)
+        states = self._snapshot.scorer.states([history], person.attributes[None])
+        logits = self._snapshot.logits(states, catalogue.ranking.vectors, [history])[0]
+        scores = np.where(catalogue.withdrawn, -np.inf, logits).astype(np.float32)
         asked = {"diversity": request.diversity, "debias": request.debias}
         settings = self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
         rng = np.random.default_rng(int(slate_id[:16], 16))

@@ -1,6 +1,9 @@
 """Everything of a finished run that scoring needs, opened and verified together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
@@ -9,8 +12,9 @@ from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.repair import Repair
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.gate import Gate
 from llm4rec.recommend.prices import Prices
-from llm4rec.schema import Corpus, Features, read_features
+from llm4rec.schema import Corpus, Features, FloatMatrix, History, read_features
 from llm4rec.train.state import DESCRIPTION, read_model
 
 REQUIRED = ("corpus", "features", "effects", "model", "index")
@@ -26,6 +30,7 @@ class Snapshot:
         features: content vectors by modality.
         effects: what debiasing learned.
         scorer: the trained model.
+        gate: how much a linear item-item model is heard beside it.
         index: item vectors.
         evidence: passages that reasons may rest on.
         prices: what places on slates cost where popularity is corrected for.
@@ -37,6 +42,7 @@ class Snapshot:
     features: Features
     effects: Effects
     scorer: ModelScorer
+    gate: Gate
     index: ItemIndex
     evidence: EvidenceStore
     prices: Prices
@@ -63,9 +69,21 @@ class Snapshot:
             features=features,
             effects=read_effects(artifacts["effects"]),
             scorer=scorer,
+            gate=Gate.read(artifacts["index"], corpus.num_warm_items),
             index=ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size),
             evidence=EvidenceStore.read(artifacts["index"]),
             prices=Prices.read(artifacts["index"], corpus.num_items),
             curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
             version=artifacts["index"].hash[:12],
         )
+
+    def logits(self, states: FloatMatrix, vectors: FloatMatrix, histories: Sequence[History]) -> FloatMatrix:
+        """Scores of users' states (B, D) for items' vectors (I, D), those of the corpus first, shape (B, I).
+
+        Args:
+            states: h_u.
+            vectors: e_i.
+            histories: what the states were made of, B of them.
+        """
+        temperature = np.float32(self.scorer.model.config.temperature)
+        return self.gate(states @ vectors.T / temperature, histories)

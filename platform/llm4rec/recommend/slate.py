@@ -22,7 +22,6 @@ class Catalogue:
         years: shape (I,), NaN where unknown, for filters.
         categories: the categories of each item, for filters.
         sale_price: what each item is sold for, shape (I,), NaN where unknown, for filters.
-        temperature: of the model: the chance of a choice is softmax(score / temperature).
     """
 
     vectors: FloatMatrix
@@ -30,7 +29,6 @@ class Catalogue:
     years: FloatVector
     categories: list[tuple[str, ...]]
     sale_price: FloatVector
-    temperature: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def draw_slate(
     """Mask, standardise, steer, debias, cut to candidates, diversify, and draw.
 
     Args:
-        scores: the model's score of every item, shape (I,); -inf for items that must not be shown.
+        scores: the logit of every item, shape (I,); -inf for items that must not be shown.
         seen: codes of items to leave out.
         config: strengths, the number of candidates and the logging policy's temperature.
         catalogue: the items.
@@ -135,7 +133,7 @@ def _final_scores(
         return final
     # Among all unseen items: prices are in units of their chances, whatever a filter leaves. Words count as taste does.
     spread = float(scores[eligible].std())
-    logits = np.where(unseen, final * np.float32(spread / catalogue.temperature), -np.inf)
+    logits = np.where(unseen, final * np.float32(spread), -np.inf)
     return charge(final, chances(logits[None])[0], np.float32(strength) * catalogue.price, k, eligible)
 
 
