@@ -4,9 +4,10 @@
 
 The demo's model on ml-latest-small's histories, bfloat16. Bare: PyTorch's AdamW, gradient clipping and schedule in a
 plain loop under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train workers. Every worker has one core
-and one thread and reads `--batch-size` windows a step, so two workers read twice as many. Tokens are soft tokens that
-are no padding, those of all workers together. By turns, each in processes of its own; ratios are of medians over
-rounds. The first steps, in which memory is laid out, do not count.
+and one thread and reads `--windows` windows a step, so two workers read twice as many; what they exchange is the same
+whatever they read. Tokens are soft tokens that are no padding, those of all workers together. By turns, each in
+processes of its own; ratios are of medians over rounds, those on top of the most windows. The first steps, in which
+memory is laid out, do not count.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--windows", type=int, nargs="+", default=[16, 32], help="a worker and step")
     parser.add_argument("--one", type=int, choices=(0, 1, 2), help="run this many Ray workers, 0 for bare, and print")
     options = parser.parse_args()
     options.set, options.users = [], None
@@ -53,23 +54,35 @@ def main() -> None:
         print(json.dumps(found))
         return
     started = time.monotonic()
-    rates: dict[str, list[float]] = {"bare": [], "one worker": [], "two workers": []}
+    rates: dict[int, dict[str, list[float]]] = {
+        count: {"bare": [], "one worker": [], "two workers": []} for count in sorted(options.windows)
+    }
     for _ in range(options.rounds):
-        for workers, (name, measured) in enumerate(rates.items()):
-            command = [sys.executable, __file__, *sys.argv[1:], "--one", str(workers)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            (answer,) = [line for line in done.stdout.splitlines() if line.startswith('{"tokens_per_second"')]
-            measured.append(json.loads(answer)["tokens_per_second"])
-            print(f"{name}: {measured[-1]:.0f} tokens a second", flush=True)
-    middle = {name: median(measured) for name, measured in rates.items()}
-    figures = {
+        for count, measured in rates.items():
+            for workers, (name, of_rounds) in enumerate(measured.items()):
+                of_rounds.append(in_a_process(workers, count))
+                print(f"{count} windows, {name}: {of_rounds[-1]:.0f} tokens a second", flush=True)
+    by_windows = {count: ratios(measured) for count, measured in rates.items()}
+    figures = by_windows[max(by_windows)] | {"steps": options.steps, "by_windows": by_windows}
+    store("training", figures, time.monotonic() - started, [0])
+
+
+def in_a_process(workers: int, count: int) -> float:
+    """Tokens a second of so many workers, 0 for the bare loop, with so many windows each."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--windows", str(count), "--one", str(workers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (answer,) = [line for line in done.stdout.splitlines() if line.startswith('{"tokens_per_second"')]
+    return float(json.loads(answer)["tokens_per_second"])
+
+
+def ratios(measured: dict[str, list[float]]) -> dict[str, Any]:
+    """Of medians over rounds."""
+    middle = {name: median(of_rounds) for name, of_rounds in measured.items()}
+    return {
         "ratio_to_bare_loop": round(middle["one worker"] / middle["bare"], 3),
         "two_worker_speedup": round(middle["two workers"] / middle["one worker"], 3),
-        "tokens_per_second": {name: [round(rate) for rate in measured] for name, measured in rates.items()},
-        "steps": options.steps,
-        "windows_a_worker_and_step": options.batch_size,
+        "tokens_per_second": {name: [round(rate) for rate in of_rounds] for name, of_rounds in measured.items()},
     }
-    store("training", figures, time.monotonic() - started, [0])
 
 
 def setting(run: str, config: RunConfig) -> tuple[Recommender, Windows]:
@@ -91,7 +104,7 @@ def settings(config: RunConfig, workers: int, batch_size: int) -> TrainConfig:
 def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
     """A plain loop in this process."""
     torch.set_num_threads(1)
-    chosen = settings(config, 1, options.batch_size)
+    chosen = settings(config, 1, options.windows[0])
     model, windows = setting(run, config.model_copy(update={"train": chosen}))
     optimizer = build_optimizer(model, chosen)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(chosen, 10 * options.steps))
@@ -118,7 +131,7 @@ def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    chosen = settings(config, options.one, options.batch_size)
+    chosen = settings(config, options.one, options.windows[0])
     answer = options.work / "training" / "answer.json"
     given = {
         "run": run,

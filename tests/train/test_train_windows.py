@@ -96,6 +96,15 @@ def test_the_ranks_together_see_the_batches_of_one_worker(
     assert sorted(t for batch in single for t in targets(batch)) == targets(windows)
 
 
+def test_workers_get_shares_of_like_length() -> None:
+    _, windows = build([2, 3, 4, 5, 6, 7, 8, 9], history_length=8)
+    for world_size, largest in ((2, 22), (4, 11)):
+        shares = [next(windows.batches(8, seed=0, epoch=0, rank=r, world_size=world_size)) for r in range(world_size)]
+        assert [len(targets(share)) for share in shares] == [largest] * world_size
+    parts = windows.batches(8, seed=0, epoch=0, parts=4)
+    assert [len(targets(part)) for part in parts] == [11] * 4
+
+
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     _, windows = build([3] * 12, history_length=4)
 

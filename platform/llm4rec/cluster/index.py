@@ -19,6 +19,9 @@ from llm4rec.train.state import read_model
 
 log = logging.getLogger("llm4rec")
 
+LAYOUT = "prices, gate"
+"""What else the files hold since the first version; an index without it is built again."""
+
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
     """Model + corpus + effects -> index."""
@@ -52,7 +55,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     return run_stage(
         store,
         "index",
-        config={"index": config.index, "encode": config.encode, "split": config.run.split},
+        config={"index": config.index, "encode": config.encode, "split": config.run.split, "layout": LAYOUT},
         inputs={name: artifact.hash for name, artifact in inputs.items()},
         seed=config.run.seed,
         build=build,

@@ -91,7 +91,8 @@ class Windows:
         """One rank's share of one epoch's shuffled batches; every rank gets equally many.
 
         The order depends on seed and epoch alone, so that any number of workers sees the same global batches, and each
-        share knows the batch's totals, so that the mean of the shares' losses is the loss of the batch.
+        share knows the batch's totals, so that the mean of the shares' losses is the loss of the batch. Shares are of
+        like length, since workers wait for the slowest.
 
         Args:
             batch_size: windows a step, over all workers.
@@ -108,8 +109,18 @@ class Windows:
             rows = np.resize(order[start : start + batch_size], max(shares, len(order[start : start + batch_size])))
             kept = self.target[rows] != PADDING
             totals = Totals(float(kept.sum()) / shares, float(self.weight[rows][kept].sum()) / shares)
+            share_of_row = self._share(rows, shares)
             for part in range(parts):
-                yield replace(self._trimmed(rows[rank + part * world_size :: shares]), totals=totals)
+                yield replace(self._trimmed(rows[share_of_row == rank + part * world_size]), totals=totals)
+
+    def _share(self, rows: IntMatrix, shares: int) -> IntMatrix:
+        """Which share each row of a batch belongs to: the longest first, dealt there and back."""
+        length = (self.history.item[rows] != PADDING).sum(axis=1)
+        there, back = np.arange(shares), np.arange(shares)[::-1]
+        dealt = np.resize(np.concatenate([there, back]), len(rows))
+        found = np.empty(len(rows), np.int64)
+        found[np.argsort(-length, kind="stable")] = dealt
+        return found
 
     def num_steps(self, batch_size: int) -> int:
         """Steps in an epoch; the last batch may be short."""
