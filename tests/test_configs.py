@@ -154,3 +154,8 @@ def test_a_job_with_a_bad_config_exits_2_with_one_line_and_writes_nothing(
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and expected in line
     assert done.stdout == "" and not run.exists()
+
+
+def test_ids_cannot_be_written_that_nobody_learnt() -> None:
+    with pytest.raises(ConfigError, match=r"recommend\.candidates_from: semantic_ids needs index\.generative"):
+        load_run(ROOT / "configs" / "smoke.yaml", ["recommend.candidates_from=semantic_ids"], ROOT)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 ROWS = (
     {"schema", "config", "errors", "artifacts", "page", "softmax", "weights", "language_model"}
-    | {"history_matrix", "linear"},
+    | {"history_matrix", "linear", "semantic_ids"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
     {"cluster"},
@@ -27,6 +27,7 @@ FOUNDATION = {
     "softmax": set(),
     "history_matrix": {"schema"},
     "linear": {"schema"},
+    "semantic_ids": {"schema", "config"},
     "weights": {"errors"},
     "language_model": {"errors", "weights"},
 }

@@ -1,12 +1,15 @@
 """The live catalogue: changes make a new one, codes never change their meaning."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.model.generative import GenerativeHead, Generator
+from llm4rec.semantic_ids import SemanticIds
 from tests.cluster.new_item import RECORD, TEXT_VECTOR, VECTOR
 
 
@@ -86,6 +89,18 @@ def test_a_withdrawn_item_keeps_its_code_and_comes_back_when_put(catalogue: Live
     assert not gone.has("b") and gone.withdrawn.tolist() == [False, True, False, False, False]
     back = gone.put("b", RECORD, VECTOR, TEXT_VECTOR)
     assert back.has("b") and back.codes["b"] == 1 and not gone.has("b")
+
+
+def test_ids_are_written_of_items_put_since_training(snapshot: Snapshot) -> None:
+    vectors = snapshot.index.vectors
+    ids = SemanticIds.fit(vectors, 1, 3, seed=0)
+    generator = Generator(GenerativeHead(ids.centres, 8, 0.1), ids, vectors, beams=10)
+    catalogue = LiveCatalogue.of(replace(snapshot, generator=generator))
+    changed = catalogue.put("new", RECORD, VECTOR, TEXT_VECTOR).put("b", RECORD, VECTOR, TEXT_VECTOR)
+    assert catalogue.generator is generator and changed.generator is not None
+    found = changed.generator.write_ids(VECTOR, ~changed.withdrawn)
+    assert sorted(found.items.tolist()) == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(changed.generator.vectors.numpy(), changed.ranking.vectors)
 
 
 def test_an_item_with_a_title_alone(catalogue: LiveCatalogue) -> None:

@@ -210,6 +210,20 @@ def test_batch_slates_for_all_users(finished_run: Path, jobs: Jobs, tmp_path: Pa
     assert ((propensity > 0) & (propensity <= 1)).all()
 
 
+def test_slates_of_items_whose_ids_the_generative_head_writes(run_copy: Path, jobs: Jobs, tmp_path: Path) -> None:
+    output, head = tmp_path / "slates.parquet", "index.generative={steps: 50, codebook_size: 8}"
+    done = jobs.run("index", run_copy, head)
+    assert done.returncode == 0, done.stderr
+    assert "semantic ids: step 50/50" in done.stdout
+    ways = (head, "recommend.candidates_from=semantic_ids", f"recommend.output={output}")
+    done = jobs.run("recommend", run_copy, *ways)
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(output)
+    assert set(table["rank"].to_pylist()) == set(range(1, 11))
+    known = RunStore(str(run_copy)).open("corpus").read_table("items")["item_id"].to_pylist()
+    assert set(table["item_id"].to_pylist()) <= set(known)
+
+
 def test_unknown_users_get_a_line_each_and_stop_nobody(finished_run: Path, jobs: Jobs, tmp_path: Path) -> None:
     known = RunStore(str(finished_run)).open("corpus").read_table("users")["user_id"].to_pylist()[:5]
     wanted = [f"nobody-{n}" for n in range(20)]

@@ -209,3 +209,16 @@ def test_unusable_input_is_refused():
         slate_of(scores=SCORES[:4])
     with pytest.raises(DataError, match="NaN"):
         slate_of(scores=np.array([np.nan, 1, 2, 3, 4], np.float32))
+
+
+def test_only_what_is_narrowed_to_competes_among_what_may_be_shown():
+    asked = []
+
+    def narrow(eligible, k):
+        asked.append((eligible.tolist(), k))
+        return np.array([3, 1], np.int32)
+
+    slate = slate_of(seen=[0], narrow=narrow, wish=Wish(filters=Filters(year_min=1980)))
+    assert asked == [([False, True, True, True, False], 3)]
+    assert slate.codes.tolist() == [1, 3]
+    assert slate.scores.tolist() == pytest.approx([1, -1])

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llm4rec.baselines.dropout import Dropout
-from llm4rec.baselines.semantic_ids import semantic_ids, tree
 from llm4rec.baselines.sequence import PADDING, SequenceConfig, SequenceModel, SequenceNetwork, padded
 from llm4rec.baselines.transformer import Block
 from llm4rec.schema import FloatMatrix, History, IntVector
+from llm4rec.semantic_ids import SemanticIds, tree
 
 Cache = tuple[Tensor, Tensor]
 """Keys and values."""
@@ -167,8 +167,8 @@ class TIGER(SequenceModel):
     def new_network(self, num_items: int) -> TIGERNetwork:
         """A transformer over the codes of the items."""
         config = self.config
-        codes = semantic_ids(self.vectors[:num_items], config.levels, config.codebook_size, config.seed)
-        return TIGERNetwork(codes, config)
+        ids = SemanticIds.fit(self.vectors[:num_items], config.levels, config.codebook_size, config.seed)
+        return TIGERNetwork(ids.codes, config)
 
     def example(self, window: IntVector, num_items: int, rng: np.random.Generator) -> tuple[IntVector, IntVector]:
         """The items themselves: the network shifts their codes."""

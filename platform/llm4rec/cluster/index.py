@@ -1,5 +1,6 @@
 """The index stage: item vectors of the trained model, repair of states, gate, prices of places, evidence store."""
 
+import functools
 import logging
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
@@ -10,15 +11,20 @@ from llm4rec.debias.estimate import read_effects
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import build_passages
 from llm4rec.index.vectors import ItemIndex
+from llm4rec.model.generative import Generator, learn_generator
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.gate import Gate, Gated, learn_gate
 from llm4rec.recommend.prices import learn_prices
 from llm4rec.recommend.repairs import learn_repair
 from llm4rec.schema import Corpus, read_features
+from llm4rec.semantic_ids import GenerativeConfig
 from llm4rec.train.state import read_model
+from llm4rec.train.states import train_states
 
 log = logging.getLogger("llm4rec")
 
+MAX_STATES = 300_000
+"""Of users, that the head of semantic ids learns from."""
 LAYOUT = "prices, gate"
 """What else the files hold since the first version; an index without it is built again."""
 
@@ -49,6 +55,8 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         prices = learn_prices(Gated(scorer, gate), corpus, weight, config.index.debias_loss)
         log.info("index: prices of places, on the validation split: %s", _in_words(prices.changes))
         prices.write(writer)
+        if config.index.generative is not None:
+            _learn_ids(scorer, corpus, config.index.generative, config.run.seed).write(writer)
         passages = build_passages(corpus, config.index)
         EvidenceStore.build(passages, embed([passage.text for passage in passages], config.encode)).write(writer)
 
@@ -60,6 +68,15 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         seed=config.run.seed,
         build=build,
     )
+
+
+def _learn_ids(scorer: ModelScorer, corpus: Corpus, config: GenerativeConfig, seed: int) -> Generator:
+    states = train_states(scorer.model, corpus, MAX_STATES, seed)
+    temperature = scorer.model.config.temperature
+    tell = functools.partial(log.info, "index: %s")
+    found = learn_generator(states, scorer.item_vectors.float().numpy(), temperature, config, seed, tell)
+    log.info("index: %.1f %% of the items share their codes from content", 100 * found.ids.collisions)
+    return found
 
 
 def _in_words(changes: dict[str, float]) -> str:

@@ -15,7 +15,7 @@ import ray
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
-from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.errors import ConfigError
 from llm4rec.index.facts import item_categories, item_prices, item_years
 from llm4rec.recommend.batch import known_users, read_user_ids, slates_table
@@ -85,8 +85,9 @@ class SlateWorker:
                 self._catalogue,
                 np.random.default_rng((self._config.run.seed, user)),
                 Wish(popularity_weight=float(self._weights[user])),
+                narrow=narrow_by(snapshot.generator, state, settings),
             )
-            for user, row, history in zip(users, scores, histories, strict=True)
+            for user, row, state, history in zip(users, scores, states, histories, strict=True)
         ]
         corpus = snapshot.corpus
         return slates_table([corpus.user_ids[user] for user in users], drawn, corpus.item_ids)

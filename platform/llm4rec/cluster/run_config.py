@@ -103,6 +103,12 @@ class RunConfig(StrictModel):
             raise ValueError("train.model.outcome needs debias.outcome_model: true, which says what a good outcome is")
         return self
 
+    @model_validator(mode="after")
+    def _ids_are_learnt_before_they_are_written(self) -> Self:
+        if self.recommend.candidates_from == "semantic_ids" and self.index.generative is None:
+            raise ValueError("recommend.candidates_from: semantic_ids needs index.generative, for instance {}")
+        return self
+
 
 def load_run(path: str | Path, overrides: Sequence[str] = (), home: str | Path | None = None) -> RunConfig:
     """Load a run's configuration, with relative locations resolved against `home`.

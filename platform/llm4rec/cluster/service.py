@@ -17,7 +17,7 @@ from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.people import People, Person
 from llm4rec.cluster.reasons import DeadlineReasons
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.encode.text import TextEncoder
 from llm4rec.explain.reason import Reason
 from llm4rec.online.feedback import Exposure, Feedback
@@ -185,7 +185,8 @@ class Service:
         rng = np.random.default_rng(int(slate_id[:16], 16))
         understood = _understood(catalogue, request)
         wish = self._wish(catalogue, understood, person)
-        slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k)
+        narrow = narrow_by(catalogue.generator, states[0], settings)
+        slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k, narrow=narrow)
         self._log.record_exposures(_logged(slate, catalogue, slate_id, request.user_id, self._snapshot.version))
         return person, slate, understood
 

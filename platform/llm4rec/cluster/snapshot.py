@@ -10,11 +10,14 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.debias.estimate import Effects, read_effects
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.vectors import ItemIndex
+from llm4rec.model.generative import Generator
 from llm4rec.model.repair import Repair
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.gate import Gate
 from llm4rec.recommend.prices import Prices
-from llm4rec.schema import Corpus, Features, FloatMatrix, History, read_features
+from llm4rec.recommend.slate import Narrow
+from llm4rec.schema import Corpus, Features, FloatMatrix, FloatVector, History, read_features
 from llm4rec.train.state import DESCRIPTION, read_model
 
 REQUIRED = ("corpus", "features", "effects", "model", "index")
@@ -32,6 +35,7 @@ class Snapshot:
         scorer: the trained model.
         gate: how much a linear item-item model is heard beside it.
         index: item vectors.
+        generator: writes semantic ids, where `index.generative` asks for it.
         evidence: passages that reasons may rest on.
         prices: what places on slates cost where popularity is corrected for.
         curve: the learning curve of training.
@@ -44,6 +48,7 @@ class Snapshot:
     scorer: ModelScorer
     gate: Gate
     index: ItemIndex
+    generator: Generator | None
     evidence: EvidenceStore
     prices: Prices
     curve: list[dict[str, float]]
@@ -64,13 +69,19 @@ class Snapshot:
         if config.index.repaired:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
             scorer.repair = Repair.read(artifacts["index"], config.index.repair)
+        index = ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size)
+        generator = None
+        if config.index.generative is not None:
+            temperature = model.config.temperature
+            generator = Generator.read(artifacts["index"], index.vectors, config.index.generative, temperature)
         return cls(
             corpus=corpus,
             features=features,
             effects=read_effects(artifacts["effects"]),
             scorer=scorer,
             gate=Gate.read(artifacts["index"], corpus.num_warm_items),
-            index=ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size),
+            index=index,
+            generator=generator,
             evidence=EvidenceStore.read(artifacts["index"]),
             prices=Prices.read(artifacts["index"], corpus.num_items),
             curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
@@ -87,3 +98,11 @@ class Snapshot:
         """
         temperature = np.float32(self.scorer.model.config.temperature)
         return self.gate(states @ vectors.T / temperature, histories)
+
+
+def narrow_by(generator: Generator | None, state: FloatVector, config: RecommendConfig) -> Narrow | None:
+    """Who competes for the slate of a user with a state, shape (D,); None where all do."""
+    if config.candidates_from == "scores":
+        return None
+    assert generator is not None, "the configuration was checked"
+    return lambda eligible, k: generator.write_ids(state, eligible, k).items

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pydantic import Field, field_validator
 
 from llm4rec.config import StrictModel
+from llm4rec.semantic_ids import GenerativeConfig
 
 
 class IndexConfig(StrictModel):
-    """How evidence passages, repaired states and prices are made."""
+    """How evidence passages, repaired states, prices and semantic ids are made."""
 
     num_neighbours: int = Field(default=3, ge=1, le=20)
     """Other items that a similar-users passage names at most."""
@@ -27,6 +28,9 @@ class IndexConfig(StrictModel):
 
     debias_loss: float = Field(default=0.01, ge=0, lt=1)
     """How much of the validation split's NDCG@10 the correction of popularity may cost at debias 1, relatively."""
+
+    generative: GenerativeConfig | None = None
+    """Semantic ids of items, and a head that writes them; null: none, and every item is scored."""
 
     @field_validator("repaired")
     @classmethod

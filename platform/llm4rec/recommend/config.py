@@ -1,5 +1,7 @@
 """Settings of the recommend stage, which a request to the service may override one by one."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from llm4rec.config import StrictModel
@@ -36,6 +38,9 @@ class RecommendConfig(StrictModel):
 
     candidates: int = Field(default=100, ge=1, le=10_000)
     """Best items that diversity and the logging policy choose among; at least `k` are always kept."""
+
+    candidates_from: Literal["scores", "semantic_ids"] = "scores"
+    """Whether every item competes by its score, or those that the generative head writes (`index.generative`)."""
 
     temperature: float = Field(default=0.05, ge=0, le=100)
     """Of the logging policy, in standard deviations of the score: more explores more, 0 always shows the best."""

@@ -1,5 +1,6 @@
 """One user's slate from one user's scores."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,8 @@ class Wish:
 
 
 NO_WISH = Wish()
+Narrow = Callable[[BoolVector, int], IntVector]
+"""From the items that may be shown, a mask (I,), and how many are wanted, to the codes of those that compete."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ def draw_slate(
     wish: Wish = NO_WISH,
     *,
     k: int | None = None,
+    narrow: Narrow | None = None,
 ) -> Slate:
-    """Mask, standardise, steer, debias, cut to candidates, diversify, and draw.
+    """Mask, narrow, standardise, steer, debias, cut to candidates, diversify, and draw.
 
     Args:
         scores: the logit of every item, shape (I,); -inf for items that must not be shown.
@@ -88,6 +92,7 @@ def draw_slate(
         rng: source of the policy's randomness.
         wish: what this request adds.
         k: items wanted, `config.k` by default.
+        narrow: chooses who competes among the items that may be shown; by default all do.
 
     Raises:
         ConfigError: k below 1.
@@ -103,6 +108,8 @@ def draw_slate(
     unseen = shown.copy()
     unseen[seen] = False
     eligible = matching & unseen
+    if narrow is not None:
+        eligible = np.isin(np.arange(len(scores)), narrow(eligible, k))
     final = _final_scores(scores, unseen, eligible, config, catalogue, wish, k)
     codes = np.flatnonzero(eligible)
     codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]]
