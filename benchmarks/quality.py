@@ -49,7 +49,7 @@ from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, FloatMatrix, His
 
 POPULAR = "popular"
 MODELS = [OURS, POPULAR, *MAKERS]
-GATED = "gated"
+GATED = "gate"
 DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease"}
 SPLITS: dict[str, SplitName] = {"": "leave_one_out", " temporal": "temporal"}
 TABLES = {

@@ -10,9 +10,10 @@ from scipy.sparse import csr_matrix
 from llm4rec.artifacts import RunStore
 from llm4rec.baselines.ease import EASE, EASEConfig
 from llm4rec.errors import ArtifactError
+from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.recommend import gate as module
-from llm4rec.recommend.gate import Gate, Gated, Likelihood, Linear, learn_gate
-from llm4rec.schema import TRAIN, Corpus
+from llm4rec.recommend.gate import Gate, Gated, Likelihood, Linear, learn_gate, repeat_bias
+from llm4rec.schema import TRAIN, VALID, Corpus
 from tests.baselines.loops import loops_corpus
 from tests.corpora import history
 
@@ -118,7 +119,43 @@ def test_counting_is_heard_where_the_network_has_learnt_nothing(corpus: Corpus) 
     users, histories = np.arange(5, dtype=np.int32), corpus.histories(TRAIN)[:5]
     logits = Noise(corpus.num_warm_items).score(users, histories)
     expected = gate.scale * logits + gate.weight * gate.linear.score(histories)
+    for row, past in zip(expected, histories, strict=True):
+        row[past.item] += gate.repeat
     np.testing.assert_allclose(Gated(Noise(24), gate).score(users, histories), expected, rtol=1e-5)
+
+
+def test_nobody_is_expected_to_come_back_where_nobody_did(corpus: Corpus) -> None:
+    gate = learn_gate(Noise(corpus.num_warm_items), corpus)
+    assert repeats(gate, corpus) == pytest.approx(0.5 / (corpus.num_users + 1), rel=1e-3)
+    assert gate.repeat < -2
+
+
+def test_users_are_expected_to_come_back_as_often_as_they_did(corpus: Corpus) -> None:
+    """In the validation split a third of the users take again what they took last."""
+    log = corpus.interactions
+    item = log.item.copy()
+    again = np.flatnonzero((log.split == VALID) & (log.user % 3 == 0))
+    item[again] = item[again - 1]
+    corpus = replace(corpus, interactions=replace(log, item=item))
+    gate = learn_gate(Noise(corpus.num_warm_items), corpus)
+    assert repeats(gate, corpus) == pytest.approx((20 + 0.5) / 61, rel=1e-3)
+
+
+def test_a_user_who_has_seen_everything_does_not_count() -> None:
+    logits, targets = np.zeros((2, 3), np.float32), np.array([0, 2], np.int32)
+    known = EvaluationSet(np.array([0, 1], np.int32), [history(0, 1, 2), history(0, 1)], targets, 3, "")
+    assert repeat_bias(logits, known, np.full(2, 0.5, np.float32)) == pytest.approx(np.log(0.25 / 0.75 / 2), rel=1e-4)
+    known = replace(known, histories=[history(0, 1, 2)] * 2)
+    assert repeat_bias(logits, known, np.full(2, 0.5, np.float32)) == 0
+
+
+def repeats(gate: Gate, corpus: Corpus) -> float:
+    """The mean chance of the validation split's choices to be of an item seen before."""
+    known = EvaluationSet.successive(corpus, VALID)
+    logits = gate(Noise(corpus.num_warm_items).score(known.users, known.histories), known.histories).astype(np.float64)
+    chance = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chance /= chance.sum(axis=1, keepdims=True)
+    return float(np.mean([row[np.unique(past.item)].sum() for row, past in zip(chance, known.histories, strict=True)]))
 
 
 def test_too_few_users_leave_the_network_alone(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,19 +170,19 @@ def test_the_same_log_makes_the_same_gate(corpus: Corpus) -> None:
 
 
 def test_new_items_behind_those_of_the_log_keep_the_networks_logits() -> None:
-    gate = Gate(2.0, 10.0, Linear(WEIGHTS, 1.0), 0.1)
+    gate = Gate(2.0, 10.0, Linear(WEIGHTS, 1.0), -1.0, 0.1)
     logits = np.ones((1, 5), np.float32)
-    assert gate(logits, [history(0)]).tolist() == [[2, 12, 22, 2, 2]]
+    assert gate(logits, [history(0)]).tolist() == [[1, 12, 22, 2, 2]]
     assert logits.tolist() == [[1] * 5]
     assert Gate.shut(3)(logits, [history(0)]).tolist() == [[1] * 5]
 
 
 def test_reads_back_what_was_written(tmp_path: Path) -> None:
-    store, gate = RunStore(str(tmp_path)), Gate(0.5, 2.0, Linear(WEIGHTS, 0.9), 0.25)
+    store, gate = RunStore(str(tmp_path)), Gate(0.5, 2.0, Linear(WEIGHTS, 0.9), -3.0, 0.25)
     with store.write("index", {}) as writer:
         gate.write(writer)
     found = Gate.read(store.open("index"), 3)
-    assert (found.scale, found.weight, found.linear.decay, found.gain) == (0.5, 2.0, 0.9, 0.25)
+    assert (found.scale, found.weight, found.linear.decay, found.repeat, found.gain) == (0.5, 2.0, 0.9, -3.0, 0.25)
     past = [history(0, 2)]
     assert found.linear.score(past).tolist() == gate.linear.score(past).tolist()
     with pytest.raises(ArtifactError, match=r"a linear model of 3 items for 4 warm items; run jobs/index\.py again"):

@@ -1,13 +1,14 @@
 """The gate between the network and a linear item-item model. Shapes: B users, N choices, I warm items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from safetensors.numpy import load, save
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.sparse import csr_matrix
+from scipy.special import expit, logsumexp
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
@@ -70,7 +71,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Gate:
-    """logit_ui = scale <h_u, e_i> / tau + weight n_ui, both learnt from the choices of the validation split.
+    """logit_ui = scale <h_u, e_i> / tau + weight n_ui + repeat [u has had i], by choices of the validation split.
 
     A network of few users' data does not learn what goes with the last items as well as counting does, and one of much
     data still misses part of it; how much either should be heard is a matter of the log.
@@ -79,24 +80,29 @@ class Gate:
         scale: of the network's logits, above 0.
         weight: of the linear model's, at least 0.
         linear: that model.
+        repeat: added to items of the history: how often users come back to an item is a matter of the log too.
         gain: mean log likelihood of a choice, over users, that the gate adds on the choices it was fitted on, in nats.
     """
 
     scale: float
     weight: float
     linear: Linear
+    repeat: float
     gain: float
 
     @classmethod
     def shut(cls, num_items: int) -> Self:
         """The network alone."""
-        return cls(1.0, 0.0, Linear(csr_matrix((num_items, num_items), dtype=np.float32), 1.0), 0.0)
+        return cls(1.0, 0.0, Linear(csr_matrix((num_items, num_items), dtype=np.float32), 1.0), 0.0, 0.0)
 
     def __call__(self, logits: FloatMatrix, histories: Sequence[History]) -> FloatMatrix:
         """Logits of the warm items first and any number of others after them, shape (B, at least I)."""
         mixed = np.float32(self.scale) * logits
         if self.weight:
             mixed[:, : self.linear.weights.shape[0]] += np.float32(self.weight) * self.linear.score(histories)
+        if self.repeat:
+            for row, history in zip(mixed, histories, strict=True):
+                row[np.unique(history.item)] += np.float32(self.repeat)
         return mixed
 
     def write(self, writer: ArtifactWriter) -> None:
@@ -104,8 +110,8 @@ class Gate:
         weights = self.linear.weights
         parts = {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
         writer.write_bytes(WEIGHTS, save(parts))
-        numbers = {"scale": self.scale, "weight": self.weight, "decay": self.linear.decay, "gain": self.gain}
-        writer.write_json(NUMBERS, numbers)
+        numbers = {name: getattr(self, name) for name in ("scale", "weight", "repeat", "gain")}
+        writer.write_json(NUMBERS, {**numbers, "decay": self.linear.decay})
 
     @classmethod
     def read(cls, artifact: Artifact, num_items: int) -> Self:
@@ -123,7 +129,8 @@ class Gate:
                 "run jobs/index.py again"
             )
         weights = csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=(num_items, num_items))
-        return cls(numbers["scale"], numbers["weight"], Linear(weights, numbers["decay"]), numbers["gain"])
+        linear = Linear(weights, numbers.pop("decay"))
+        return cls(linear=linear, **numbers)
 
 
 @dataclass
@@ -143,7 +150,8 @@ def learn_gate(scorer: Scorer, corpus: Corpus) -> Gate:
     """The gate under which the choices of the validation split are most likely, every user having one vote.
 
     Choices are evenly spread where there are too many. Likelihood is of each choice among all items not seen before; it
-    is concave in scale and weight, and of several decays the most likely is kept.
+    is concave in scale and weight, and of several decays the most likely is kept. `repeat` makes the chance that the
+    choice is an item seen before as large as it is on average.
 
     Args:
         scorer: scores are logits of the network alone, trained on the train split.
@@ -168,9 +176,32 @@ def learn_gate(scorer: Scorer, corpus: Corpus) -> Gate:
     for decay in DECAYS:
         linear = Linear(weights, decay)
         scale, weight, gain = likelihood.fit(linear.score(known.histories))
-        found.append(Gate(scale, weight, linear, gain))
+        found.append(Gate(scale, weight, linear, 0.0, gain))
     best = max(found, key=lambda gate: gate.gain)
-    return best if best.weight else Gate.shut(corpus.num_warm_items)
+    return replace(best, repeat=repeat_bias(best(logits, known.histories), known, share))
+
+
+def repeat_bias(logits: FloatMatrix, known: EvaluationSet, share: FloatVector) -> float:
+    """What added to the logits (N, I) of items seen makes their mean chance the share of choices that were of them.
+
+    Half a choice of either kind is added, so that a log without one repeat gives a number. Users who have seen
+    everything could do nothing else, and do not count.
+    """
+    sums = np.array([_log_sums(row, history.item) for row, history in zip(logits, known.histories, strict=True)])
+    free = np.isfinite(sums[:, 1])
+    if not free.any():
+        return 0.0
+    odds, weight = (sums[:, 0] - sums[:, 1])[free], share[free] / share[free].sum()
+    again = np.array([t in history.item for history, t in zip(known.histories, known.targets, strict=True)])[free]
+    wanted = (len(odds) * float(weight @ again) + 0.5) / (len(odds) + 1)
+    return float(brentq(lambda repeat: float(weight @ expit(repeat + odds)) - wanted, -1000, 1000))
+
+
+def _log_sums(logits: FloatVector, seen: IntVector) -> tuple[float, float]:
+    """The log of the sum of exponentials over the items seen and over the others."""
+    others = np.ones(len(logits), np.bool_)
+    others[seen] = False
+    return float(logsumexp(logits[~others])), float(logsumexp(logits[others]))
 
 
 @dataclass(frozen=True)
