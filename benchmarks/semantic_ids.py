@@ -8,6 +8,7 @@ Rescored: the items that were written, in the order of their scores. Scored: all
 ends in is that of an item of the catalogue which the user has not seen. Intervals are of bootstraps, paired over users.
 """
 
+import sys
 import time
 from typing import Any
 
@@ -21,14 +22,16 @@ from trials import OURS
 from llm4rec.evaluate.bootstrap import confidence_interval
 from llm4rec.evaluate.metrics import hit_rate, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.model.generative import Generator, learn_generator
+from llm4rec.model.generative import IdGenerator, learn_generator
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.config import RecommendConfig
 from llm4rec.schema import TEST, VALID, Corpus, IntVector
 from llm4rec.semantic_ids import GenerativeConfig
 from llm4rec.train.states import train_states
 
 TABLE = "ml-1m-seq"
 MAX_STATES = 300_000
+BEAMS = RecommendConfig().beams
 TOP, SAMPLES = 10, 10_000
 
 
@@ -37,10 +40,13 @@ def main() -> None:
     options = arguments(__doc__, [OURS])
     started = time.monotonic()
     torch.set_num_threads(1)
-    job = new_job(TABLE, OURS, best_settings(TABLE, OURS) or {}, 0, options)
+    settings = best_settings(TABLE, OURS)
+    if settings is None:
+        sys.exit(f"error: search.json has no settings of {OURS} for {TABLE}; run benchmarks/search.py first")
+    job = new_job(TABLE, OURS, settings, 0, options)
     corpus, features = read_run(job.run)
     scorer = trained(job, corpus, features)
-    states = train_states(scorer.model, corpus, MAX_STATES, seed=0)
+    states = train_states(scorer, corpus, MAX_STATES, seed=0)
     vectors = scorer.item_vectors[: corpus.num_warm_items].float().numpy()
     config = GenerativeConfig()
     temperature = scorer.model.config.temperature
@@ -62,13 +68,16 @@ def main() -> None:
         },
         "milliseconds_a_decode": round(1000 * float(np.median(test["seconds"])), 2),
         "seconds_to_learn": round(learned),
-        "settings": config.model_dump(),
+        "settings": config.model_dump() | {"beams": BEAMS},
         "states": len(states),
     }
+    if options.trial:
+        print(figures)
+        return
     store("semantic_ids", figures, time.monotonic() - started, [0])
 
 
-def measure(generator: Generator, scorer: ModelScorer, corpus: Corpus, split: int) -> dict[str, np.ndarray]:
+def measure(generator: IdGenerator, scorer: ModelScorer, corpus: Corpus, split: int) -> dict[str, np.ndarray]:
     """Of every user: NDCG and hit rate of the three orders, whether all ids were valid, and seconds."""
     rows = EvaluationSet.successive(corpus, split)
     states = scorer.user_states(rows.users, rows.histories)
@@ -79,15 +88,16 @@ def measure(generator: Generator, scorer: ModelScorer, corpus: Corpus, split: in
         eligible[history.item] = False
         eligible[target] = True
         began = time.perf_counter()
-        items = generator.write_ids(state, eligible).items
+        written = generator.write_ids(state, eligible, BEAMS)
         seconds = time.perf_counter() - began
+        items = written.items
         scores = generator.vectors.numpy() @ state
         orders: dict[str, IntVector] = {
             "written": items,
             "rescored": items[np.argsort(-scores[items], kind="stable")],
             "scored": np.argsort(-np.where(eligible, scores, -np.inf), kind="stable")[:TOP].astype(np.int32),
         }
-        valid = all(tuple(generator.ids.codes[item].tolist()) in catalogue and eligible[item] for item in items)
+        valid = all(tuple(codes) in catalogue for codes in written.codes.tolist()) and eligible[items].all()
         one = {"valid": float(valid and len(items) > 0), "seconds": seconds}
         for name, order in orders.items():
             place = rank_of(order, int(target))

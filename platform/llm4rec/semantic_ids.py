@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from sklearn.cluster import KMeans
 
 from llm4rec.config import StrictModel
-from llm4rec.schema import FloatMatrix, IntVector
+from llm4rec.schema import FloatMatrix, FloatVector, IntVector
 
 
 class GenerativeConfig(StrictModel):
@@ -25,8 +25,6 @@ class GenerativeConfig(StrictModel):
     """Of the layer between state and codes."""
     steps: PositiveInt = 2000
     """Training steps."""
-    beams: PositiveInt = 200
-    """Ways that are followed at once, and items found at most."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,17 @@ class SemanticIds:
 
     def extended(self, vectors: FloatMatrix) -> "SemanticIds":
         """With more items behind those known, whose codes stay; vectors (n, D)."""
-        own = np.vstack([self.codes[:, :-1], self.assign(vectors)])
-        return SemanticIds(_told_apart(own), self.centres)
+        codes = self.codes
+        for own in self.assign(vectors):
+            codes = np.vstack([codes, _free_id(codes, own)])
+        return SemanticIds(codes, self.centres)
+
+    def replaced(self, item: int, vector: FloatVector) -> "SemanticIds":
+        """With another id of one item, by a vector of shape (D,)."""
+        codes = self.codes.copy()
+        codes[item] = -1
+        codes[item] = _free_id(codes, self.assign(vector[None])[0])
+        return SemanticIds(codes, self.centres)
 
     @property
     def collisions(self) -> float:
@@ -95,9 +102,15 @@ class SemanticIds:
         return float((count[group.ravel()] > 1).mean())
 
 
+def _free_id(codes: IntVector, own: IntVector) -> IntVector:
+    """An item's codes from content with the first last code that no item which shares them has."""
+    taken = codes[(codes[:, :-1] == own).all(axis=1), -1]
+    return np.append(own, np.setdiff1d(np.arange(len(taken) + 1), taken)[0]).astype(np.int32)
+
+
 def _told_apart(codes: IntVector) -> IntVector:
     """Codes (I, C - 1) with one more, which counts the items before that share them, shape (I, C)."""
-    _, group = np.unique(codes, axis=0, return_inverse=True)
+    group = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], group)
     last = np.empty(len(codes), np.int64)

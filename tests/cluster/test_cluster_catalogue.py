@@ -8,7 +8,7 @@ import pytest
 
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.model.generative import GenerativeHead, Generator
+from llm4rec.model.generative import GenerativeHead, IdGenerator
 from llm4rec.semantic_ids import SemanticIds
 from tests.cluster.new_item import RECORD, TEXT_VECTOR, VECTOR
 
@@ -94,13 +94,25 @@ def test_a_withdrawn_item_keeps_its_code_and_comes_back_when_put(catalogue: Live
 def test_ids_are_written_of_items_put_since_training(snapshot: Snapshot) -> None:
     vectors = snapshot.index.vectors
     ids = SemanticIds.fit(vectors, 1, 3, seed=0)
-    generator = Generator(GenerativeHead(ids.centres, 8, 0.1), ids, vectors, beams=10)
-    catalogue = LiveCatalogue.of(replace(snapshot, generator=generator))
+    generator = IdGenerator(GenerativeHead(ids.centres, 8, 0.1), ids, vectors, len(vectors))
+    catalogue = LiveCatalogue.of(replace(snapshot, id_generator=generator))
     changed = catalogue.put("new", RECORD, VECTOR, TEXT_VECTOR).put("b", RECORD, VECTOR, TEXT_VECTOR)
-    assert catalogue.generator is generator and changed.generator is not None
-    found = changed.generator.write_ids(VECTOR, ~changed.withdrawn)
+    assert catalogue.id_generator is generator and changed.id_generator is not None
+    found = changed.id_generator.write_ids(VECTOR, ~changed.withdrawn, beams=10)
     assert sorted(found.items.tolist()) == [0, 1, 2, 3, 4, 5]
-    np.testing.assert_array_equal(changed.generator.vectors.numpy(), changed.ranking.vectors)
+    np.testing.assert_array_equal(changed.id_generator.vectors.numpy(), changed.ranking.vectors)
+
+
+def test_an_item_put_twice_has_the_id_of_one_put_once_as_it_is_now(snapshot: Snapshot) -> None:
+    """As a restarted service has it, which reads what is stored: the newest record of each item."""
+    vectors = snapshot.index.vectors
+    ids = SemanticIds.fit(vectors, 1, 3, seed=0)
+    generator = IdGenerator(GenerativeHead(ids.centres, 8, 0.1), ids, vectors, len(vectors))
+    catalogue = LiveCatalogue.of(replace(snapshot, id_generator=generator))
+    twice = catalogue.put("new", RECORD, vectors[0], TEXT_VECTOR).put("new", RECORD, vectors[2], TEXT_VECTOR)
+    once = catalogue.put("new", RECORD, vectors[2], TEXT_VECTOR)
+    assert twice.id_generator is not None and once.id_generator is not None
+    np.testing.assert_array_equal(twice.id_generator.ids.codes, once.id_generator.ids.codes)
 
 
 def test_an_item_with_a_title_alone(catalogue: LiveCatalogue) -> None:

@@ -1,5 +1,6 @@
 """The gate between a network and a linear item-item model: by hand, where the truth is known, and on disk."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +11,8 @@ from scipy.sparse import csr_matrix
 from llm4rec.artifacts import RunStore
 from llm4rec.baselines.ease import EASE, EASEConfig
 from llm4rec.errors import ArtifactError
-from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.recommend import gate as module
-from llm4rec.recommend.gate import Gate, Gated, Likelihood, Linear, learn_gate, repeat_bias
+from llm4rec.recommend.gate import Gate, Gated, Likelihood, Linear, learn_gate, popular_items
 from llm4rec.schema import TRAIN, VALID, Corpus
 from tests.baselines.loops import loops_corpus
 from tests.corpora import history
@@ -40,12 +40,12 @@ def corpus(monkeypatch: pytest.MonkeyPatch) -> Corpus:
 
 def test_newer_items_weigh_more_by_hand() -> None:
     linear = Linear(WEIGHTS, 0.5)
-    found = linear.score([history(0, 1), history(1, 0), history()])
-    assert found.tolist() == [[3, 0.5, 5], [1.5, 1, 4], [0, 0, 0]]
+    found = linear.score([history(0, 1), history(1, 0), history()])  # 0.5 * 2 + 4 and 2 + 0.5 * 4
+    assert found.tolist() == [[0, 0, 5], [0, 0, 4], [0, 0, 0]]
 
 
 def test_a_repeated_item_counts_once_where_it_is_newest() -> None:
-    assert Linear(WEIGHTS, 0.5).score([history(0, 0, 1, 0)]).tolist() == [[1.5, 1, 4]]
+    assert Linear(WEIGHTS, 0.5).score([history(0, 0, 1, 0)]).tolist() == [[0, 0, 4]]
 
 
 def test_items_of_later_than_the_corpus_say_nothing_but_take_a_place() -> None:
@@ -55,7 +55,10 @@ def test_items_of_later_than_the_corpus_say_nothing_but_take_a_place() -> None:
 def test_without_decay_it_is_ease(corpus: Corpus) -> None:
     users, histories = np.arange(corpus.num_users, dtype=np.int32), corpus.histories(TRAIN)
     ease = EASE(EASEConfig(reg=1.0)).fit(corpus)
-    np.testing.assert_allclose(Linear.of(corpus).score(histories), ease.score(users, histories), atol=1e-6)
+    expected = ease.score(users, histories)
+    for row, past in zip(expected, histories, strict=True):
+        row[past.item] = 0
+    np.testing.assert_allclose(Linear.of(corpus).score(histories), expected, atol=1e-6)
 
 
 def test_only_the_largest_weights_of_popular_items_are_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,43 +122,39 @@ def test_counting_is_heard_where_the_network_has_learnt_nothing(corpus: Corpus) 
     users, histories = np.arange(5, dtype=np.int32), corpus.histories(TRAIN)[:5]
     logits = Noise(corpus.num_warm_items).score(users, histories)
     expected = gate.scale * logits + gate.weight * gate.linear.score(histories)
-    for row, past in zip(expected, histories, strict=True):
-        row[past.item] += gate.repeat
     np.testing.assert_allclose(Gated(Noise(24), gate).score(users, histories), expected, rtol=1e-5)
 
 
-def test_nobody_is_expected_to_come_back_where_nobody_did(corpus: Corpus) -> None:
-    gate = learn_gate(Noise(corpus.num_warm_items), corpus)
-    assert repeats(gate, corpus) == pytest.approx(0.5 / (corpus.num_users + 1), rel=1e-3)
-    assert gate.repeat < -2
-
-
-def test_users_are_expected_to_come_back_as_often_as_they_did(corpus: Corpus) -> None:
+def test_coming_back_to_an_item_is_no_evidence(corpus: Corpus) -> None:
     """In the validation split a third of the users take again what they took last."""
+    before = learn_gate(Noise(corpus.num_warm_items), only(corpus, lambda user: user % 3 > 0))
     log = corpus.interactions
     item = log.item.copy()
     again = np.flatnonzero((log.split == VALID) & (log.user % 3 == 0))
     item[again] = item[again - 1]
-    corpus = replace(corpus, interactions=replace(log, item=item))
+    after = learn_gate(Noise(corpus.num_warm_items), replace(corpus, interactions=replace(log, item=item)))
+    assert (after.scale, after.weight) == (
+        pytest.approx(before.scale, rel=0.02),
+        pytest.approx(before.weight, rel=0.02),
+    )
+
+
+def only(corpus: Corpus, wanted: Callable[[np.ndarray], np.ndarray]) -> Corpus:
+    """With the validation choices of some users only."""
+    log = corpus.interactions
+    return replace(corpus, interactions=log.where((log.split != VALID) | wanted(log.user)))
+
+
+def test_of_a_large_catalogue_the_popular_items_decide(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ITEMS", 12)
+    monkeypatch.setattr(module, "MIN_USERS", 20)
+    used = popular_items(corpus)
+    assert len(used) == 12 and (np.diff(used) > 0).all()
     gate = learn_gate(Noise(corpus.num_warm_items), corpus)
-    assert repeats(gate, corpus) == pytest.approx((20 + 0.5) / 61, rel=1e-3)
-
-
-def test_a_user_who_has_seen_everything_does_not_count() -> None:
-    logits, targets = np.zeros((2, 3), np.float32), np.array([0, 2], np.int32)
-    known = EvaluationSet(np.array([0, 1], np.int32), [history(0, 1, 2), history(0, 1)], targets, 3, "")
-    assert repeat_bias(logits, known, np.full(2, 0.5, np.float32)) == pytest.approx(np.log(0.25 / 0.75 / 2), rel=1e-4)
-    known = replace(known, histories=[history(0, 1, 2)] * 2)
-    assert repeat_bias(logits, known, np.full(2, 0.5, np.float32)) == 0
-
-
-def repeats(gate: Gate, corpus: Corpus) -> float:
-    """The mean chance of the validation split's choices to be of an item seen before."""
-    known = EvaluationSet.successive(corpus, VALID)
-    logits = gate(Noise(corpus.num_warm_items).score(known.users, known.histories), known.histories).astype(np.float64)
-    chance = np.exp(logits - logits.max(axis=1, keepdims=True))
-    chance /= chance.sum(axis=1, keepdims=True)
-    return float(np.mean([row[np.unique(past.item)].sum() for row, past in zip(chance, known.histories, strict=True)]))
+    assert gate.weight > 0
+    scores = gate.linear.score(corpus.histories(TRAIN))
+    assert scores.shape == (corpus.num_users, 24)
+    assert not scores[:, np.setdiff1d(np.arange(24), used)].any()
 
 
 def test_too_few_users_leave_the_network_alone(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,19 +169,19 @@ def test_the_same_log_makes_the_same_gate(corpus: Corpus) -> None:
 
 
 def test_new_items_behind_those_of_the_log_keep_the_networks_logits() -> None:
-    gate = Gate(2.0, 10.0, Linear(WEIGHTS, 1.0), -1.0, 0.1)
+    gate = Gate(2.0, 10.0, Linear(WEIGHTS, 1.0), 0.1)
     logits = np.ones((1, 5), np.float32)
-    assert gate(logits, [history(0)]).tolist() == [[1, 12, 22, 2, 2]]
+    assert gate(logits, [history(0)]).tolist() == [[2, 12, 22, 2, 2]]
     assert logits.tolist() == [[1] * 5]
     assert Gate.shut(3)(logits, [history(0)]).tolist() == [[1] * 5]
 
 
 def test_reads_back_what_was_written(tmp_path: Path) -> None:
-    store, gate = RunStore(str(tmp_path)), Gate(0.5, 2.0, Linear(WEIGHTS, 0.9), -3.0, 0.25)
+    store, gate = RunStore(str(tmp_path)), Gate(0.5, 2.0, Linear(WEIGHTS, 0.9), 0.25)
     with store.write("index", {}) as writer:
         gate.write(writer)
     found = Gate.read(store.open("index"), 3)
-    assert (found.scale, found.weight, found.linear.decay, found.repeat, found.gain) == (0.5, 2.0, 0.9, -3.0, 0.25)
+    assert (found.scale, found.weight, found.linear.decay, found.gain) == (0.5, 2.0, 0.9, 0.25)
     past = [history(0, 2)]
     assert found.linear.score(past).tolist() == gate.linear.score(past).tolist()
     with pytest.raises(ArtifactError, match=r"a linear model of 3 items for 4 warm items; run jobs/index\.py again"):

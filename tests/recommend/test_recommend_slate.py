@@ -221,4 +221,16 @@ def test_only_what_is_narrowed_to_competes_among_what_may_be_shown():
     slate = slate_of(seen=[0], narrow=narrow, wish=Wish(filters=Filters(year_min=1980)))
     assert asked == [([False, True, True, True, False], 3)]
     assert slate.codes.tolist() == [1, 3]
-    assert slate.scores.tolist() == pytest.approx([1, -1])
+    assert slate.scores.tolist() == pytest.approx([1.5**0.5, -(1.5**0.5)])  # in deviations of all three
+
+
+def test_words_and_prices_choose_among_all_whatever_it_is_narrowed_to():
+    def first(_eligible, _k):
+        return np.array([0], np.int32)
+
+    assert slate_of(narrow=first).codes.tolist() == [0]
+    words = Wish(relevance=np.array([0, 0, 0, 0, 1], np.float32), weight=100.0)
+    assert slate_of(narrow=first, wish=words).codes[0] == 4
+    dear = RecommendConfig(k=3, temperature=0, debias=1.0)
+    assert len(slate_of(dear, narrow=first, wish=Wish(popularity_weight=1.0)).codes) == 3
+    assert len(slate_of(dear, narrow=first).codes) == 1

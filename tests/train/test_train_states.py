@@ -24,15 +24,16 @@ def network(tmp_path: Path) -> Recommender:
 
 
 def test_every_target_has_the_state_before_it(network: Recommender) -> None:
-    states = train_states(network, CORPUS, 10_000, seed=0)
-    assert states.shape == (TARGETS, network.config.embedding_size)
     scorer = ModelScorer(network, network.shape.attributes.encode_table(CORPUS.users))
+    states = train_states(scorer, CORPUS, 10_000, seed=0)
+    assert states.shape == (TARGETS, network.config.embedding_size)
     before_last = [history.first(len(history) - 1) for history in CORPUS.histories(TRAIN)]
     for state in scorer.user_states(np.arange(NUM_USERS, dtype=np.int32), before_last):
         assert np.abs(states - state).max(axis=1).min() < 1e-5
 
 
 def test_no_more_than_asked_for_and_the_same_for_a_seed(network: Recommender) -> None:
-    one, other = (train_states(network, CORPUS, 20, seed=1) for _ in range(2))
+    scorer = ModelScorer(network, network.shape.attributes.encode_table(CORPUS.users))
+    one, other = (train_states(scorer, CORPUS, 20, seed=1) for _ in range(2))
     assert len(one) == 20
     np.testing.assert_array_equal(one, other)

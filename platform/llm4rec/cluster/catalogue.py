@@ -17,7 +17,7 @@ from llm4rec.encode.categories import CategoryColumns
 from llm4rec.encode.numbers import NumberScales
 from llm4rec.encode.text import TextEncoder, item_text, item_texts
 from llm4rec.index.facts import display_titles, item_categories, item_prices, item_years
-from llm4rec.model.generative import Generator
+from llm4rec.model.generative import IdGenerator
 from llm4rec.model.items import feature_tensors
 from llm4rec.recommend.relevance import Searchable
 from llm4rec.recommend.request import RequestReader
@@ -50,7 +50,7 @@ class LiveCatalogue:
         records: title, text, categories and numbers of each item.
         titles: display titles.
         ranking: what slates are drawn with: vectors (I, D), prices, years, categories.
-        generator: writes the semantic ids of all items, where there are any.
+        id_generator: writes the semantic ids of all items, where there are any.
         text_vectors: shape (I, T).
         words: of items' texts.
         popularity: log of one plus the number of training interactions, shape (I,).
@@ -63,7 +63,7 @@ class LiveCatalogue:
     records: list[Record]
     titles: list[str]
     ranking: Catalogue
-    generator: Generator | None
+    id_generator: IdGenerator | None
     text_vectors: FloatMatrix
     words: WordIndex
     popularity: FloatVector
@@ -87,7 +87,7 @@ class LiveCatalogue:
             records=[_record(row) for row in items.select([TITLE, TEXT, CATEGORIES, NUMBERS]).to_pylist()],
             titles=display_titles(items),
             ranking=ranking,
-            generator=snapshot.generator,
+            id_generator=snapshot.id_generator,
             text_vectors=snapshot.features["text"].vectors,
             words=WordIndex.of(item_texts(items)),
             popularity=log_popularity(snapshot.corpus),
@@ -120,7 +120,7 @@ class LiveCatalogue:
                 categories=[*r.categories, *item_categories(facts)],
                 sale_price=np.append(r.sale_price, item_prices(facts)),
             ),
-            generator=self.generator and self.generator.extended(vector[None]),
+            id_generator=self.id_generator and self.id_generator.extended(vector[None]),
             text_vectors=np.vstack([self.text_vectors, text_vector]),
             words=self.words.put(len(self), shown_text(item_id, record)),
             popularity=np.append(self.popularity, np.float32(0)),
@@ -160,7 +160,7 @@ class LiveCatalogue:
                 categories=_with(r.categories, code, item_categories(facts)[0]),
                 sale_price=_with_row(r.sale_price, code, item_prices(facts)[0]),
             ),
-            generator=self.generator and self.generator.replaced(code, vector),
+            id_generator=self.id_generator and self.id_generator.replaced(code, vector),
             text_vectors=_with_row(self.text_vectors, code, text_vector),
             words=self.words.put(code, shown_text(self.item_ids[code], record)),
             read=self._read_with(facts),

@@ -11,7 +11,7 @@ from llm4rec.debias.estimate import read_effects
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import build_passages
 from llm4rec.index.vectors import ItemIndex
-from llm4rec.model.generative import Generator, learn_generator
+from llm4rec.model.generative import IdGenerator, learn_generator
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.gate import Gate, Gated, learn_gate
 from llm4rec.recommend.prices import learn_prices
@@ -24,7 +24,7 @@ from llm4rec.train.states import train_states
 log = logging.getLogger("llm4rec")
 
 MAX_STATES = 300_000
-"""Of users, that the head of semantic ids learns from."""
+"""User states that the head of semantic ids learns from."""
 LAYOUT = "prices, gate"
 """What else the files hold since the first version; an index without it is built again."""
 
@@ -42,8 +42,9 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
             scorer.repair = learn_repair(scorer, corpus, config.index.repair)
             scorer.repair.write(writer)
-        # What an item goes with is told by histories, which hold what a repair takes out of states.
-        gate = Gate.shut(corpus.num_warm_items) if config.index.repaired else learn_gate(scorer, corpus)
+        # Histories tell what a repair or an adversary takes out of states.
+        hidden = bool(config.index.repaired or model.config.protected)
+        gate = Gate.shut(corpus.num_warm_items) if hidden else learn_gate(scorer, corpus)
         log.info(
             "index: the linear model weighs %.3f, decay %g, +%.3f nats a choice on the validation split",
             gate.weight,
@@ -70,8 +71,8 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     )
 
 
-def _learn_ids(scorer: ModelScorer, corpus: Corpus, config: GenerativeConfig, seed: int) -> Generator:
-    states = train_states(scorer.model, corpus, MAX_STATES, seed)
+def _learn_ids(scorer: ModelScorer, corpus: Corpus, config: GenerativeConfig, seed: int) -> IdGenerator:
+    states = train_states(scorer, corpus, MAX_STATES, seed)
     temperature = scorer.model.config.temperature
     tell = functools.partial(log.info, "index: %s")
     found = learn_generator(states, scorer.item_vectors.float().numpy(), temperature, config, seed, tell)

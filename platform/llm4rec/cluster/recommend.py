@@ -85,7 +85,7 @@ class SlateWorker:
                 self._catalogue,
                 np.random.default_rng((self._config.run.seed, user)),
                 Wish(popularity_weight=float(self._weights[user])),
-                narrow=narrow_by(snapshot.generator, state, settings),
+                narrow=narrow_by(snapshot.id_generator, state, settings),
             )
             for user, row, state, history in zip(users, scores, states, histories, strict=True)
         ]

@@ -178,14 +178,14 @@ class Service:
         person = self._people.asking(request, catalogue)
         history = person.readable(self._snapshot.corpus.num_items)
         states = self._snapshot.scorer.states([history], person.attributes[None])
-        logits = self._snapshot.logits(states, catalogue.ranking.vectors, [history])[0]
+        logits = self._snapshot.logits(states, catalogue.ranking.vectors, [person.history])[0]
         scores = np.where(catalogue.withdrawn, -np.inf, logits).astype(np.float32)
         asked = {"diversity": request.diversity, "debias": request.debias}
         settings = self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
         rng = np.random.default_rng(int(slate_id[:16], 16))
         understood = _understood(catalogue, request)
         wish = self._wish(catalogue, understood, person)
-        narrow = narrow_by(catalogue.generator, states[0], settings)
+        narrow = narrow_by(catalogue.id_generator, states[0], settings)
         slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k, narrow=narrow)
         self._log.record_exposures(_logged(slate, catalogue, slate_id, request.user_id, self._snapshot.version))
         return person, slate, understood

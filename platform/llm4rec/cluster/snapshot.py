@@ -10,7 +10,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.debias.estimate import Effects, read_effects
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.vectors import ItemIndex
-from llm4rec.model.generative import Generator
+from llm4rec.model.generative import IdGenerator
 from llm4rec.model.repair import Repair
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.config import RecommendConfig
@@ -35,7 +35,7 @@ class Snapshot:
         scorer: the trained model.
         gate: how much a linear item-item model is heard beside it.
         index: item vectors.
-        generator: writes semantic ids, where `index.generative` asks for it.
+        id_generator: writes semantic ids, where `index.generative` asks for it.
         evidence: passages that reasons may rest on.
         prices: what places on slates cost where popularity is corrected for.
         curve: the learning curve of training.
@@ -48,7 +48,7 @@ class Snapshot:
     scorer: ModelScorer
     gate: Gate
     index: ItemIndex
-    generator: Generator | None
+    id_generator: IdGenerator | None
     evidence: EvidenceStore
     prices: Prices
     curve: list[dict[str, float]]
@@ -70,10 +70,9 @@ class Snapshot:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
             scorer.repair = Repair.read(artifacts["index"], config.index.repair)
         index = ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size)
-        generator = None
+        id_generator = None
         if config.index.generative is not None:
-            temperature = model.config.temperature
-            generator = Generator.read(artifacts["index"], index.vectors, config.index.generative, temperature)
+            id_generator = IdGenerator.read(artifacts["index"], index.vectors, model.config.temperature)
         return cls(
             corpus=corpus,
             features=features,
@@ -81,7 +80,7 @@ class Snapshot:
             scorer=scorer,
             gate=Gate.read(artifacts["index"], corpus.num_warm_items),
             index=index,
-            generator=generator,
+            id_generator=id_generator,
             evidence=EvidenceStore.read(artifacts["index"]),
             prices=Prices.read(artifacts["index"], corpus.num_items),
             curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
@@ -100,9 +99,9 @@ class Snapshot:
         return self.gate(states @ vectors.T / temperature, histories)
 
 
-def narrow_by(generator: Generator | None, state: FloatVector, config: RecommendConfig) -> Narrow | None:
+def narrow_by(generator: IdGenerator | None, state: FloatVector, config: RecommendConfig) -> Narrow | None:
     """Who competes for the slate of a user with a state, shape (D,); None where all do."""
     if config.candidates_from == "scores":
         return None
     assert generator is not None, "the configuration was checked"
-    return lambda eligible, k: generator.write_ids(state, eligible, k).items
+    return lambda eligible, k: generator.write_ids(state, eligible, max(k, config.beams)).items

@@ -6,6 +6,7 @@ beam, M beginnings looked at for each state.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError, DataError
-from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
+from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector, LongVector
 from llm4rec.semantic_ids import GenerativeConfig, SemanticIds, tree
 
 FILE = "generative.safetensors"
@@ -63,54 +64,82 @@ class Found:
 
     Attributes:
         items: item codes, most probable first, shape (n,).
+        codes: what was written, shape (n, C).
         log_probability: of each, shape (n,).
     """
 
     items: IntVector
+    codes: IntVector
     log_probability: FloatVector
 
 
-class Generator:
+class Tree:
+    """The tree of a catalogue's ids, walked from the root.
+
+    Attributes:
+        levels: its nodes, level by level.
+        item_of_leaf: the item of each node of the last level.
+        node_of_item: of each level, the node that each item is below, shape (I,).
+    """
+
+    def __init__(self, codes: IntVector) -> None:
+        """Make it of the codes of all items, shape (I, C)."""
+        self.levels, leaf = tree(codes)
+        # A node's children lie side by side, since nodes are sorted by parent.
+        counts = [1, *(len(level.code) for level in self.levels)]
+        self._first = [
+            np.searchsorted(level.parent, np.arange(above + 1))
+            for level, above in zip(self.levels, counts, strict=False)
+        ]
+        self.item_of_leaf: LongVector = np.argsort(leaf, kind="stable")
+        above = [leaf]
+        for level in reversed(self.levels[1:]):
+            above.append(level.parent[above[-1]])
+        self.node_of_item: list[IntVector] = above[::-1]
+
+    def children(self, depth: int, nodes: LongVector) -> tuple[LongVector, Tensor]:
+        """The children of some nodes of the level above `depth`, and of which of these each is."""
+        first, last = self._first[depth][nodes], self._first[depth][nodes + 1]
+        spans = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
+        found = np.concatenate([np.empty(0, np.int64), *spans])
+        return found, torch.from_numpy(np.repeat(np.arange(len(nodes)), last - first))
+
+
+class IdGenerator:
     """Writes ids of a catalogue's items and of nothing else.
 
     The codes from content come from the head. The last one, among items that share them, is drawn by the scores of
     those items themselves, <h_u, e_i> / tau, so that an item without training is as much in reach as any.
     """
 
-    def __init__(self, head: GenerativeHead, ids: SemanticIds, vectors: FloatMatrix, beams: int) -> None:
-        """Take a head, the ids and vectors (I, D) of a catalogue, and how many ways are followed at once."""
-        self.head, self.ids, self.beams = head.eval(), ids, beams
+    def __init__(self, head: GenerativeHead, ids: SemanticIds, vectors: FloatMatrix, num_trained: int) -> None:
+        """Take a head, ids and vectors (I, D) of a catalogue, and how many of its items the head has learnt from."""
+        self.head, self.ids, self.num_trained = head.eval(), ids, num_trained
         self.vectors = torch.from_numpy(np.asarray(vectors, np.float32))
-        levels, leaf = tree(ids.codes)
-        self._levels = levels
-        # A node's children lie side by side, since nodes are sorted by parent.
-        counts = [1, *(len(level.code) for level in levels)]
-        self._first = [
-            np.searchsorted(level.parent, np.arange(above + 1)) for level, above in zip(levels, counts, strict=False)
-        ]
-        self._item_of_leaf = np.argsort(leaf, kind="stable")
-        ancestors = [leaf]
-        for level in reversed(levels[1:]):
-            ancestors.append(level.parent[ancestors[-1]])
-        self._node_of_item = ancestors[::-1]
 
-    def replaced(self, item: int, vector: FloatVector) -> "Generator":
-        """With another vector of an item, shape (D,), which keeps its id."""
+    @cached_property
+    def _tree(self) -> "Tree":
+        """Made when it is first asked for: of many changes to a catalogue in a row only the last needs one."""
+        return Tree(self.ids.codes)
+
+    def extended(self, vectors: FloatMatrix) -> "IdGenerator":
+        """With more items, whose ids need no training; vectors (n, D)."""
+        everything = np.vstack([self.vectors.numpy(), vectors])
+        return IdGenerator(self.head, self.ids.extended(vectors), everything, self.num_trained)
+
+    def replaced(self, item: int, vector: FloatVector) -> "IdGenerator":
+        """With another vector of an item, shape (D,). Its id stays if the head has learnt it, else it is given anew."""
         vectors = self.vectors.numpy().copy()
         vectors[item] = vector
-        return Generator(self.head, self.ids, vectors, self.beams)
+        ids = self.ids if item < self.num_trained else self.ids.replaced(item, vector)
+        return IdGenerator(self.head, ids, vectors, self.num_trained)
 
     @property
     def num_items(self) -> int:
         """I."""
         return len(self.vectors)
 
-    def extended(self, vectors: FloatMatrix) -> "Generator":
-        """With more items, whose ids need no training; vectors (n, D)."""
-        everything = np.vstack([self.vectors.numpy(), vectors])
-        return Generator(self.head, self.ids.extended(vectors), everything, self.beams)
-
-    def write_ids(self, state: FloatVector, eligible: BoolVector, at_least: int = 1) -> Found:
+    def write_ids(self, state: FloatVector, eligible: BoolVector, beams: int) -> Found:
         """The most probable eligible items, as many as there are ways, or all of them if there are fewer.
 
         Beam search over the tree of ids. A beginning that no eligible item has is not followed.
@@ -118,7 +147,7 @@ class Generator:
         Args:
             state: h_u, shape (D,).
             eligible: which items may be written, shape (I,).
-            at_least: items wanted; more ways are followed if this is more than there are.
+            beams: W, how many ways are followed at once.
 
         Raises:
             DataError: state or mask of another shape.
@@ -126,36 +155,29 @@ class Generator:
         if state.shape != (self.vectors.shape[1],) or eligible.shape != (self.num_items,):
             wanted = f"({self.vectors.shape[1]},) and ({self.num_items},)"
             raise DataError(f"state and eligible must have shapes {wanted}, got {state.shape} and {eligible.shape}")
-        h = torch.from_numpy(np.asarray(state, np.float32))
-        ways, score = np.zeros(1, np.int64), torch.zeros(1)
+        h, tree_ = torch.from_numpy(np.asarray(state, np.float32)), self._tree
+        nodes, score = np.zeros(1, np.int64), torch.zeros(1)
         codes = torch.zeros(1, 0, dtype=torch.long)
         with torch.inference_mode():
-            for depth, level in enumerate(self._levels):
-                children, way = self._children(depth, ways)
+            for depth, level in enumerate(tree_.levels):
+                children, way = tree_.children(depth, nodes)
                 logits = self._logits(h, codes, depth, children, way)
-                score = score[way] + logits - _log_sums(logits, way, len(ways))[way]
+                score = score[way] + logits - _log_sums(logits, way, len(nodes))[way]
                 open_ = np.zeros(len(level.code), np.bool_)
-                open_[self._node_of_item[depth][eligible]] = True
+                open_[tree_.node_of_item[depth][eligible]] = True
                 kept = torch.from_numpy(np.flatnonzero(open_[children]))
-                best = kept[score[kept].argsort(descending=True, stable=True)[: max(self.beams, at_least)]]
-                ways, score = children[best.numpy()], score[best]
-                chosen = torch.from_numpy(level.code[ways]).long()
+                best = kept[score[kept].argsort(descending=True, stable=True)[:beams]]
+                nodes, score = children[best.numpy()], score[best]
+                chosen = torch.from_numpy(level.code[nodes]).long()
                 codes = torch.cat([codes[way[best]], chosen[:, None]], dim=1)
-        return Found(self._item_of_leaf[ways].astype(np.int32), score.numpy())
+        items = tree_.item_of_leaf[nodes].astype(np.int32)
+        return Found(items, codes.numpy().astype(np.int32), score.numpy())
 
-    def _children(self, depth: int, ways: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Nodes below some nodes, and which of these each is below."""
-        first, last = self._first[depth][ways], self._first[depth][ways + 1]
-        spans = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
-        return np.concatenate([np.empty(0, np.int64), *spans]), torch.from_numpy(
-            np.repeat(np.arange(len(ways)), last - first)
-        )
-
-    def _logits(self, h: Tensor, codes: Tensor, depth: int, children: np.ndarray, way: Tensor) -> Tensor:
-        if depth == len(self._levels) - 1:
-            return self.vectors[self._item_of_leaf[children]] @ h / self.head.temperature
+    def _logits(self, h: Tensor, codes: Tensor, depth: int, children: LongVector, way: Tensor) -> Tensor:
+        if depth == len(self._tree.levels) - 1:
+            return self.vectors[self._tree.item_of_leaf[children]] @ h / self.head.temperature
         logits = self.head(h.expand(len(codes), -1), self.head.begun(codes), depth)
-        return logits[way, torch.from_numpy(self._levels[depth].code[children]).long()]
+        return logits[way, torch.from_numpy(self._tree.levels[depth].code[children]).long()]
 
     def write(self, writer: ArtifactWriter) -> None:
         """Write the head and all items' codes as one file of an artifact."""
@@ -164,7 +186,7 @@ class Generator:
         writer.write_bytes(FILE, save({**self.head.state_dict(), **ids}))
 
     @classmethod
-    def read(cls, artifact: Artifact, vectors: FloatMatrix, config: GenerativeConfig, temperature: float) -> Self:
+    def read(cls, artifact: Artifact, vectors: FloatMatrix, temperature: float) -> Self:
         """Read what `write` wrote, for a catalogue with vectors (I, D).
 
         Raises:
@@ -179,9 +201,9 @@ class Generator:
                 f"{artifact.path} has {len(codes)} semantic ids for {len(vectors)} items; run jobs/index.py again"
             )
         centres = tuple(tensors.pop(f"ids.{level}").numpy() for level in range(codes.shape[1] - 1))
-        head = GenerativeHead(centres, config.hidden_size, temperature)
+        head = GenerativeHead(centres, len(tensors["layers.0.0.bias"]), temperature)
         head.load_state_dict(tensors)
-        return cls(head, SemanticIds(codes, centres), vectors, config.beams)
+        return cls(head, SemanticIds(codes, centres), vectors, len(vectors))
 
 
 def learn_generator(
@@ -191,7 +213,7 @@ def learn_generator(
     config: GenerativeConfig,
     seed: int,
     progress: Callable[[str], None] = lambda line: None,
-) -> Generator:
+) -> IdGenerator:
     """Ids of a catalogue and a head that learns to write them as the scoring path would choose.
 
     The scores of all items, softmax(<h_u, e_i> / tau), say what chance each code has after any beginning: the sum over
@@ -222,7 +244,7 @@ def learn_generator(
         schedule.step()
         if step % max(1, config.steps // 10) == 0:
             progress(f"semantic ids: step {step}/{config.steps}, loss {loss.item():.3f}")
-    return Generator(head, ids, vectors, config.beams)
+    return IdGenerator(head, ids, vectors, len(vectors))
 
 
 def _loss(head: GenerativeHead, h: Tensor, items: Tensor, codes: Tensor, temperature: float) -> Tensor:

@@ -52,9 +52,11 @@ class ModelScorer:
                 states = self.model.user_states(self.item_vectors, batch, attributes[rows])
             last = torch.from_numpy((batch.item >= 0).sum(axis=1))
             result[rows] = states[torch.arange(len(rows)), last].float().cpu().numpy()
-        if self.repair is None or not repaired:
-            return result
-        return self.repair(result, attributes[:, self.repaired])
+        return self.repaired_states(result, attributes) if repaired else result
+
+    def repaired_states(self, states: FloatMatrix, attributes: IntMatrix) -> FloatMatrix:
+        """States (B, D) of users with attribute codes (B, A) after the repair, if there is one."""
+        return states if self.repair is None else self.repair(states, attributes[:, self.repaired])
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
         """Scores of the warm items, shape (B, I_warm)."""

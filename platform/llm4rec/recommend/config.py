@@ -40,7 +40,11 @@ class RecommendConfig(StrictModel):
     """Best items that diversity and the logging policy choose among; at least `k` are always kept."""
 
     candidates_from: Literal["scores", "semantic_ids"] = "scores"
-    """Whether every item competes by its score, or those that the generative head writes (`index.generative`)."""
+    """Whether every item competes by its score, or those that the generative head writes (`index.generative`). Requests
+    in words and `debias` choose among all: what they look for may not be what the user's taste alone would write."""
+
+    beams: int = Field(default=200, ge=1, le=100_000)
+    """Ways that the head follows at once, and items that it writes; at least `k` are."""
 
     temperature: float = Field(default=0.05, ge=0, le=100)
     """Of the logging policy, in standard deviations of the score: more explores more, 0 always shows the best."""

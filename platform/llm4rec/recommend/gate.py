@@ -6,9 +6,8 @@ from typing import Self
 
 import numpy as np
 from safetensors.numpy import load, save
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
-from scipy.special import expit, logsumexp
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
@@ -17,17 +16,19 @@ from llm4rec.evaluate.ranking import Scorer
 from llm4rec.history_matrix import binary_matrix
 from llm4rec.linear import item_item_weights
 from llm4rec.model.scorer import ModelScorer
-from llm4rec.schema import TRAIN, VALID, BoolVector, Corpus, FloatMatrix, FloatVector, History, IntVector
+from llm4rec.schema import TRAIN, VALID, BoolVector, Corpus, FloatMatrix, FloatVector, History, IntVector, LongVector
 
 WEIGHTS, NUMBERS = "linear.safetensors", "gate.json"
 REG = 300.0
-MAX_ITEMS = 10_000
+MAX_ITEMS = 5_000
 """Of a larger catalogue the most popular so many go into the linear model: its closed form inverts a matrix of them."""
 NUM_NEIGHBORS = 200
 """Weights kept of each item that is scored."""
 DECAYS = (1.0, 0.95, 0.9, 0.8)
 MAX_SCORES = 10_000_000
 """Choices times items that the gate is fitted on."""
+ROWS = 256
+"""Choices scored at once."""
 MIN_USERS = 50
 """With fewer whose choices are known, the network is left as it is."""
 
@@ -35,6 +36,8 @@ MIN_USERS = 50
 @dataclass(frozen=True)
 class Linear:
     """n_ui = the sum over items j of a history of decay^age(j) B_ji, age 0 the newest; a repeated item counts once.
+
+    Of the items of the history itself it says nothing, n is 0: counting draws them up, whether or not users come back.
 
     Attributes:
         weights: B, shape (I, I), the largest of each column.
@@ -48,8 +51,7 @@ class Linear:
     def of(cls, corpus: Corpus) -> Self:
         """The closed form on the train split, without decay."""
         matrix = binary_matrix(corpus.histories(TRAIN), corpus.num_warm_items)
-        popularity = np.asarray(matrix.sum(axis=0)).ravel()
-        used = np.sort(np.argsort(-popularity, kind="stable")[:MAX_ITEMS])
+        used = popular_items(corpus)
         among_used = _largest(item_item_weights(matrix[:, used], REG)).tocoo()
         shape = (corpus.num_warm_items, corpus.num_warm_items)
         return cls(csr_matrix((among_used.data, (used[among_used.row], used[among_used.col])), shape=shape), 1.0)
@@ -65,13 +67,14 @@ class Linear:
         known = items < num_items
         weight = (self.decay ** ages[known]).astype(np.float32)
         history_matrix = csr_matrix((weight, (users[known], items[known])), shape=(len(aged), num_items))
-        scores = history_matrix @ self.weights
-        return np.asarray(scores.toarray(), np.float32)
+        scores = np.asarray((history_matrix @ self.weights).toarray(), np.float32)
+        scores[users[known], items[known]] = 0
+        return scores
 
 
 @dataclass(frozen=True)
 class Gate:
-    """logit_ui = scale <h_u, e_i> / tau + weight n_ui + repeat [u has had i], by choices of the validation split.
+    """logit_ui = scale <h_u, e_i> / tau + weight n_ui, both learnt from the choices of the validation split.
 
     A network of few users' data does not learn what goes with the last items as well as counting does, and one of much
     data still misses part of it; how much either should be heard is a matter of the log.
@@ -80,29 +83,24 @@ class Gate:
         scale: of the network's logits, above 0.
         weight: of the linear model's, at least 0.
         linear: that model.
-        repeat: added to items of the history: how often users come back to an item is a matter of the log too.
         gain: mean log likelihood of a choice, over users, that the gate adds on the choices it was fitted on, in nats.
     """
 
     scale: float
     weight: float
     linear: Linear
-    repeat: float
     gain: float
 
     @classmethod
     def shut(cls, num_items: int) -> Self:
         """The network alone."""
-        return cls(1.0, 0.0, Linear(csr_matrix((num_items, num_items), dtype=np.float32), 1.0), 0.0, 0.0)
+        return cls(1.0, 0.0, Linear(csr_matrix((num_items, num_items), dtype=np.float32), 1.0), 0.0)
 
     def __call__(self, logits: FloatMatrix, histories: Sequence[History]) -> FloatMatrix:
         """Logits of the warm items first and any number of others after them, shape (B, at least I)."""
         mixed = np.float32(self.scale) * logits
         if self.weight:
             mixed[:, : self.linear.weights.shape[0]] += np.float32(self.weight) * self.linear.score(histories)
-        if self.repeat:
-            for row, history in zip(mixed, histories, strict=True):
-                row[np.unique(history.item)] += np.float32(self.repeat)
         return mixed
 
     def write(self, writer: ArtifactWriter) -> None:
@@ -110,7 +108,7 @@ class Gate:
         weights = self.linear.weights
         parts = {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
         writer.write_bytes(WEIGHTS, save(parts))
-        numbers = {name: getattr(self, name) for name in ("scale", "weight", "repeat", "gain")}
+        numbers = {name: getattr(self, name) for name in ("scale", "weight", "gain")}
         writer.write_json(NUMBERS, {**numbers, "decay": self.linear.decay})
 
     @classmethod
@@ -146,12 +144,19 @@ class Gated:
         return self.gate(self.scorer.score(users, histories), histories)
 
 
+def popular_items(corpus: Corpus) -> IntVector:
+    """Codes of the items of the linear model: those of most users in the train split, in order of their codes."""
+    matrix = binary_matrix(corpus.histories(TRAIN), corpus.num_warm_items)
+    popularity = np.asarray(matrix.sum(axis=0)).ravel()
+    return np.sort(np.argsort(-popularity, kind="stable")[:MAX_ITEMS]).astype(np.int32)
+
+
 def learn_gate(scorer: Scorer, corpus: Corpus) -> Gate:
     """The gate under which the choices of the validation split are most likely, every user having one vote.
 
-    Choices are evenly spread where there are too many. Likelihood is of each choice among all items not seen before; it
-    is concave in scale and weight, and of several decays the most likely is kept. `repeat` makes the chance that the
-    choice is an item seen before as large as it is on average.
+    Choices of items not seen before count, as what they are among all such items of the linear model (of a small
+    catalogue, among all); they are evenly spread where there are too many. The likelihood is concave in scale and
+    weight, and of several decays the most likely is kept.
 
     Args:
         scorer: scores are logits of the network alone, trained on the train split.
@@ -160,48 +165,38 @@ def learn_gate(scorer: Scorer, corpus: Corpus) -> Gate:
     Raises:
         DataError: nobody is in the validation split.
     """
-    known = EvaluationSet.successive(corpus, VALID).at_most(MAX_SCORES // corpus.num_warm_items)
-    voters, votes = np.unique(known.users, return_counts=True)
-    if len(voters) < MIN_USERS:
+    used = popular_items(corpus)
+    new = _new_choices(EvaluationSet.successive(corpus, VALID), used)
+    if len(np.unique(new.users)) < MIN_USERS:
         return Gate.shut(corpus.num_warm_items)
-    share = (1 / (votes * len(voters)))[np.searchsorted(voters, known.users)].astype(np.float32)
-    logits = scorer.score(known.users, known.histories)
+    rows = new.at_most(MAX_SCORES // len(used))
+    voters, votes = np.unique(rows.users, return_counts=True)
+    logits = np.empty((len(rows), len(used)), np.float32)
     competing = np.ones(logits.shape, np.bool_)
-    for row, history, target in zip(competing, known.histories, known.targets, strict=True):
-        row[history.item] = False
-        row[target] = True
-    weights = Linear.of(corpus).weights
-    likelihood = Likelihood(logits, known.targets, competing, share)
-    found = []
+    parts = [slice(start, start + ROWS) for start in range(0, len(rows), ROWS)]
+    for part in parts:
+        logits[part] = scorer.score(rows.users[part], rows.histories[part])[:, used]
+        for row, history in zip(competing[part], rows.histories[part], strict=True):
+            row[np.isin(used, history.item)] = False
+    share = (1 / (votes * len(voters)))[np.searchsorted(voters, rows.users)].astype(np.float32)
+    likelihood = Likelihood(logits, np.searchsorted(used, rows.targets), competing, share)
+    weights, found = Linear.of(corpus).weights, []
     for decay in DECAYS:
         linear = Linear(weights, decay)
-        scale, weight, gain = likelihood.fit(linear.score(known.histories))
-        found.append(Gate(scale, weight, linear, 0.0, gain))
+        counted = np.concatenate([linear.score(rows.histories[part])[:, used] for part in parts])
+        scale, weight, gain = likelihood.fit(counted)
+        found.append(Gate(scale, weight, linear, gain))
     best = max(found, key=lambda gate: gate.gain)
-    return replace(best, repeat=repeat_bias(best(logits, known.histories), known, share))
+    return best if best.weight else Gate.shut(corpus.num_warm_items)
 
 
-def repeat_bias(logits: FloatMatrix, known: EvaluationSet, share: FloatVector) -> float:
-    """What added to the logits (N, I) of items seen makes their mean chance the share of choices that were of them.
-
-    Half a choice of either kind is added, so that a log without one repeat gives a number. Users who have seen
-    everything could do nothing else, and do not count.
-    """
-    sums = np.array([_log_sums(row, history.item) for row, history in zip(logits, known.histories, strict=True)])
-    free = np.isfinite(sums[:, 1])
-    if not free.any():
-        return 0.0
-    odds, weight = (sums[:, 0] - sums[:, 1])[free], share[free] / share[free].sum()
-    again = np.array([t in history.item for history, t in zip(known.histories, known.targets, strict=True)])[free]
-    wanted = (len(odds) * float(weight @ again) + 0.5) / (len(odds) + 1)
-    return float(brentq(lambda repeat: float(weight @ expit(repeat + odds)) - wanted, -1000, 1000))
-
-
-def _log_sums(logits: FloatVector, seen: IntVector) -> tuple[float, float]:
-    """The log of the sum of exponentials over the items seen and over the others."""
-    others = np.ones(len(logits), np.bool_)
-    others[seen] = False
-    return float(logsumexp(logits[~others])), float(logsumexp(logits[others]))
+def _new_choices(known: EvaluationSet, used: IntVector) -> EvaluationSet:
+    """The rows whose targets are among some items and not in their history."""
+    pairs = zip(known.histories, known.targets, strict=True)
+    new = np.array([target not in history.item for history, target in pairs], np.bool_)
+    rows = np.flatnonzero(new & np.isin(known.targets, used))
+    histories = [known.histories[int(row)] for row in rows]
+    return replace(known, users=known.users[rows], histories=histories, targets=known.targets[rows])
 
 
 @dataclass(frozen=True)
@@ -216,7 +211,7 @@ class Likelihood:
     """
 
     logits: FloatMatrix
-    targets: IntVector
+    targets: LongVector
     competing: BoolVector
     share: FloatVector
 

@@ -82,7 +82,7 @@ def draw_slate(
     k: int | None = None,
     narrow: Narrow | None = None,
 ) -> Slate:
-    """Mask, narrow, standardise, steer, debias, cut to candidates, diversify, and draw.
+    """Mask, standardise, steer, debias, narrow, cut to candidates, diversify, and draw.
 
     Args:
         scores: the logit of every item, shape (I,); -inf for items that must not be shown.
@@ -92,7 +92,8 @@ def draw_slate(
         rng: source of the policy's randomness.
         wish: what this request adds.
         k: items wanted, `config.k` by default.
-        narrow: chooses who competes among the items that may be shown; by default all do.
+        narrow: chooses who competes among the items that may be shown, where neither words nor `debias` do; by default
+            all compete.
 
     Raises:
         ConfigError: k below 1.
@@ -108,10 +109,10 @@ def draw_slate(
     unseen = shown.copy()
     unseen[seen] = False
     eligible = matching & unseen
-    if narrow is not None:
-        eligible = np.isin(np.arange(len(scores)), narrow(eligible, k))
     final = _final_scores(scores, unseen, eligible, config, catalogue, wish, k)
-    codes = np.flatnonzero(eligible)
+    # Words and prices look for what taste alone would not find.
+    by_taste_alone = wish.relevance is None and not config.debias * wish.popularity_weight
+    codes = np.sort(narrow(eligible, k)) if narrow is not None and by_taste_alone else np.flatnonzero(eligible)
     codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]]
     marginal = diversify(final[codes], catalogue.vectors[codes], config.diversity)
     order, propensity = draw(marginal, k, config.temperature, rng)
