@@ -71,12 +71,21 @@ def _form(text: str, masked: str) -> str:
 
 
 def _mask(text: str, titles: Sequence[str]) -> str:
-    """The text with every mention of a title replaced by a slot that holds the title's number."""
+    """The text with every mention of a title replaced by a slot that holds the title's number.
+
+    A title without a letter or digit, such as "...", is mentioned in quotes only: elsewhere marks are the sentence's.
+    """
     numbers = {name: number for number, title in reversed(list(enumerate(titles))) for name in _names_of(title)}
     if not numbers:
         return text
-    longest_first = "|".join(re.escape(name) for name in sorted(numbers, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?:{longest_first})(?!\w)", lambda found: _SLOT.format(numbers[found[0]]), text)
+    longest_first = "|".join(_mention(name) for name in sorted(numbers, key=len, reverse=True))
+    return re.sub(longest_first, lambda found: _SLOT.format(numbers[found[0]]), text)
+
+
+def _mention(name: str) -> str:
+    """The pattern of a title where it is one."""
+    before, after = ("(?<!\\w)", "(?!\\w)") if re.search(r"\w", name) else ('(?<=["“])', '(?=["”])')
+    return before + re.escape(name) + after
 
 
 def _names_of(title: str) -> set[str]:
