@@ -27,10 +27,9 @@ from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.schema import TEST, VALID, Corpus, IntVector
 from llm4rec.semantic_ids import GenerativeConfig
-from llm4rec.train.states import train_states
+from llm4rec.train.states import MAX_STATES, train_states
 
 TABLE = "ml-1m-seq"
-MAX_STATES = 300_000
 BEAMS = RecommendConfig().beams
 TOP, SAMPLES = 10, 10_000
 

@@ -43,4 +43,5 @@ def test_only_semantic_ids_narrow(snapshot: Snapshot) -> None:
     narrow = narrow_by(generator, vectors[0], RecommendConfig(candidates_from="semantic_ids", beams=1))
     assert narrow is not None
     assert len(narrow(eligible, 1)) == 1 and eligible[narrow(eligible, 1)].all()
-    assert sorted(narrow(eligible, 3).tolist())[0] >= 0 and len(narrow(eligible, 3)) == 3
+    found = narrow(eligible, 3).tolist()
+    assert len(set(found)) == 3 and 1 not in found

@@ -12,7 +12,7 @@ from llm4rec.artifacts import RunStore
 from llm4rec.baselines.ease import EASE, EASEConfig
 from llm4rec.errors import ArtifactError
 from llm4rec.recommend import gate as module
-from llm4rec.recommend.gate import Gate, Gated, Likelihood, Linear, learn_gate, popular_items
+from llm4rec.recommend.gate import Gate, Gated, Likelihood, Linear, learn_gate, linear_items
 from llm4rec.schema import TRAIN, VALID, Corpus
 from tests.baselines.loops import loops_corpus
 from tests.corpora import history
@@ -61,7 +61,7 @@ def test_without_decay_it_is_ease(corpus: Corpus) -> None:
     np.testing.assert_allclose(Linear.of(corpus).score(histories), expected, atol=1e-6)
 
 
-def test_only_the_largest_weights_of_popular_items_are_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_largest_weights_of_linear_items_are_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Linear.of(corpus).weights.toarray()
     monkeypatch.setattr(module, "NUM_NEIGHBORS", 3)
     few = Linear.of(corpus).weights.toarray()
@@ -145,10 +145,10 @@ def only(corpus: Corpus, wanted: Callable[[np.ndarray], np.ndarray]) -> Corpus:
     return replace(corpus, interactions=log.where((log.split != VALID) | wanted(log.user)))
 
 
-def test_of_a_large_catalogue_the_popular_items_decide(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_large_catalogue_the_linear_items_decide(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ITEMS", 12)
     monkeypatch.setattr(module, "MIN_USERS", 20)
-    used = popular_items(corpus)
+    used = linear_items(corpus)
     assert len(used) == 12 and (np.diff(used) > 0).all()
     gate = learn_gate(Noise(corpus.num_warm_items), corpus)
     assert gate.weight > 0

@@ -19,12 +19,10 @@ from llm4rec.recommend.repairs import learn_repair
 from llm4rec.schema import Corpus, read_features
 from llm4rec.semantic_ids import GenerativeConfig
 from llm4rec.train.state import read_model
-from llm4rec.train.states import train_states
+from llm4rec.train.states import MAX_STATES, train_states
 
 log = logging.getLogger("llm4rec")
 
-MAX_STATES = 300_000
-"""User states that the head of semantic ids learns from."""
 LAYOUT = "prices, gate"
 """What else the files hold since the first version; an index without it is built again."""
 

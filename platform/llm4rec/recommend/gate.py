@@ -13,6 +13,7 @@ from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer
+from llm4rec.evaluate.result import train_popularity
 from llm4rec.history_matrix import binary_matrix
 from llm4rec.linear import item_item_weights
 from llm4rec.model.scorer import ModelScorer
@@ -51,7 +52,7 @@ class Linear:
     def of(cls, corpus: Corpus) -> Self:
         """The closed form on the train split, without decay."""
         matrix = binary_matrix(corpus.histories(TRAIN), corpus.num_warm_items)
-        used = popular_items(corpus)
+        used = linear_items(corpus)
         among_used = _largest(item_item_weights(matrix[:, used], REG)).tocoo()
         shape = (corpus.num_warm_items, corpus.num_warm_items)
         return cls(csr_matrix((among_used.data, (used[among_used.row], used[among_used.col])), shape=shape), 1.0)
@@ -144,11 +145,9 @@ class Gated:
         return self.gate(self.scorer.score(users, histories), histories)
 
 
-def popular_items(corpus: Corpus) -> IntVector:
-    """Codes of the items of the linear model: those of most users in the train split, in order of their codes."""
-    matrix = binary_matrix(corpus.histories(TRAIN), corpus.num_warm_items)
-    popularity = np.asarray(matrix.sum(axis=0)).ravel()
-    return np.sort(np.argsort(-popularity, kind="stable")[:MAX_ITEMS]).astype(np.int32)
+def linear_items(corpus: Corpus) -> IntVector:
+    """Codes of the items of the linear model, the most popular of the train split, in order."""
+    return np.sort(np.argsort(-train_popularity(corpus), kind="stable")[:MAX_ITEMS]).astype(np.int32)
 
 
 def learn_gate(scorer: Scorer, corpus: Corpus) -> Gate:
@@ -165,7 +164,7 @@ def learn_gate(scorer: Scorer, corpus: Corpus) -> Gate:
     Raises:
         DataError: nobody is in the validation split.
     """
-    used = popular_items(corpus)
+    used = linear_items(corpus)
     new = _new_choices(EvaluationSet.successive(corpus, VALID), used)
     if len(np.unique(new.users)) < MIN_USERS:
         return Gate.shut(corpus.num_warm_items)

@@ -9,6 +9,8 @@ from llm4rec.schema import Corpus, FloatMatrix
 from llm4rec.train.windows import build_windows
 
 BATCH = 64
+MAX_STATES = 300_000
+"""As many as the head of semantic ids learns from."""
 
 
 def train_states(scorer: ModelScorer, corpus: Corpus, most: int, seed: int) -> FloatMatrix:
