@@ -3,46 +3,22 @@
 import time
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from llm4rec.errors import ConfigError
+from llm4rec.explain.chat import finished
 from llm4rec.explain.check import unsupported_claims
 from llm4rec.explain.config import ExplainConfig
-from llm4rec.explain.generate import Generator, finished
+from llm4rec.explain.generate import Generator
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.prompt import build_prompt
+from tests.explain.tiny_llama import VOCABULARY, save_tiny_llama, soon
 
-VOCABULARY = ["<pad>", "<end>", "you", "may", "like", "it", ".", "<unk>"]
-FULL_STOP = VOCABULARY.index(".")
-CHAT = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 PROMPTS = [build_prompt(Grounds("1", "Aliens", ("Horror",))), build_prompt(Grounds("2", "it", (), ("Alien",)))]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A saved two-layer Llama that says nothing but "." and a tokenizer of eight words."""
-    path = tmp_path_factory.mktemp("tiny")
-    words = Tokenizer(models.WordLevel({word: code for code, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<unk>")
-    tokenizer.chat_template = CHAT
-    tokenizer.save_pretrained(path)
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(VOCABULARY),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            eos_token_id=1,
-            pad_token_id=0,
-        )
-    )
-    model.save_pretrained(path)
-    return path
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
 
 
 def load(folder, speaks=None, **settings):
@@ -55,10 +31,6 @@ def load(folder, speaks=None, **settings):
 
         generator._model.lm_head.register_forward_hook(prefer)
     return generator
-
-
-def soon():
-    return time.monotonic() + 30
 
 
 def test_sentences_are_written_in_batches_and_in_order(folder):

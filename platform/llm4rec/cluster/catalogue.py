@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch.nn import functional as F
 
+from llm4rec.cluster.grounding import Described
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.encode.categories import CategoryColumns
 from llm4rec.encode.numbers import NumberScales
@@ -102,6 +103,12 @@ class LiveCatalogue:
     def searchable(self) -> Searchable:
         """What requests in words are held against."""
         return Searchable(self.text_vectors, self.words, self.ranking.vectors, self.popularity, ~self.withdrawn)
+
+    @property
+    def described(self) -> Described:
+        """What reasons say of the items."""
+        r = self.ranking
+        return Described(self.item_ids, self.titles, r.categories, r.vectors, self.text_vectors)
 
     def put(self, item_id: str, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
         """With one item added or replaced; a new item has the lowest price."""

@@ -29,7 +29,7 @@ from llm4rec.evaluate.result import ModelResult, measure, train_popularity
 from llm4rec.explain.template import template_reason
 from llm4rec.recommend.gate import Gated
 from llm4rec.recommend.scorers import Debiased, OfStates
-from llm4rec.schema import TEST, TEXT, USER_ID, Corpus
+from llm4rec.schema import TEST, TEXT, USER_ID, Corpus, FloatMatrix
 
 log = logging.getLogger("llm4rec")
 
@@ -104,7 +104,7 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
         },
         fusion=_fusion(snapshot),
     )
-    extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups)
+    extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups, states)
     writer.write_json("metrics.json", metrics)
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
 
@@ -198,6 +198,7 @@ def _extras(
     ranked: RankedLists,
     results: Sequence[ModelResult],
     groups: dict[str, np.ndarray],
+    states: FloatMatrix,
 ) -> ReportExtras:
     popularity, metric = train_popularity(snapshot.corpus), f"ndcg@{config.evaluate.top_n}"
     popular = popular_items(popularity, config.evaluate.popular_share)
@@ -208,7 +209,7 @@ def _extras(
         group_slices={name: slice_results(results, labels, metric) for name, labels in groups.items()},
         effects=_effects(snapshot.effects.summary),
         causal=snapshot.effects.summary,
-        slates=_examples(snapshot, config, evaluation_set, ranked),
+        slates=_examples(snapshot, config, evaluation_set, ranked, states),
     )
 
 
@@ -232,18 +233,19 @@ def _fusion(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _examples(
-    snapshot: Snapshot, config: RunConfig, evaluation_set: EvaluationSet, ranked: RankedLists
+    snapshot: Snapshot, config: RunConfig, evaluation_set: EvaluationSet, ranked: RankedLists, states: FloatMatrix
 ) -> list[ExampleSlate]:
     """Slates of the first users, with template reasons: the language model writes them when the app is asked."""
-    catalogue, grounding = LiveCatalogue.of(snapshot), Grounding(snapshot, config.explain)
+    items = LiveCatalogue.of(snapshot).described
+    grounding = Grounding(snapshot.evidence, items, config.explain)
     examples = []
     for row in range(min(NUM_EXAMPLES, len(evaluation_set))):
         history = evaluation_set.histories[row]
         slate = [
-            (catalogue.titles[item], template_reason(grounding.of(catalogue, int(item), history)))
+            (items.titles[item], template_reason(grounding.of(items, int(item), history, states[row])))
             for item in ranked.items[row][:NUM_SHOWN]
             if item >= 0
         ]
-        titles = [catalogue.titles[item] for item in history.last(NUM_SHOWN).item]
+        titles = [items.titles[item] for item in history.last(NUM_SHOWN).item]
         examples.append(ExampleSlate(snapshot.corpus.user_ids[evaluation_set.users[row]], titles, slate))
     return examples

@@ -1,14 +1,20 @@
-"""The index stage: item vectors of the trained model, repair of states, gate, prices of places, evidence store."""
+"""The index stage: item vectors of the trained model, repair, gate, prices of places, evidence store, explainer."""
 
 import functools
 import logging
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
 from llm4rec.cluster.encode import embed
+from llm4rec.cluster.explainer import learn_explainer
+from llm4rec.cluster.grounding import Described, Grounding
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
+from llm4rec.config import StrictModel
 from llm4rec.debias.estimate import read_effects
+from llm4rec.explain.config import ExplainConfig
+from llm4rec.explain.tune import Adapter
 from llm4rec.index.evidence import EvidenceStore
+from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.index.passages import build_passages
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.generative import IdGenerator, learn_generator
@@ -16,7 +22,7 @@ from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.gate import Gate, Gated, learn_gate
 from llm4rec.recommend.prices import learn_prices
 from llm4rec.recommend.repairs import learn_repair
-from llm4rec.schema import Corpus, read_features
+from llm4rec.schema import TEXT, Corpus, Features, read_features
 from llm4rec.semantic_ids import GenerativeConfig
 from llm4rec.train.state import read_model
 from llm4rec.train.states import MAX_STATES, train_states
@@ -33,7 +39,8 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
 
     def build(writer: ArtifactWriter) -> None:
         corpus = Corpus.read(inputs["corpus"], config.run.split)
-        model = read_model(inputs["model"], read_features(inputs["features"], corpus.item_ids))
+        features = read_features(inputs["features"], corpus.item_ids)
+        model = read_model(inputs["model"], features)
         scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
         ItemIndex.build(scorer.item_vectors.float().numpy()).write(writer)
         if config.index.repaired:
@@ -57,12 +64,21 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         if config.index.generative is not None:
             _learn_ids(scorer, corpus, config.index.generative, config.run.seed).write(writer)
         passages = build_passages(corpus, config.index)
-        EvidenceStore.build(passages, embed([passage.text for passage in passages], config.encode)).write(writer)
+        evidence = EvidenceStore.build(passages, embed([passage.text for passage in passages], config.encode))
+        evidence.write(writer)
+        if config.explain.tune is not None:
+            _learn_explainer(scorer, corpus, evidence, features, config).write(writer)
 
     return run_stage(
         store,
         "index",
-        config={"index": config.index, "encode": config.encode, "split": config.run.split, "layout": LAYOUT},
+        config={
+            "index": config.index,
+            "encode": config.encode,
+            "split": config.run.split,
+            "layout": LAYOUT,
+            **_taught(config.explain),
+        },
         inputs={name: artifact.hash for name, artifact in inputs.items()},
         seed=config.run.seed,
         build=build,
@@ -76,6 +92,26 @@ def _learn_ids(scorer: ModelScorer, corpus: Corpus, config: GenerativeConfig, se
     found = learn_generator(states, scorer.item_vectors.float().numpy(), temperature, config, seed, tell)
     log.info("index: %.1f %% of the items share their codes from content", 100 * found.ids.collisions)
     return found
+
+
+def _taught(config: ExplainConfig) -> dict[str, StrictModel]:
+    """What the explainer depends on, nothing where none is taught."""
+    return {} if config.tune is None else {"explain": config}
+
+
+def _learn_explainer(
+    scorer: ModelScorer, corpus: Corpus, evidence: EvidenceStore, features: Features, config: RunConfig
+) -> Adapter:
+    items = Described(
+        item_ids=corpus.item_ids,
+        titles=display_titles(corpus.items),
+        categories=item_categories(corpus.items),
+        vectors=scorer.item_vectors.float().numpy(),
+        text_vectors=features[TEXT].vectors,
+    )
+    grounding = Grounding(evidence, items, config.explain)
+    tell = functools.partial(log.info, "index: %s")
+    return learn_explainer(scorer, corpus, grounding, items, config.explain, config.run.seed, tell)
 
 
 def _in_words(changes: dict[str, float]) -> str:

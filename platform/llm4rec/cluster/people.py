@@ -60,12 +60,17 @@ class People:
         Raises:
             NotFoundError: the user, or an item of the history, is unknown.
         """
-        person = self._stranger() if request.user_id is None else self.find(request.user_id, catalogue)
+        person = self.stranger if request.user_id is None else self.find(request.user_id, catalogue)
         if request.history is None:
             return person
         events = [self._sent(place, entry, catalogue) for place, entry in enumerate(request.entries)]
         state = history_with_feedback(EMPTY_HISTORY, events, self._coding(catalogue))
         return replace(person, history=state.history, seen=state.seen)
+
+    @property
+    def stranger(self) -> Person:
+        """Somebody of whom nothing is known."""
+        return Person(EMPTY_HISTORY, EMPTY_HISTORY.item, self._encoded({}), self._mean_weight)
 
     def find(self, user_id: str, catalogue: LiveCatalogue) -> Person:
         """A user of the corpus, or one who was put or gave feedback since.
@@ -137,9 +142,6 @@ class People:
         code = self._corpus.user_codes.get(user_id)
         count = 0 if code is None else len(self._histories[code])
         return contract.UserSummary(user_id=user_id, attributes=dict(attributes), num_interactions=count)
-
-    def _stranger(self) -> Person:
-        return Person(EMPTY_HISTORY, EMPTY_HISTORY.item, self._encoded({}), self._mean_weight)
 
     def _encoded(self, attributes: Mapping[str, object]) -> npt.NDArray[np.int64]:
         return np.asarray(self._shape.attributes.encode(attributes), np.int64)

@@ -7,11 +7,13 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
+from llm4rec.explain.budget import TokenBudget
 from llm4rec.explain.config import ExplainConfig
-from llm4rec.explain.generate import Generator
+from llm4rec.explain.engine import load_generator
 from llm4rec.explain.grounds import Grounds
-from llm4rec.explain.prompt import build_prompt
+from llm4rec.explain.prompt import build_prompt, build_tuned_prompt
 from llm4rec.explain.reason import Reason, explain
+from llm4rec.explain.tune import Adapter
 
 log = logging.getLogger("llm4rec")
 
@@ -36,18 +38,42 @@ class ReasonWriter(Protocol):
 class LanguageModelWriter:
     """The writer itself: one generator, loaded once."""
 
-    def __init__(self, config: ExplainConfig, vocabulary: Sequence[str]) -> None:
-        self._generator = Generator(config)
+    def __init__(
+        self, config: ExplainConfig, vocabulary: Sequence[str], adapter: Adapter | None = None, threads: int = 1
+    ) -> None:
+        """Load the generator.
+
+        Args:
+            config: of the explanations.
+            vocabulary: all categories of the catalogue, for the check.
+            adapter: what fine-tuning learnt; None where the model writes as it is.
+            threads: how many compute.
+
+        Raises:
+            ConfigError: there is no such model here and none can be fetched.
+        """
+        self._generator = load_generator(config, adapter, threads)
+        self._prompt = build_prompt if adapter is None else build_tuned_prompt
+        self._budget = TokenBudget(config)
         self._vocabulary = list(vocabulary)
         self.write([WARM_UP], WARM_UP_S)  # the first pass is several times slower than the next
 
+    @property
+    def healthy(self) -> bool:
+        """Whether reasons can be written."""
+        return self._generator.healthy
+
     def write(self, items: Sequence[Grounds], seconds: float) -> list[Reason]:
-        """A checked reason for each item, the template's where the model was late or wrong."""
-        return explain(items, self._generator, time.monotonic() + seconds, self._vocabulary)
+        """A checked reason for each item, the template's where the model was late or wrong or has no tokens left."""
+        deadline = time.monotonic() + seconds
+        granted = self._budget.reasons(len(items))
+        written = explain(items[:granted], self._generator, deadline, self._vocabulary, self._prompt)
+        return [*written, *explain(items[granted:], None, deadline, self._vocabulary)]
 
     def pieces(self, grounds: Grounds, seconds: float) -> Iterator[str]:
-        """Unchecked pieces of one reason, as they are written."""
-        return self._generator.stream(build_prompt(grounds), time.monotonic() + seconds)
+        """Unchecked pieces of one reason, as they are written; none where no tokens are left."""
+        if self._budget.reasons(1):
+            yield from self._generator.stream(self._prompt(grounds), time.monotonic() + seconds)
 
 
 class DeadlineReasons:
@@ -66,20 +92,26 @@ class DeadlineReasons:
         self._num_kept = num_kept
         self._kept: OrderedDict[Grounds, Reason] = OrderedDict()
 
-    async def write(self, items: Sequence[Grounds]) -> list[Reason]:
-        """A reason for each item within the deadline."""
+    async def write(self, items: Sequence[Grounds], since: float | None = None) -> list[Reason]:
+        """A reason for each item within the deadline.
+
+        Args:
+            items: the grounds of each.
+            since: the `time.monotonic()` moment at which the request came, from which the deadline counts; now if None.
+        """
+        seconds = self._seconds - (0.0 if since is None else time.monotonic() - since)
         new = list(dict.fromkeys(grounds for grounds in items if self._recall(grounds) is None))
         known = {grounds: reason for grounds in items if (reason := self._recall(grounds)) is not None}
-        known |= dict(zip(new, await self._write(new), strict=True))
+        known |= dict(zip(new, await self._write(new, seconds), strict=True))
         for grounds in new:
             self._keep(grounds, known[grounds])
         return [known[grounds] for grounds in items]
 
-    async def _write(self, items: Sequence[Grounds]) -> list[Reason]:
-        if self._writer is not None and items:
+    async def _write(self, items: Sequence[Grounds], seconds: float) -> list[Reason]:
+        if self._writer is not None and items and seconds > MARGIN_S:
             try:
-                request = self._writer.write(items, self._seconds - MARGIN_S)
-                reasons = await asyncio.wait_for(request, self._seconds)
+                request = self._writer.write(items, seconds - MARGIN_S)
+                reasons = await asyncio.wait_for(request, seconds)
                 if _answers(reasons, len(items)):
                     return reasons
                 log.warning(

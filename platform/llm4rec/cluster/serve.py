@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Service
@@ -76,7 +77,17 @@ class Explainer:
         _listen_on_loopback()
         torch.set_num_threads(config.cluster.explainer_threads)
         corpus = Corpus.read(RunStore(config.run.path).open("corpus"), config.run.split)
-        self._writer = LanguageModelWriter(config.explain, vocabulary_of(corpus))
+        threads = config.cluster.explainer_threads
+        self._writer = LanguageModelWriter(config.explain, vocabulary_of(corpus), read_explainer(config), threads)
+
+    def check_health(self) -> None:
+        """Ask for a new replica where nothing more can be written.
+
+        Raises:
+            RuntimeError: see above.
+        """
+        if not self._writer.healthy:
+            raise RuntimeError("the generator has died")
 
     async def write(self, items: Sequence[Grounds], seconds: float) -> list[Reason]:
         """A checked reason for each item."""

@@ -19,6 +19,7 @@ from llm4rec.cluster.reasons import DeadlineReasons
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.encode.text import TextEncoder
+from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
 from llm4rec.online.feedback import Exposure, Feedback
 from llm4rec.online.feedback import Slate as LoggedSlate
@@ -27,7 +28,7 @@ from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.relevance import relevance
 from llm4rec.recommend.request import Understood, as_words, follow, narrowed
 from llm4rec.recommend.slate import Slate, Wish, draw_slate
-from llm4rec.schema import EMPTY_HISTORY, History
+from llm4rec.schema import FloatVector
 from llm4rec.serve import contract
 from llm4rec.serve.errors import NotFoundError
 
@@ -51,25 +52,25 @@ class Service:
         self._text = text
         self._reasons = reasons
         self._content = ContentEncoder(snapshot, text, config.encode.max_categories)
-        self._grounding = Grounding(snapshot, config.explain)
         self._catalogue = LiveCatalogue.of(snapshot)
+        self._grounding = Grounding(snapshot.evidence, self._catalogue.described, config.explain)
         self._change = asyncio.Lock()
         for overlay in log.item_overlays():
             self._catalogue = self._overlaid(overlay.item_id, overlay.record)
         self._people = People(snapshot, log)
-        self._anonymous: OrderedDict[str, History] = OrderedDict()
+        self._anonymous: OrderedDict[str, Person] = OrderedDict()
 
     async def recommend(self, request: contract.RecommendRequest) -> contract.RecommendResponse:
         """Draw a slate, write its exposures down, and give its reasons."""
+        came = time.monotonic()
         catalogue, slate_id = self._catalogue, uuid.uuid4().hex
         person, slate, understood = await _in_thread(lambda: self._draw(catalogue, request, slate_id))
         if request.user_id is None:
-            self._keep(slate_id, person.history)
+            self._keep(slate_id, person)
         reasons: list[Reason] = []
         if request.explain:
-            codes = slate.codes.tolist()
-            grounds = await _in_thread(lambda: [self._grounding.of(catalogue, c, person.history) for c in codes])
-            reasons = await self._reasons.write(grounds)
+            grounds = await _in_thread(lambda: self._grounds(catalogue, slate.codes.tolist(), person))
+            reasons = await self._reasons.write(grounds, came)
         items = [_shown(catalogue, slate, place, reasons) for place in range(len(slate.codes))]
         source = _source({reason.source for reason in reasons})
         return contract.RecommendResponse(
@@ -176,16 +177,15 @@ class Service:
         self, catalogue: LiveCatalogue, request: contract.RecommendRequest, slate_id: str
     ) -> tuple[Person, Slate, Understood]:
         person = self._people.asking(request, catalogue)
-        history = person.readable(self._snapshot.corpus.num_items)
-        states = self._snapshot.scorer.states([history], person.attributes[None])
-        logits = self._snapshot.logits(states, catalogue.ranking.vectors, [person.history])[0]
+        state = self._state(person)
+        logits = self._snapshot.logits(state[None], catalogue.ranking.vectors, [person.history])[0]
         scores = np.where(catalogue.withdrawn, -np.inf, logits).astype(np.float32)
         asked = {"diversity": request.diversity, "debias": request.debias}
         settings = self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
         rng = np.random.default_rng(int(slate_id[:16], 16))
         understood = _understood(catalogue, request)
         wish = self._wish(catalogue, understood, person)
-        narrow = narrow_by(catalogue.id_generator, states[0], settings)
+        narrow = narrow_by(catalogue.id_generator, state, settings)
         slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k, narrow=narrow)
         self._log.record_exposures(_logged(slate, catalogue, slate_id, request.user_id, self._snapshot.version))
         return person, slate, understood
@@ -199,7 +199,7 @@ class Service:
             popularity_weight=person.popularity_weight,
         )
 
-    def _grounds_of(self, catalogue: LiveCatalogue, slate_id: str, item_id: str) -> Any:
+    def _grounds_of(self, catalogue: LiveCatalogue, slate_id: str, item_id: str) -> Grounds:
         slate = self._log.slate(slate_id)
         if slate is None:
             raise NotFoundError(f"unknown slate {slate_id!r}; take a slate_id from a recommendation")
@@ -207,10 +207,21 @@ class Service:
             raise NotFoundError(f"slate {slate_id!r} does not hold item {item_id!r}")
         if item_id not in catalogue.codes:
             raise NotFoundError(f"item {item_id!r} of slate {slate_id!r} is no longer in the catalogue")
-        history = self._anonymous.get(slate_id, EMPTY_HISTORY)
-        if slate.user_id is not None:
-            history = self._people.find(slate.user_id, catalogue).history
-        return self._grounding.of(catalogue, catalogue.codes[item_id], history)
+        if slate.user_id is None:
+            person = self._anonymous.get(slate_id, self._people.stranger)
+        else:
+            person = self._people.find(slate.user_id, catalogue)
+        return self._grounds(catalogue, [catalogue.codes[item_id]], person)[0]
+
+    def _grounds(self, catalogue: LiveCatalogue, codes: Sequence[int], person: Person) -> list[Grounds]:
+        state, items = self._state(person), catalogue.described
+        return [self._grounding.of(items, code, person.history, state) for code in codes]
+
+    def _state(self, person: Person) -> FloatVector:
+        """h_u, shape (D,)."""
+        history = person.readable(self._snapshot.corpus.num_items)
+        state: FloatVector = self._snapshot.scorer.states([history], person.attributes[None])[0]
+        return state
 
     def _stored(self, item_id: str, record: dict[str, Any]) -> LiveCatalogue:
         changed = self._overlaid(item_id, record)  # before the write: a record that cannot be encoded is not stored
@@ -227,8 +238,8 @@ class Service:
             raise NotFoundError(f"unknown item {item_id!r}; GET /v1/items?search= finds items by title")
         return self._catalogue.codes[item_id]
 
-    def _keep(self, slate_id: str, history: History) -> None:
-        self._anonymous[slate_id] = history
+    def _keep(self, slate_id: str, person: Person) -> None:
+        self._anonymous[slate_id] = person
         while len(self._anonymous) > KEPT_ANONYMOUS:
             self._anonymous.popitem(last=False)
 

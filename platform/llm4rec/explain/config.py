@@ -7,20 +7,51 @@ from pydantic import Field
 from llm4rec.config import StrictModel
 
 
+class TuneConfig(StrictModel):
+    """Fine-tuning of the language model that writes reasons, by low-rank adapters (LoRA, Hu et al. 2021)."""
+
+    examples: int = Field(default=240, ge=8)
+    """Reasons to learn from: what users chose in training, with grounds and a true sentence made of them."""
+
+    epochs: int = Field(default=1, ge=1)
+    """Passes over them."""
+
+    batch_size: int = Field(default=8, ge=1)
+    """Examples a step."""
+
+    rank: int = Field(default=16, ge=1)
+    """Rank of the adapters."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate; it rises over the first tenth of the steps and falls to 0 in a line."""
+
+
 class ExplainConfig(StrictModel):
     """How reasons are written and how long that may take."""
 
     generator: str = Field(default="SmolLM2-135M-Instruct", min_length=1)
     """Language model that writes: the one that ships with the package, or any Hugging Face name or local folder."""
 
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format of the weights."""
+    tune: TuneConfig | None = None
+    """Fine-tunes it in the index stage on the run's own corpus; null: it writes as it is, after an example."""
 
-    max_new_tokens: int = Field(default=40, ge=8, le=200)
+    engine: Literal["auto", "openvino", "transformers"] = "auto"
+    """Who runs it: OpenVINO (CPU, the packaged model), or transformers. `auto`: OpenVINO where it can and no GPU is."""
+
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Number format of the weights with transformers."""
+
+    max_new_tokens: int = Field(default=64, ge=8, le=200)
     """Tokens after which a reason that has not ended is given up."""
 
-    batch_size: int = Field(default=4, ge=1, le=64)
+    batch_size: int = Field(default=16, ge=1, le=64)
     """Reasons written at once: more is faster in all, fewer has the first ones done sooner."""
+
+    tokens_per_request: int = Field(default=2_000, ge=8)
+    """New tokens that one request may cost, `max_new_tokens` a reason; further reasons come from the template."""
+
+    tokens_per_minute: int = Field(default=60_000, ge=8)
+    """New tokens that each replica of the explainer may be asked for in a minute; then templates answer."""
 
     num_passages: int = Field(default=3, ge=0, le=10)
     """Evidence passages an item's prompt may hold."""

@@ -14,13 +14,12 @@ from transformers import (
     TextIteratorStreamer,
 )
 
+from llm4rec.explain.chat import Chat, finished
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.prompt import Prompt
-from llm4rec.language_model import load_causal_lm, load_tokenizer
+from llm4rec.explain.tune import Adapter
+from llm4rec.language_model import load_causal_lm
 
-_SENTENCE_ENDS = (".", "!", "?", '."', '!"', '?"')
-# A small model that has said it all often goes on after a colon or semicolon, with the same once more.
-_CLAUSE_ENDS = (":", ";")
 # Against loops ("action, action, ..."); on new tokens only, because the prompt's words are to be repeated.
 _REPETITION_PENALTY = 1.15
 
@@ -28,19 +27,29 @@ _REPETITION_PENALTY = 1.15
 class Generator:
     """A causal language model and its tokenizer, loaded once; safe to call from several threads, one at a time."""
 
-    def __init__(self, config: ExplainConfig) -> None:
+    def __init__(self, config: ExplainConfig, adapter: Adapter | None = None) -> None:
         """Load the weights.
+
+        Args:
+            config: of the explanations.
+            adapter: what fine-tuning learnt; None where the model writes as it is.
 
         Raises:
             ConfigError: there is no such model here and none can be fetched.
         """
         self._config = config
         self._lock = threading.Lock()
-        # Padding on the left, so that the last column of a batch holds every prompt's last token.
-        self._tokenizer: Any = load_tokenizer(config.generator, "explain.generator", padding_side="left")
-        self._model: Any = load_causal_lm(config.generator, "explain.generator", getattr(torch, config.dtype)).eval()
-        if self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._chat = Chat(config.generator)
+        self._tokenizer = self._chat.tokenizer
+        model: Any = load_causal_lm(config.generator, "explain.generator", getattr(torch, config.dtype))
+        self._model = (model if adapter is None else adapter.on(model).merge_and_unload()).eval()
+        # A model that has learnt to write sentences does not go round in circles, and titles repeat words.
+        self._penalty = 1.0 if adapter else _REPETITION_PENALTY
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can write: always, since whoever asks also computes."""
+        return True
 
     def write(self, prompts: Sequence[Prompt], deadline: float) -> list[str | None]:
         """Continue each prompt greedily up to the end of its first sentence.
@@ -89,18 +98,14 @@ class Generator:
         return [finished(prompt.opening, text) for prompt, text in zip(prompts, added, strict=True)]
 
     def _encode(self, prompts: Sequence[Prompt]) -> Any:
-        chats = [[*prompt.messages, {"role": "assistant", "content": prompt.opening}] for prompt in prompts]
-        texts = self._tokenizer.apply_chat_template(chats, tokenize=False, continue_final_message=True)
-        return self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        return self._tokenizer(self._chat.texts(prompts), return_tensors="pt", padding=True, add_special_tokens=False)
 
     @torch.inference_mode()
     def _generate(
         self, inputs: Any, prompts: Sequence[Prompt], deadline: float, streamer: TextIteratorStreamer | None = None
     ) -> torch.Tensor:
         stop = _Stop(self._tokenizer, inputs["input_ids"].shape[1], [p.opening for p in prompts], deadline)
-        penalty = RepetitionPenaltyLogitsProcessor(
-            _REPETITION_PENALTY, prompt_ignore_length=inputs["input_ids"].shape[1]
-        )
+        penalty = RepetitionPenaltyLogitsProcessor(self._penalty, prompt_ignore_length=inputs["input_ids"].shape[1])
         return self._model.generate(
             **inputs,
             do_sample=False,
@@ -127,16 +132,3 @@ class _Stop(StoppingCriteria):
         added = self._tokenizer.batch_decode(input_ids[:, self._prompt_length :], skip_special_tokens=True)
         done = [late or finished(o, text) is not None for o, text in zip(self._openings, added, strict=True)]
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
-
-
-def finished(opening: str, added: str) -> str | None:
-    """The sentence that an opening and what a model added make, or None if it has not come to an end.
-
-    A mark inside an open quotation, as in a title, is no end.
-    """
-    sentence = f"{opening} {added.strip()}"
-    if sentence.count('"') % 2 or not added.strip():
-        return None
-    if sentence.endswith(_CLAUSE_ENDS):
-        return f"{sentence[:-1].rstrip()}."
-    return sentence if sentence.endswith(_SENTENCE_ENDS) else None

@@ -1,7 +1,8 @@
 """The grounds of a recommendation: everything true that its reason may say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +43,7 @@ class Grounds:
     Attributes:
         item_id: external id, which also decides the template's wording.
         title: title of the item.
-        categories: its categories.
+        categories: its categories, those first that the user's state is nearest to.
         anchors: titles of the history items it resembles.
         shared: those of its categories that an anchor has too.
         passages: evidence about the item.
@@ -94,6 +95,7 @@ def ground(
     item_ids: Sequence[str],
     titles: Sequence[str],
     categories: Sequence[Sequence[str]],
+    taste: Mapping[str, float] = MappingProxyType({}),
     verb: str = "watched",
 ) -> Grounds:
     """The grounds of one candidate.
@@ -105,15 +107,17 @@ def ground(
         item_ids: external ids by item code.
         titles: display titles by item code.
         categories: categories by item code.
+        taste: how near the user's state is to each category.
         verb: what users do to items, in the past.
     """
     known = {category for anchor in anchors for category in categories[anchor]}
+    own = sorted(categories[item], key=lambda category: -taste.get(category, 0.0))
     return Grounds(
         item_id=item_ids[item],
         title=clean_title(titles[item]),
-        categories=tuple(clean_title(category) for category in categories[item]),
+        categories=tuple(clean_title(category) for category in own),
         anchors=tuple(clean_title(titles[anchor]) for anchor in anchors),
-        shared=tuple(clean_title(category) for category in categories[item] if category in known),
+        shared=tuple(clean_title(category) for category in own if category in known),
         passages=tuple(_support(passage) for passage in passages),
         verb=verb,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.phrases import listed, lowered, quoted, without_year
+from llm4rec.explain.template import liked_too
 
 _SYSTEM = "Explain a recommendation in one short sentence from the facts alone."
 # The titles of the example are invented: a model that copies them names an item the grounds do not hold.
@@ -16,6 +17,7 @@ _EXAMPLE_REASON = (
     'and people who liked it also liked "Low Tide".'
 )
 _NUM_CATEGORIES = 2
+_NUM_TUNED = 3
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,43 @@ def build_prompt(grounds: Grounds) -> Prompt:
     )
 
 
+def build_tuned_prompt(grounds: Grounds) -> Prompt:
+    """The prompt for one item, to a model that has learnt what is wanted: no example, and no word said before it.
+
+    Its facts are all that `template_reason` may say, from which the model was taught.
+    """
+    lines = [
+        *_lines(grounds, _NUM_TUNED),
+        *_line("Same people liked", listed([quoted(title) for title in liked_too(grounds)])),
+        *_line("Known", "" if grounds.anchors else " ".join(p.text for p in grounds.from_source("popularity")[:1])),
+    ]
+    system = {"role": "system", "content": _SYSTEM}
+    return Prompt(messages=(system, {"role": "user", "content": "\n".join(lines)}), opening="")
+
+
 def facts(grounds: Grounds) -> str:
     """The grounds as short labelled lines; few tokens, because reading a prompt takes most of the time."""
-    lines = [f"Item: {quoted(grounds.title)}"]
-    if grounds.anchors:
-        lines.append(f"Liked before: {listed([quoted(anchor) for anchor in grounds.anchors])}")
-    if grounds.shared:
-        lines.append(f"Both filed under: {lowered(grounds.shared[:_NUM_CATEGORIES])}")
-    elif grounds.categories:
-        lines.append(f"Filed under: {lowered(grounds.categories[:_NUM_CATEGORIES])}")
     others = [title for passage in grounds.from_source("similar_users") for title in passage.subjects]
     others = [title for title in others if title not in grounds.anchors] or others
-    if others:
-        lines.append(f"Same people liked: {quoted(without_year(others[0]))}")
+    lines = [
+        *_lines(grounds, _NUM_CATEGORIES),
+        *_line("Same people liked", quoted(without_year(others[0])) if others else ""),
+    ]
     return "\n".join(lines)
+
+
+def _lines(grounds: Grounds, num_categories: int) -> list[str]:
+    """The item, what of the user's history is like it, and what it is filed under."""
+    label = "Both filed under" if grounds.shared else "Filed under"
+    return [
+        *_line("Item", quoted(grounds.title)),
+        *_line("Liked before", listed([quoted(anchor) for anchor in grounds.anchors])),
+        *_line(label, lowered((grounds.shared or grounds.categories)[:num_categories])),
+    ]
+
+
+def _line(label: str, value: str) -> list[str]:
+    return [f"{label}: {value}"] if value else []
 
 
 def _opening(grounds: Grounds) -> str:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -41,7 +41,11 @@ class Reason:
 
 
 def explain(
-    items: Sequence[Grounds], generator: Writer | None, deadline: float, vocabulary: Sequence[str] = ()
+    items: Sequence[Grounds],
+    generator: Writer | None,
+    deadline: float,
+    vocabulary: Sequence[str] = (),
+    prompt: Callable[[Grounds], Prompt] = build_prompt,
 ) -> list[Reason]:
     """A reason for each item, by the deadline whatever the generator does.
 
@@ -50,8 +54,11 @@ def explain(
         generator: writes reasons; None for templates only.
         deadline: a `time.monotonic()` moment.
         vocabulary: all categories of the catalogue, for the check.
+        prompt: what the generator is asked about an item.
     """
-    written = _write(items, generator, deadline) if generator and items else [None] * len(items)
+    written: list[str | None] = [None] * len(items)
+    if generator and items:
+        written = _write([prompt(grounds) for grounds in items], generator, deadline)
     return [_reason(grounds, text, vocabulary) for grounds, text in zip(items, written, strict=True)]
 
 
@@ -71,9 +78,8 @@ def _versions(text: str) -> list[str]:
     return [text, f"{kept}."] if comma and ": " in kept else [text]
 
 
-def _write(items: Sequence[Grounds], generator: Writer, deadline: float) -> list[str | None]:
+def _write(prompts: Sequence[Prompt], generator: Writer, deadline: float) -> list[str | None]:
     """What the generator wrote in time; nothing for any item where it failed, hung or answered nonsense."""
-    prompts = [build_prompt(grounds) for grounds in items]
     result: list[list[str | None]] = []
 
     def work() -> None:
@@ -88,8 +94,8 @@ def _write(items: Sequence[Grounds], generator: Writer, deadline: float) -> list
     worker.join(max(0.0, deadline - time.monotonic()))
     if worker.is_alive():
         logger.warning("the generator missed the deadline; templates answer instead")
-    elif result and (not isinstance(result[0], list) or len(result[0]) != len(items)):
-        logger.warning("the generator returned %r for %d prompts; templates answer instead", result[0], len(items))
+    elif result and (not isinstance(result[0], list) or len(result[0]) != len(prompts)):
+        logger.warning("the generator returned %r for %d prompts; templates answer instead", result[0], len(prompts))
     elif result:
         return result[0]
-    return [None] * len(items)
+    return [None] * len(prompts)

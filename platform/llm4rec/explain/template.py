@@ -1,7 +1,7 @@
 """The reason that always works: a plain sentence built from the grounds alone, the same for the same grounds."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.phrases import capitalised, listed, lowered, quoted
@@ -22,24 +22,7 @@ _LIKED_TOO = (
 )
 _NUM_CATEGORIES = 3
 
-
-def template_reason(grounds: Grounds) -> str:
-    """One sentence, for example: You watched "Alien", and "Aliens" is similar: they share horror."""
-    names = {
-        "verb": grounds.verb,
-        "item": quoted(grounds.title),
-        "anchors": listed([quoted(anchor) for anchor in grounds.anchors]),
-        "categories": lowered((grounds.shared or grounds.categories)[:_NUM_CATEGORIES]),
-        "others": listed([quoted(title) for title in _liked_too(grounds)[:2]]),
-    }
-    opening = _pick(_ANCHORED if grounds.anchors else _UNANCHORED, grounds)
-    details = []
-    if names["categories"]:
-        details.append(_pick(_SHARED if grounds.shared else _OWN, grounds))
-    if names["others"]:
-        details.append(_pick(_LIKED_TOO, grounds))
-    reason = ": ".join(filter(None, [opening, ", and ".join(details)])).format(**names)
-    return capitalised(reason) + "." + _popularity(grounds)
+Pick = Callable[[Sequence[str], Grounds], str]
 
 
 def _pick(wordings: Sequence[str], grounds: Grounds) -> str:
@@ -48,10 +31,34 @@ def _pick(wordings: Sequence[str], grounds: Grounds) -> str:
     return wordings[int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % len(wordings)]
 
 
-def _liked_too(grounds: Grounds) -> list[str]:
-    """Titles that similar users liked, the user's own history items first."""
+def template_reason(grounds: Grounds, pick: Pick = _pick) -> str:
+    """One sentence, for example: You watched "Alien", and "Aliens" is similar: they share horror.
+
+    Args:
+        grounds: all it may say.
+        pick: chooses among wordings.
+    """
+    names = {
+        "verb": grounds.verb,
+        "item": quoted(grounds.title),
+        "anchors": listed([quoted(anchor) for anchor in grounds.anchors]),
+        "categories": lowered((grounds.shared or grounds.categories)[:_NUM_CATEGORIES]),
+        "others": listed([quoted(title) for title in liked_too(grounds)]),
+    }
+    opening = pick(_ANCHORED if grounds.anchors else _UNANCHORED, grounds)
+    details = []
+    if names["categories"]:
+        details.append(pick(_SHARED if grounds.shared else _OWN, grounds))
+    if names["others"]:
+        details.append(pick(_LIKED_TOO, grounds))
+    reason = ": ".join(filter(None, [opening, ", and ".join(details)])).format(**names)
+    return capitalised(reason) + "." + _popularity(grounds)
+
+
+def liked_too(grounds: Grounds) -> list[str]:
+    """Titles that similar users liked, at most two, the user's own history items first."""
     others = [title for passage in grounds.from_source("similar_users") for title in passage.subjects]
-    return sorted(others, key=lambda title: title not in grounds.anchors)
+    return sorted(others, key=lambda title: title not in grounds.anchors)[:2]
 
 
 def _popularity(grounds: Grounds) -> str:

@@ -1,0 +1,73 @@
+"""The language model that writes reasons: what it learns from in the index stage, and where it is found again."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.grounding import Described, Grounding
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.explain.config import ExplainConfig
+from llm4rec.explain.prompt import build_tuned_prompt
+from llm4rec.explain.template import template_reason
+from llm4rec.explain.tune import Adapter, Example, tune
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.schema import EMPTY_HISTORY, TRAIN, Corpus
+
+STRANGERS = 0.1
+"""Share of the examples without a history: reasons for somebody of whom nothing is known."""
+
+
+def learn_explainer(
+    scorer: ModelScorer,
+    corpus: Corpus,
+    grounding: Grounding,
+    items: Described,
+    config: ExplainConfig,
+    seed: int,
+    tell: Callable[[str], None],
+) -> Adapter:
+    """Fine-tune the model of `explain.generator` on reasons for what users chose in training.
+
+    Raises:
+        ConfigError: there is no such model here and none can be fetched.
+    """
+    assert config.tune is not None
+    examples = examples_of(scorer, corpus, grounding, items, config.tune.examples, seed)
+    return tune(config.generator, examples, config.tune, seed, tell)
+
+
+def examples_of(
+    scorer: ModelScorer, corpus: Corpus, grounding: Grounding, items: Described, count: int, seed: int
+) -> list[Example]:
+    """Choices of the training split with their grounds and a true sentence made of these, each worded by chance.
+
+    Args:
+        scorer: of the trained model.
+        corpus: that it was trained on.
+        grounding: finds the grounds.
+        items: the catalogue.
+        count: examples wanted; fewer where users chose less.
+        seed: of which choices and which wordings.
+    """
+    rng = np.random.default_rng(seed)
+    histories = corpus.histories(TRAIN)
+    places = [(user, place) for user, history in enumerate(histories) for place in range(1, len(history))]
+    chosen = [places[row] for row in rng.permutation(len(places))[:count]]
+    before = [histories[user].first(place) if rng.random() >= STRANGERS else EMPTY_HISTORY for user, place in chosen]
+    states = scorer.states(before, scorer.attributes[[user for user, _ in chosen]])
+    examples = []
+    for (user, place), history, state in zip(chosen, before, states, strict=True):
+        grounds = grounding.of(items, int(histories[user].item[place]), history, state)
+        target = template_reason(grounds, lambda wordings, _: str(rng.choice(wordings)))
+        examples.append(Example(build_tuned_prompt(grounds), target))
+    return examples
+
+
+def read_explainer(config: RunConfig) -> Adapter | None:
+    """What the index stage of a run has learnt, None where it was not asked to.
+
+    Raises:
+        ArtifactError: the index is missing or damaged, or was made without.
+    """
+    return Adapter.read(RunStore(config.run.path).open("index")) if config.explain.tune else None
