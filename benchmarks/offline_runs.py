@@ -57,6 +57,7 @@ class Job:
         tune: whether to measure on the validation part; settings may be chosen by that, and by nothing else.
         question: what is asked of the trained model, where several benchmarks ask of the same one.
         baseline: the section of the baseline that is trained, if it is not our model.
+        trained_as: the name of the run that trains the same, if it is not this one.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Job:
     tune: bool
     question: str = ""
     baseline: str = ""
+    trained_as: str = ""
 
     @property
     def file(self) -> str:
@@ -84,7 +86,7 @@ class Job:
         section, part = (self.baseline, self.config.baselines) if self.baseline else ("train", self.config)
         chosen = getattr(part, section, None)  # Popular has no section
         settings = content_hash({**made_from, section: chosen and chosen.model_dump(mode="json")} | self._split)
-        name = self.name.replace(" ", "_").replace(":", "-")
+        name = (self.trained_as or self.name).replace(" ", "_").replace(":", "-")
         return f"{name}-{self.seed}-{settings}"
 
     @property

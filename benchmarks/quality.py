@@ -11,6 +11,7 @@ among all. Temporal: every choice after the cut, from all that the user did befo
 over his choices. Figures are means over users of means over seeds; models that draw nothing have one. Intervals and
 p-values are of (paired) bootstraps over users; p-values are corrected for all comparisons of a table (Holm). `seconds`
 is the time to train and rank on one core, `peak_gb` the memory of its process, the scores of all test rows included.
+`llm4rec_debias_1` is llm4rec as a request with `debias: 1` is answered; it is not compared with the others again.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from trials import OURS, Settings, trials
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sequence import SequenceModel
 from llm4rec.cluster.baselines import MAKERS, Baseline, new_baseline
+from llm4rec.debias.estimate import estimate
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.groups import user_groups
@@ -45,10 +47,14 @@ from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.result import measure
 from llm4rec.recommend.gate import Gated, learn_gate
-from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, FloatMatrix, History, IntVector, SplitName
+from llm4rec.recommend.prices import learn_prices
+from llm4rec.recommend.scorers import Debiased
+from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, FloatMatrix, FloatVector, History, IntVector, SplitName
 
 POPULAR = "popular"
-MODELS = [OURS, POPULAR, *MAKERS]
+DEBIASED = f"{OURS}_debias_1"
+"""Our model with the popularity of slates corrected as far as `index.debias_loss` allows."""
+MODELS = [OURS, DEBIASED, POPULAR, *MAKERS]
 GATED = "gate 2"
 """Another name, should the gate change: figures of ours are kept by it."""
 DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease"}
@@ -149,6 +155,8 @@ def best_settings(table: str, model: str) -> Settings | None:
     """The settings that search.py found best of those it tries; None if it has not looked."""
     if model == POPULAR:
         return {}
+    if model == DEBIASED:
+        return best_settings(table, OURS)
     found = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
     tried = [trial for trial in found.get(table, {}).get(model, []) if trial["settings"] in trials(table, model)]
     return max(tried, key=lambda trial: trial["ndcg10"])["settings"] if tried else None
@@ -157,11 +165,14 @@ def best_settings(table: str, model: str) -> Settings | None:
 def new_job(table: str, model: str, settings: Settings, seed: int, options: argparse.Namespace) -> Job:
     """The run of a model with these settings and the defaults beside them."""
     data, split = TABLES[table]
-    section = "train" if model == OURS else f"baselines.{model}"
+    section = "train" if model in (OURS, DEBIASED) else f"baselines.{model}"
     overrides = [] if model == POPULAR else [f"{section}={json.dumps(settings)}"]
     config, run = prepared(data, options, [*overrides, f"run.split={split}"])
     if model == OURS:
         return Job(f"{table}:{model}", seed, run, config, tune=False, question=GATED)
+    if model == DEBIASED:
+        question, same = f"{GATED} debias", f"{table}:{OURS}"
+        return Job(f"{table}:{model}", seed, run, config, tune=False, question=question, trained_as=same)
     return Job(f"{table}:{model}", seed, run, config, tune=False, baseline=model)
 
 
@@ -171,9 +182,13 @@ def compete(job: Job) -> Measured:
     waited = 0.0 if job.baseline else kept_seconds(job)
     scorer: Scorer = fitted(job, corpus, features) if job.baseline else gated(trained(job, corpus, features), corpus)
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
-    valid_rank = rank(scorer, valid, SEEN_REMOVED).target_rank
     twice = Remembering(scorer)
-    removed, kept = (rank(twice, rows, config) for config in (SEEN_REMOVED, SEEN_KEPT))
+    found: dict[EvaluateConfig, Scorer] = {config: twice for config in (SEEN_REMOVED, SEEN_KEPT)}
+    if job.name.endswith(DEBIASED):
+        weight, price = prices(scorer, job, corpus, features)
+        found = {config: Debiased(twice, price, weight, config) for config in found}
+    valid_rank = rank(found[SEEN_REMOVED], valid, SEEN_REMOVED).target_rank
+    removed, kept = (rank(one, rows, config) for config, one in found.items())
     return {
         "user": rows.users,
         "rank": removed.target_rank,
@@ -191,6 +206,13 @@ def gated(network: Scorer, corpus: Corpus) -> Scorer:
     gate = learn_gate(network, corpus)
     print(f"gate: scale {gate.scale:.3f}, weight {gate.weight:.3f}, decay {gate.linear.decay:g}, gain {gate.gain:.4f}")
     return Gated(network, gate)
+
+
+def prices(scorer: Scorer, job: Job, corpus: Corpus, features: Features) -> tuple[FloatVector, FloatVector]:
+    """How much each user's slates pay, and what each item's place costs, fitted on the validation part."""
+    settings = job.config.debias.model_copy(update={"effect_on": "choice"})  # chosen or not: sequences have no ratings
+    weight = estimate(corpus, features, settings, job.seed).user_weight
+    return weight, learn_prices(scorer, corpus, weight, job.config.index.debias_loss).price
 
 
 class Remembering:
@@ -257,7 +279,7 @@ def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:
     }
     for metric in ("ndcg@10", "hr@10"):
         found[metric.replace("@", "")] = {name: rounded(by_user[metric].mean()) for name, (by_user, _) in rows.items()}
-    others = [name for name in gains if name != OURS]
+    others = [name for name in gains if name not in (OURS, DEBIASED)]
     if OURS in gains and others:
         for metric in ("ndcg@10", "ndcg@10 seen kept"):
             raw = {name: paired_p_value(rows[OURS][0][metric], rows[name][0][metric], SAMPLES, 0) for name in others}

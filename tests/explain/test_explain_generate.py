@@ -10,7 +10,7 @@ from llm4rec.explain.check import unsupported_claims
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.generate import Generator
 from llm4rec.explain.grounds import Grounds
-from llm4rec.explain.prompt import build_prompt
+from llm4rec.explain.prompt import build_prompt, build_tuned_prompt
 from tests.explain.tiny_llama import VOCABULARY, save_tiny_llama, soon
 
 PROMPTS = [build_prompt(Grounds("1", "Aliens", ("Horror",))), build_prompt(Grounds("2", "it", (), ("Alien",)))]
@@ -40,6 +40,11 @@ def test_sentences_are_written_in_batches_and_in_order(folder):
 
 def test_a_sentence_that_does_not_end_is_none(folder):
     assert load(folder, "like", max_new_tokens=8).write(PROMPTS, soon()) == [None, None]
+
+
+def test_a_model_that_ends_itself_is_not_cut_after_a_sentence(folder):
+    prompt = build_tuned_prompt(Grounds("1", "it"))
+    assert load(folder, ".", max_new_tokens=8).write([prompt], soon()) == [" ".join(8 * ".")]
 
 
 def test_writing_stops_at_the_deadline(folder):

@@ -85,14 +85,14 @@ def planted(place: int) -> dict[str, str]:
 PLANTED = [(place, kind, text) for place in range(len(GROUNDS)) for kind, text in planted(place).items()]
 
 
-def test_at_least_98_of_100_planted_claims_are_caught():
+def test_at_least_98_of_100_planted_claims_are_caught() -> None:
     assert len(PLANTED) == 100 == len({text for _, _, text in PLANTED})
     passed = [(kind, text) for place, kind, text in PLANTED if not unsupported_claims(text, GROUNDS[place], VOCABULARY)]
     assert len(passed) <= 2, passed
 
 
 @pytest.mark.parametrize("grounds", GROUNDS, ids=TITLES)
-def test_the_true_reasons_that_they_were_planted_into_pass(grounds):
+def test_the_true_reasons_that_they_were_planted_into_pass(grounds: Grounds) -> None:
     assert unsupported_claims(template_reason(grounds), grounds, VOCABULARY) == []
     popularity = f'"{grounds.title}" was {grounds.passages[1].text.split(": ")[1]}'
     assert unsupported_claims(popularity, grounds, VOCABULARY) == []

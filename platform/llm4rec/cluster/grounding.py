@@ -7,8 +7,12 @@ import numpy as np
 
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.grounds import Grounds, choose_anchors, ground
-from llm4rec.index.evidence import EvidenceStore
+from llm4rec.index.evidence import Evidence, EvidenceStore
+from llm4rec.index.passages import Passage
 from llm4rec.schema import FloatMatrix, FloatVector, History
+
+MOST = 100
+"""Passages of one item that are looked through."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Grounding:
         self._directions = _directions(items)
 
     def of(self, items: Described, item: int, history: History, state: FloatVector) -> Grounds:
-        """The grounds of one item for a user.
+        """The grounds of one item for a user: evidence near to the item and to what of his history speaks for it.
 
         Args:
             items: the catalogue as it is now.
@@ -57,8 +61,8 @@ class Grounding:
         anchors = choose_anchors(item, history, items.vectors, self._config.num_anchors)
         passages = []
         if self._config.num_passages:
-            found = self._evidence.retrieve(items.text_vectors[item], [item], self._config.num_passages)
-            passages = [evidence.passage for evidence in found]
+            query = _unit(items.text_vectors[item]) + _unit(items.text_vectors[anchors].sum(axis=0))
+            passages = _best(self._evidence.retrieve(query, [item], MOST), self._config.num_passages)
         return ground(
             item,
             anchors,
@@ -73,6 +77,19 @@ class Grounding:
     def _taste(self, categories: Sequence[str], state: FloatVector) -> Mapping[str, float]:
         known = [name for name in categories if name in self._directions]
         return {name: float(self._directions[name] @ state) for name in known}
+
+
+def _best(found: Sequence[Evidence], count: int) -> list[Passage]:
+    """The best of each source first, since each lets a reason say something else, then the best of the rest."""
+    firsts = {evidence.passage.source: evidence.passage for evidence in reversed(found)}
+    rest = [evidence.passage for evidence in found if evidence.passage is not firsts[evidence.passage.source]]
+    ahead = [evidence.passage for evidence in found if evidence.passage is firsts[evidence.passage.source]]
+    return [*ahead, *rest][:count]
+
+
+def _unit(vector: FloatVector) -> FloatVector:
+    """A vector of length 1, or of 0."""
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def _directions(items: Described) -> dict[str, FloatVector]:

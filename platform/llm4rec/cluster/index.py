@@ -3,6 +3,8 @@
 import functools
 import logging
 
+import numpy as np
+
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
 from llm4rec.cluster.encode import embed
 from llm4rec.cluster.explainer import learn_explainer
@@ -16,20 +18,21 @@ from llm4rec.explain.tune import Adapter
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.index.passages import build_passages
+from llm4rec.index.reviews import review_sentences
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.generative import IdGenerator, learn_generator
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.gate import Gate, Gated, learn_gate
 from llm4rec.recommend.prices import learn_prices
 from llm4rec.recommend.repairs import learn_repair
-from llm4rec.schema import TEXT, Corpus, Features, read_features
+from llm4rec.schema import ITEM, REVIEW, SPLIT_COLUMNS, TEXT, TRAIN, VALUE, Corpus, Features, read_features
 from llm4rec.semantic_ids import GenerativeConfig
 from llm4rec.train.state import read_model
 from llm4rec.train.states import MAX_STATES, train_states
 
 log = logging.getLogger("llm4rec")
 
-LAYOUT = "prices, gate"
+LAYOUT = "prices, gate, reviews"
 """What else the files hold since the first version; an index without it is built again."""
 
 
@@ -63,7 +66,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         prices.write(writer)
         if config.index.generative is not None:
             _learn_ids(scorer, corpus, config.index.generative, config.run.seed).write(writer)
-        passages = build_passages(corpus, config.index)
+        passages = build_passages(corpus, config.index, _reviews(inputs["corpus"], corpus, config))
         evidence = EvidenceStore.build(passages, embed([passage.text for passage in passages], config.encode))
         evidence.write(writer)
         if config.explain.tune is not None:
@@ -92,6 +95,16 @@ def _learn_ids(scorer: ModelScorer, corpus: Corpus, config: GenerativeConfig, se
     found = learn_generator(states, scorer.item_vectors.float().numpy(), temperature, config, seed, tell)
     log.info("index: %.1f %% of the items share their codes from content", 100 * found.ids.collisions)
     return found
+
+
+def _reviews(artifact: Artifact, corpus: Corpus, config: RunConfig) -> dict[int, list[str]]:
+    """What satisfied users wrote in training, by item code; nothing where the log has no reviews."""
+    train = corpus.part(TRAIN)
+    if not config.index.num_reviews or not len(train):
+        return {}
+    column = SPLIT_COLUMNS[config.run.split]
+    parts = artifact.read_parts("interactions", [ITEM, VALUE, REVIEW, column])
+    return review_sentences(parts, column, float(train.value.mean(dtype=np.float64)), config.index)
 
 
 def _taught(config: ExplainConfig) -> dict[str, StrictModel]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.phrases import without_year
-from llm4rec.explain.words import NEUTRAL, NUMBER_WORDS, PEOPLE, POPULARITY, SHARING
+from llm4rec.explain.words import NEUTRAL, NUMBER_WORDS, PEOPLE, POPULARITY, REVIEWS, SHARING
 
 MAX_WORDS = 60
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -39,11 +39,14 @@ def unsupported_claims(text: str, grounds: Grounds, vocabulary: Iterable[str] = 
         grounds: all it may say.
         vocabulary: every category of the catalogue; their words need support even where they are everyday words.
     """
+    for passage in grounds.from_source("reviews"):
+        text = text.replace(f'says: "{passage.text}"', 'says: "."')  # what a review says may be quoted, word for word
     masked = _mask(text, grounds.titles)
     if problem := _form(text, masked):
         return [problem]
     rest = _SLOTS.sub(" ", masked)
-    evidence = _SLOTS.sub(" ", " ".join(_mask(passage.text, grounds.titles) for passage in grounds.passages))
+    told = [passage.text for passage in grounds.passages if passage.source != "reviews"]
+    evidence = _SLOTS.sub(" ", " ".join(_mask(passage, grounds.titles) for passage in told))
     claims = [
         *_quotes(masked),
         *_numbers(rest, evidence),
@@ -136,6 +139,8 @@ def _relations(rest: str, grounds: Grounds) -> Iterator[str]:
         yield "shared categories, of which there are none"
     if used & POPULARITY and not grounds.from_source("popularity"):
         yield "popularity, of which there is no evidence"
+    if used & REVIEWS and not grounds.from_source("reviews"):
+        yield "a review, of which there is none"
     if used & PEOPLE and not grounds.from_source("similar_users") and not grounds.from_source("popularity"):
         yield "other people, of whom there is no evidence"
 

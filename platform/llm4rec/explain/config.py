@@ -53,7 +53,7 @@ class ExplainConfig(StrictModel):
     tokens_per_minute: int = Field(default=60_000, ge=8)
     """New tokens that each replica of the explainer may be asked for in a minute; then templates answer."""
 
-    num_passages: int = Field(default=3, ge=0, le=10)
+    num_passages: int = Field(default=4, ge=0, le=10)
     """Evidence passages an item's prompt may hold."""
 
     num_anchors: int = Field(default=1, ge=0, le=2)

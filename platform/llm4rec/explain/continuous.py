@@ -69,7 +69,7 @@ class ContinuousGenerator:
         return self._worker.is_alive()
 
     def write(self, prompts: Sequence[Prompt], deadline: float) -> list[str | None]:
-        """Continue each prompt greedily up to the end of its first sentence.
+        """Continue each prompt greedily up to the end of its first sentence, or as far as the model goes.
 
         Args:
             prompts: any number; `batch_size` are written at once.
@@ -135,11 +135,13 @@ class ContinuousGenerator:
     def _over(self, request: _Request) -> bool:
         """Take in what the last step wrote; whether that was the last of it."""
         ended = request.handle.get_status() != genai.GenerationStatus.RUNNING
-        if request.handle.can_read():
-            for output in request.handle.read().values():
-                request.written += output.generated_ids
+        if ended or request.handle.can_read():
+            while request.handle.can_read():
+                for output in request.handle.read().values():
+                    request.written += output.generated_ids
             text = self._chat.text(request.written)
-            request.sentence = finished(request.prompt.opening, text)
+            if ended or not request.prompt.ends_itself:
+                request.sentence = finished(request.prompt.opening, text)
             if not text.endswith("\ufffd"):  # a character of which some bytes are still to come
                 request.pieces.put(text[len(request.shown) :])
                 request.shown = text

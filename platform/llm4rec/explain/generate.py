@@ -52,7 +52,7 @@ class Generator:
         return True
 
     def write(self, prompts: Sequence[Prompt], deadline: float) -> list[str | None]:
-        """Continue each prompt greedily up to the end of its first sentence.
+        """Continue each prompt greedily up to the end of its first sentence, or as far as the model goes.
 
         Args:
             prompts: any number; written `batch_size` at a time.
@@ -104,7 +104,7 @@ class Generator:
     def _generate(
         self, inputs: Any, prompts: Sequence[Prompt], deadline: float, streamer: TextIteratorStreamer | None = None
     ) -> torch.Tensor:
-        stop = _Stop(self._tokenizer, inputs["input_ids"].shape[1], [p.opening for p in prompts], deadline)
+        stop = _Stop(self._tokenizer, inputs["input_ids"].shape[1], prompts, deadline)
         penalty = RepetitionPenaltyLogitsProcessor(self._penalty, prompt_ignore_length=inputs["input_ids"].shape[1])
         return self._model.generate(
             **inputs,
@@ -118,17 +118,20 @@ class Generator:
 
 
 class _Stop(StoppingCriteria):
-    """Stops a row at the end of its first sentence, and all rows at the deadline."""
+    """Stops a row at the end of its first sentence, unless it ends itself, and all rows at the deadline."""
 
-    def __init__(self, tokenizer: Any, prompt_length: int, openings: Sequence[str], deadline: float) -> None:
+    def __init__(self, tokenizer: Any, prompt_length: int, prompts: Sequence[Prompt], deadline: float) -> None:
         self._tokenizer = tokenizer
         self._prompt_length = prompt_length
-        self._openings = openings
+        self._prompts = prompts
         self._deadline = deadline
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
         """Which rows of a batch are done, shape (B,)."""
         late = time.monotonic() >= self._deadline
         added = self._tokenizer.batch_decode(input_ids[:, self._prompt_length :], skip_special_tokens=True)
-        done = [late or finished(o, text) is not None for o, text in zip(self._openings, added, strict=True)]
+        done = [
+            late or (not prompt.ends_itself and finished(prompt.opening, text) is not None)
+            for prompt, text in zip(self._prompts, added, strict=True)
+        ]
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]

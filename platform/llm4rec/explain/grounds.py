@@ -16,7 +16,7 @@ class PassageLike(Protocol):
 
     @property
     def source(self) -> str:
-        """Where it comes from: "facts", "popularity", "similar_users"."""
+        """Where it comes from: "facts", "popularity", "similar_users", "reviews"."""
 
     @property
     def text(self) -> str:
@@ -125,4 +125,6 @@ def ground(
 
 def _support(passage: PassageLike) -> Support:
     subjects = tuple(clean_title(subject) for subject in passage.subjects)
-    return Support(passage.source, clean(passage.text, PASSAGE_LIMIT), subjects)
+    text = clean(passage.text, PASSAGE_LIMIT)
+    # A review is quoted as it is, so no double quote of its own may end the quotation.
+    return Support(passage.source, text.replace('"', "'") if passage.source == "reviews" else text, subjects)

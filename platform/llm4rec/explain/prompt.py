@@ -27,10 +27,12 @@ class Prompt:
     Attributes:
         messages: role and content by turn, the last one the user's.
         opening: beginning of the answer; the model only continues it.
+        ends_itself: whether the model knows where to end; of others the first sentence is taken.
     """
 
     messages: tuple[dict[str, str], ...]
     opening: str
+    ends_itself: bool = False
 
 
 def build_prompt(grounds: Grounds) -> Prompt:
@@ -54,10 +56,11 @@ def build_tuned_prompt(grounds: Grounds) -> Prompt:
     lines = [
         *_lines(grounds, _NUM_TUNED),
         *_line("Same people liked", listed([quoted(title) for title in liked_too(grounds)])),
+        *_line("A review says", quoted(written[0].text) if (written := grounds.from_source("reviews")) else ""),
         *_line("Known", "" if grounds.anchors else " ".join(p.text for p in grounds.from_source("popularity")[:1])),
     ]
     system = {"role": "system", "content": _SYSTEM}
-    return Prompt(messages=(system, {"role": "user", "content": "\n".join(lines)}), opening="")
+    return Prompt((system, {"role": "user", "content": "\n".join(lines)}), opening="", ends_itself=True)
 
 
 def facts(grounds: Grounds) -> str:

@@ -52,7 +52,7 @@ def template_reason(grounds: Grounds, pick: Pick = _pick) -> str:
     if names["others"]:
         details.append(pick(_LIKED_TOO, grounds))
     reason = ": ".join(filter(None, [opening, ", and ".join(details)])).format(**names)
-    return capitalised(reason) + "." + _popularity(grounds)
+    return capitalised(reason) + "." + _popularity(grounds) + review(grounds)
 
 
 def liked_too(grounds: Grounds) -> list[str]:
@@ -65,3 +65,9 @@ def _popularity(grounds: Grounds) -> str:
     """The popularity passage as a sentence of its own, where nothing more personal is known."""
     passages = grounds.from_source("popularity")
     return f" {passages[0].text}" if passages and not grounds.anchors else ""
+
+
+def review(grounds: Grounds) -> str:
+    """A sentence of a review as a sentence of its own, word for word; empty where there is none."""
+    written = grounds.from_source("reviews")
+    return f" A review says: {quoted(written[0].text)}" if written else ""

@@ -20,6 +20,12 @@ class IndexConfig(StrictModel):
     min_cosine: float = Field(default=0.1, gt=0, le=1)
     """Cosine of two items' sets of likers below which they are not called similar."""
 
+    num_reviews: int = Field(default=3, ge=0, le=100)
+    """Sentences of reviews that are kept as evidence about an item at most, where the log has reviews."""
+
+    review_words: tuple[int, int] = (6, 20)
+    """The fewest and the most words of such a sentence."""
+
     repaired: tuple[str, ...] = ()
     """User attributes whose trace is taken out of user states. They must be known of the user who is served."""
 
@@ -31,6 +37,13 @@ class IndexConfig(StrictModel):
 
     generative: GenerativeConfig | None = None
     """Semantic ids of items, and a head that writes them; null: none, and every item is scored."""
+
+    @field_validator("review_words")
+    @classmethod
+    def _in_order(cls, words: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= words[0] <= words[1]:
+            raise ValueError(f"review_words must be two counts from 1 on, the fewest first, got {list(words)}")
+        return words
 
     @field_validator("repaired")
     @classmethod

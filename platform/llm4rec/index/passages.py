@@ -1,7 +1,8 @@
 """Evidence passages: short true sentences about items, made from the training part of a corpus and its catalogue."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.index.neighbours import liked_together
 from llm4rec.schema import TRAIN, Corpus, Interactions, IntVector
 
-Source = Literal["facts", "popularity", "similar_users"]
+Source = Literal["facts", "popularity", "similar_users", "reviews"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Passage:
     """One sentence of evidence.
 
     Attributes:
-        passage_id: "source:item_id", unique within a corpus.
+        passage_id: "source:item_id", with a number behind where an item has several; unique within a corpus.
         item: code of the item it is about.
         source: where the sentence comes from.
         text: the sentence.
@@ -33,10 +34,17 @@ class Passage:
     subjects: tuple[str, ...] = ()
 
 
-def build_passages(corpus: Corpus, config: IndexConfig) -> list[Passage]:
+def build_passages(
+    corpus: Corpus, config: IndexConfig, reviews: Mapping[int, Sequence[str]] = MappingProxyType({})
+) -> list[Passage]:
     """All passages of a catalogue, sorted by item code; nothing of the validation or test part enters them.
 
     Every item has its facts; popularity and similar users only where training interactions carry them.
+
+    Args:
+        corpus: the corpus.
+        config: of the index stage.
+        reviews: sentences of reviews by item code, see `review_sentences`.
     """
     train = corpus.part(TRAIN)
     titles = display_titles(corpus.items)
@@ -49,6 +57,10 @@ def build_passages(corpus: Corpus, config: IndexConfig) -> list[Passage]:
             passages.append(_passage(corpus, code, "popularity", f"{quoted(titles[code])}: {popularity[code]}"))
         if len(neighbours[code]):
             passages.append(_similar_users(corpus, code, titles, neighbours[code]))
+        passages += [
+            Passage(f"reviews:{corpus.item_ids[code]}:{number}", code, "reviews", sentence)
+            for number, sentence in enumerate(reviews.get(code, ()))
+        ]
     return passages
 
 
