@@ -38,7 +38,7 @@ SASREC: dict[str, Any] = {
     "dropout": 0.3,
     "history_length": 200,
     "batch_size": 16,
-    "epochs": 20,
+    "epochs": 60,
     "learning_rate": 1e-3,
 }
 ALS: dict[str, Any] = {"factors": 128, "reg": 30.0, "alpha": 10.0, "iterations": 15}
