@@ -2,10 +2,11 @@
 
     python benchmarks/deadline.py    # writes benchmarks/results/deadline.json, ten minutes of an idle machine
 
-The smoke run (configs/smoke.yaml, made first) is served by Ray Serve on this machine and asked over HTTP for slates of
-five with reasons, one request after another, each of another user; seconds are the client's. Faults are real:
-`stopped` is a SIGSTOP to the explainer's process, `killed` a SIGKILL to it every few requests, `garbage` a language
-model with random weights in its place. Late is an answer later than the deadline and 50 ms.
+The smoke run (configs/smoke.yaml, made first, its language model fine-tuned on 96 reasons) is served by Ray Serve on
+this machine and asked over HTTP for slates of five with reasons, one request after another, each of another user;
+seconds are the client's. Faults are real: `stopped` is a SIGSTOP to the process of the explainer, `killed` a SIGKILL at
+every tenth request, `garbage` a language model with random weights in its place. Late is an answer later than the
+deadline and 50 ms.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.session import LOOPBACK
 
 CONFIG, DEADLINE_S, GRACE_S, EXPLAINER = "configs/smoke.yaml", 1.0, 0.05, "explainer"
+EXAMPLES = 96
 
 
 def main() -> None:
@@ -41,6 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     ask = ["run.path=" + str(options.work / "smoke"), f"serve.deadline_s={DEADLINE_S}", f"serve.port={free_port()}"]
+    ask += [f"explain.tune.examples={EXAMPLES}"]
     figures: dict[str, Any] = {"deadline_s": DEADLINE_S}
     with tempfile.TemporaryDirectory() as folder:
         ports = {"gcs_port": free_port(), "dashboard_port": free_port()}
@@ -52,7 +55,7 @@ def main() -> None:
             with stopped(cluster):
                 figures["stopped"] = asked(client, options.requests, lambda number: None)
             figures["killed"] = asked(client, options.requests, lambda number: kill_sometimes(cluster, number))
-            ask += [f"explain.generator={nonsense(Path(folder, 'nonsense'))}"]
+            ask += ["explain.tune=null", f"explain.generator={nonsense(Path(folder, 'nonsense'))}"]
             client = deploy(cluster, load_run(HOME / CONFIG, ask, HOME), CONFIG, ask)
             wait_for_explainer(cluster)
             figures["garbage"] = asked(client, options.requests, lambda number: None)

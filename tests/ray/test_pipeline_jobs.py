@@ -14,9 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.checkpoint import NOTE
+from llm4rec.cluster.explainer import read_explainer
+from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.local import LocalCluster
+from llm4rec.cluster.reasons import LanguageModelWriter
 from llm4rec.cluster.run_config import load_run
+from llm4rec.cluster.serve import vocabulary_of
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.debias.estimate import estimate, read_effects
 from llm4rec.evaluate.config import EvaluateConfig
@@ -480,3 +485,25 @@ def _wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
         if text in line:
             return seen
     pytest.fail(f"the job ended without {text!r}:\n{''.join(seen[-30:])}")
+
+
+@pytest.mark.slow
+def test_the_language_model_is_fine_tuned_and_writes_reasons_that_pass(run_copy: Path, jobs: Jobs) -> None:
+    settings = ("explain.tune.examples=96",)
+    done = jobs.run("index", run_copy, *settings, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert "explainer: step 12/12" in done.stdout + done.stderr
+    overrides = [f"run.path={run_copy}", *settings]
+    config = load_run(HOME / SMOKE, overrides, HOME)
+    snapshot = Snapshot.open(RunStore(str(run_copy)), config)
+    items = LiveCatalogue.of(snapshot).described
+    grounding = Grounding(snapshot.evidence, items, config.explain)
+    histories = snapshot.corpus.histories(TRAIN, VALID)[:10]
+    states = snapshot.scorer.user_states(np.arange(10, dtype=np.int32), histories)
+    grounds = [grounding.of(items, 7 * n, history, states[n]) for n, history in enumerate(histories)]
+    vocabulary = vocabulary_of(snapshot.corpus)
+    writer = LanguageModelWriter(config.explain, vocabulary, read_explainer(config), threads=2)
+    reasons = writer.write(grounds, 120)
+    assert sum(reason.source == "llm" for reason in reasons) >= 5
+    skipped = jobs.run("index", run_copy, *settings)
+    assert "index: complete, skipped" in skipped.stdout + skipped.stderr
