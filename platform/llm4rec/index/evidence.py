@@ -59,6 +59,12 @@ class EvidenceStore:
         """D, the width that queries must have."""
         return int(self._index.d)
 
+    @property
+    def vectors(self) -> FloatMatrix:
+        """The passages' vectors, of length 1, shape (P, D)."""
+        found: FloatMatrix = self._index.reconstruct_n(0, len(self.passages))
+        return found
+
     def about(self, item: int) -> list[Passage]:
         """All passages of one item, in the order they were built."""
         return [self.passages[row] for row in self._rows([item])]
