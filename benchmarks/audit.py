@@ -17,8 +17,15 @@ from llm4rec.schema import TRAIN, Corpus, History
 
 QUOTED = re.compile(r'"([^"]*)"')
 CLAUSES = re.compile(r"(?::|,|\.)\s+(?![^\"]*\"(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
-RATED = re.compile(r"rated by (\d+) (?:people|person)(?:, (\d\.\d) on average)?")
-OTHERS, TOGETHER = ("people", "liked by"), ("both", "share", "in common")
+RATED = re.compile(r"(?:rated|chosen) by (\d+) (?:people|person)(?:, (\d\.\d) on average)?")
+OTHERS, TOGETHER, DEEDS = ("people", "liked by"), ("both", "share", "in common"), ("you watched", "having watched")
+_LITTLE = """
+    a about also an and are because both by category categories chosen close common enjoyed film filed find for genre
+    genres have having here in is it its liked like may next of on or people person rated share similar that the their
+    them these they this to too try under was watched which who with worth look you average
+"""
+SAYS_NOTHING = frozenset(_LITTLE.split())
+"""Words that say nothing by themselves: any other word outside quotations is a claim of its own, and a false one."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,15 @@ class Audit:
         self._together = (shared >= config.min_support) & (shared / norms / norms[:, None] >= config.min_cosine)
         self._frequency = self._shares(range(corpus.num_items))
 
+    def titles_in(self, text: str) -> list[tuple[str, bool]]:
+        """What a text quotes, and whether it is a title of the catalogue."""
+        return [(title, title in self._codes) for title in QUOTED.findall(text)]
+
     def claims(self, text: str, item: int, history: History) -> Iterator[Claim]:
         """What a reason says of an item to a user with a history."""
         watched = {self._titles[code] for code in history.item.tolist()}
         anchors = {code for title in QUOTED.findall(text) if title in watched for code in self._codes[title]}
-        for title in QUOTED.findall(text):
-            yield Claim("title", title, title in self._codes)
+        yield from self._of_other_words(text)
         for clause in CLAUSES.split(text):
             yield from self._of_titles(clause, item, watched)
             yield from self._of_categories(clause, item, anchors)
@@ -81,10 +91,12 @@ class Audit:
         return max(sorted(self._own[item]), key=lambda name: share.get(name, 0) / self._frequency[name], default=None)
 
     def _of_titles(self, clause: str, item: int, watched: set[str]) -> Iterator[Claim]:
+        said = QUOTED.sub(" ", clause).lower()
         for title in QUOTED.findall(clause):
-            if title == self._titles[item]:
+            deed = any(said.lstrip(" ,").removeprefix("because ").startswith(deed) for deed in DEEDS)
+            if title == self._titles[item] and not deed:
                 continue
-            if any(word in clause.lower() for word in OTHERS):
+            if any(word in said for word in OTHERS):
                 codes = self._codes.get(title, set())
                 yield Claim("liked together", title, any(self._together[item, code] for code in codes))
             else:
@@ -95,6 +107,14 @@ class Audit:
         for name in self.categories_in(clause):
             shared = not together or any(name in self._own[code] for code in anchors)
             yield Claim("category", name, name in self._own[item] and shared)
+
+    def _of_other_words(self, text: str) -> Iterator[Claim]:
+        rest = RATED.sub(" ", QUOTED.sub(" ", text)).lower()
+        for name in self.categories_in(text):
+            rest = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", " ", rest)
+        for word in re.findall(r"[^\W_]+", rest):
+            if word not in SAYS_NOTHING:
+                yield Claim("another word", word, False)
 
     def _of_counts(self, text: str, item: int) -> Iterator[Claim]:
         for count, mean in RATED.findall(text):

@@ -4,18 +4,21 @@
 
 The smoke run (configs/smoke.yaml, made first, its language model fine-tuned on 96 reasons) is served by Ray Serve on
 this machine and asked over HTTP for slates of five with reasons, one request after another, each of another user;
-seconds are the client's. Faults are real: `stopped` is a SIGSTOP to the process of the explainer, `killed` a SIGKILL at
-every tenth request, `garbage` a language model with random weights in its place. Late is an answer later than the
-deadline and 50 ms.
+seconds are the client's. Faults are real: `slow` stops the explainer's process for three quarters of the time,
+`stopped` for all of it (SIGSTOP), `killed` is a SIGKILL to it at every tenth request, `garbage` a language model with
+random weights in its place. Late is an answer later than the deadline and 50 ms.
 """
 
 import argparse
 import collections
+import contextlib
+import functools
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,13 +35,13 @@ from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.session import LOOPBACK
 
 CONFIG, DEADLINE_S, GRACE_S, EXPLAINER = "configs/smoke.yaml", 1.0, 0.05, "explainer"
-EXAMPLES = 96
+PHASES = ("clean", "slow", "stopped", "killed")
+EXAMPLES, REQUESTS = 96, 30
 
 
 def main() -> None:
     """Serve, break, ask, and store what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=100, help="of each kind")
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
     options = parser.parse_args()
     began = time.monotonic()
@@ -51,37 +54,45 @@ def main() -> None:
             settings = [part for setting in ask for part in ("--set", setting)]
             cluster.submit(["python", "jobs/pipeline.py", "--config", CONFIG, "--home", str(HOME), *settings])
             client = deploy(cluster, load_run(HOME / CONFIG, ask, HOME), CONFIG, ask)
-            figures["clean"] = asked(client, options.requests, lambda number: None)
-            with stopped(cluster):
-                figures["stopped"] = asked(client, options.requests, lambda number: None)
-            figures["killed"] = asked(client, options.requests, lambda number: kill_sometimes(cluster, number))
+            for phase, name in enumerate(PHASES):
+                with fault(name, cluster):
+                    figures[name] = asked(client, phase, functools.partial(kill_sometimes, cluster, name))
             ask += ["explain.tune=null", f"explain.generator={nonsense(Path(folder, 'nonsense'))}"]
             client = deploy(cluster, load_run(HOME / CONFIG, ask, HOME), CONFIG, ask)
             wait_for_explainer(cluster)
-            figures["garbage"] = asked(client, options.requests, lambda number: None)
+            figures["garbage"] = asked(client, len(PHASES), functools.partial(kill_sometimes, cluster, "garbage"))
     store("deadline", figures, time.monotonic() - began)
 
 
-def asked(client: Client, count: int, before: Callable[[int], None]) -> dict[str, Any]:
-    """Ask for slates with reasons."""
-    users = [user["user_id"] for user in client.call("/v1/users?limit=100")[1]["users"]]
+def asked(client: Client, phase: int, before: Callable[[int], object]) -> dict[str, Any]:
+    """Ask for slates with reasons, in each phase for other users: what was written once is not written again."""
+    found = {user["user_id"] for digit in range(1, 10) for user in listed(client, str(digit))}
+    users = sorted(found)[phase * REQUESTS : (phase + 1) * REQUESTS]
+    if len(users) < REQUESTS:
+        sys.exit(f"error: {len(found)} users are too few")
     seconds, statuses, sources = [], collections.Counter[int](), collections.Counter[str]()
-    for number in range(count):
+    for number, user in enumerate(users):
         before(number)
         started = time.perf_counter()
-        status, slate = client.call(f"/v1/recommendations/{users[number % len(users)]}?k=5&explain=true")
+        status, slate = client.call(f"/v1/recommendations/{user}?k=5&explain=true")
         seconds.append(time.perf_counter() - started)
         statuses[status] += 1
         sources.update(item["reason_source"] for item in slate.get("items", []))
-    found = {
-        "requests": count,
+    figures = {
+        "requests": len(users),
         "statuses": dict(statuses),
         "reasons": dict(sources),
         "late": sum(took > DEADLINE_S + GRACE_S for took in seconds),
         "p50_ms": round(1000 * float(np.median(seconds))),
         "worst_ms": round(1000 * max(seconds)),
     }
-    print(found, flush=True)
+    print(figures, flush=True)
+    return figures
+
+
+def listed(client: Client, start: str) -> list[dict[str, Any]]:
+    """Users whose id begins so."""
+    found: list[dict[str, Any]] = client.call(f"/v1/users?limit=100&search={start}")[1]["users"]
     return found
 
 
@@ -91,22 +102,39 @@ def explainers(cluster: LocalCluster) -> list[psutil.Process]:
 
 
 @contextmanager
-def stopped(cluster: LocalCluster) -> Iterator[None]:
-    """The explainer stands still."""
-    found = explainers(cluster)
-    if not found:
-        sys.exit("error: no process of the explainer was found")
-    for process in found:
-        process.send_signal(signal.SIGSTOP)
+def fault(name: str, cluster: LocalCluster) -> Iterator[None]:
+    """The explainer stands still (stopped), or for three quarters of the time (slow)."""
+    if name not in ("stopped", "slow"):
+        yield
+        return
+    over = threading.Event()
+    breaker = threading.Thread(target=halt, args=(cluster, over, 1.0 if name == "stopped" else 0.75))
+    breaker.start()
     yield
-    for process in found:
-        if process.is_running():
-            process.send_signal(signal.SIGCONT)
+    over.set()
+    breaker.join()
 
 
-def kill_sometimes(cluster: LocalCluster, number: int) -> None:
-    """Kill the explainer at every tenth request; Serve starts it again."""
-    for process in explainers(cluster) if number % 10 == 0 else []:
+def halt(cluster: LocalCluster, over: threading.Event, share: float) -> None:
+    """Stop what explains for a share of each fifth of a second, replicas that come anew too."""
+    while not over.is_set():
+        for sign, seconds in ((signal.SIGSTOP, 0.2 * share), (signal.SIGCONT, 0.2 * (1 - share))):
+            if sign == signal.SIGSTOP or share < 1:
+                signalled(cluster, sign)
+            time.sleep(seconds)
+    signalled(cluster, signal.SIGCONT)
+
+
+def signalled(cluster: LocalCluster, sign: signal.Signals) -> None:
+    """Send a signal to what explains; processes that have just ended are left out."""
+    for process in explainers(cluster):
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(sign)
+
+
+def kill_sometimes(cluster: LocalCluster, name: str, number: int) -> None:
+    """Kill the explainer at every tenth request of its phase; Serve starts it again."""
+    for process in explainers(cluster) if name == "killed" and number % 10 == 0 else []:
         process.kill()
 
 

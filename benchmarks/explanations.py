@@ -5,8 +5,9 @@
 The network that quality.py trained with seed 0, its gate shut. Users are drawn evenly; each gets a reason for one of
 his ten best items, the first, second, ... in turn, among those he has not seen. Evidence is of the train split.
 
-Grounding: `audit.py` takes each reason apart into claims (titles, deeds of the user, categories, what others liked,
-counts) and looks each up in the log and the catalogue, without the product's own check or evidence store.
+Grounding: `audit.py` takes each reason apart into claims (deeds of the user, categories, what others liked, counts,
+and every word that is none of these nor says nothing) and looks each up in the log and the catalogue, without the
+product's own check or evidence store.
 `grounding_precision` is of what is shown, `unchecked` of what the model wrote before the check. USR is the share of
 different sentences. FMR is the share of reasons that name the item's category which the user's liked items have most
 often relative to the catalogue; coverage is the share of the catalogue's categories that some reason names, diversity
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from audit import Audit, Claim
-from measure import HOME, store
+from measure import HOME, revision, store
 from offline_runs import arguments, read_run, trained
 from quality import best_settings, new_job
 from trials import OURS
@@ -34,11 +35,11 @@ from trials import OURS
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.explainer import learn_explainer
 from llm4rec.cluster.grounding import Described, Grounding
-from llm4rec.config import content_hash
 from llm4rec.encode.text import TextEncoder
 from llm4rec.evaluate.bootstrap import confidence_interval, paired_p_value
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.explain.check import unsupported_claims
+from llm4rec.explain.clean import clean_title
 from llm4rec.explain.config import ExplainConfig, TuneConfig
 from llm4rec.explain.engine import load_generator
 from llm4rec.explain.grounds import Grounds, choose_anchors
@@ -46,7 +47,6 @@ from llm4rec.explain.prompt import build_tuned_prompt
 from llm4rec.explain.reason import Reason, explain
 from llm4rec.explain.tune import Adapter
 from llm4rec.index.evidence import EvidenceStore
-from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.index.passages import build_passages
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import TEST, TEXT, Corpus, FloatVector, History
@@ -79,16 +79,13 @@ def main() -> None:
     scorer = trained(job, corpus, features)
     passages = build_passages(corpus, job.config.index)
     vectors = TextEncoder(job.config.encode).encode([passage.text for passage in passages])
-    items = Described(
-        corpus.item_ids,
-        display_titles(corpus.items),
-        item_categories(corpus.items),
-        scorer.item_vectors.float().numpy(),
-        features[TEXT].vectors,
-    )
+    items = Described.of(corpus, scorer.item_vectors.float().numpy(), features[TEXT].vectors)
     grounding = Grounding(EvidenceStore.build(passages, vectors), items, CONFIG)
     print(f"evidence: {time.monotonic() - began:.0f} s", flush=True)
-    adapter = learned(Path(options.work), lambda: learn_explainer(scorer, corpus, grounding, items, CONFIG, 0, print))
+    adapter = learned(
+        options.work / f"explainer-{job.training}-{revision(HOME)[:12]}",
+        lambda: learn_explainer(scorer, corpus, grounding, items, CONFIG, 0, print),
+    )
     cases = cases_of(scorer, corpus, grounding, items)
     audit = Audit(corpus, job.config.index)
     generator = load_generator(CONFIG, adapter, torch.get_num_threads())
@@ -97,7 +94,7 @@ def main() -> None:
     figures = measured(cases, shown, audit, items)
     figures |= {"unchecked": precision(audit_all(audit, cases, raw))}
     figures["changed_by_swap"] = float(np.mean([a.text != b.text for a, b in zip(shown, swapped, strict=True)]))
-    figures |= faithfulness(scorer, cases)
+    figures |= faithfulness(scorer, cases, shown, items)
     figures |= planted()
     precise = load_generator(
         CONFIG.model_copy(update={"engine": "transformers", "dtype": "float32"}), adapter, torch.get_num_threads()
@@ -114,10 +111,9 @@ def main() -> None:
     store("explanations", figures, time.monotonic() - began, [0])
 
 
-def learned(work: Path, learn: Callable[[], Adapter]) -> Adapter:
-    """The adapters of the settings above, kept between calls of one revision of them."""
-    assert CONFIG.tune is not None
-    store = RunStore(str(work / f"explainer-{content_hash(CONFIG.tune.model_dump())}"))
+def learned(folder: Path, learn: Callable[[], Adapter]) -> Adapter:
+    """The adapters of one network and one revision, kept between calls."""
+    store = RunStore(str(folder))
     if store.find("index", {}) is None:
         with store.write("index", {}) as writer:
             learn().write(writer)
@@ -169,7 +165,7 @@ def measured(cases: Sequence[Case], shown: Sequence[Reason], audit: Audit, items
         "reasons": len(shown),
         "grounding_precision": precision(claims),
         "claims": {kind: sum(claim.kind == kind for claim in claims) for kind in kinds},
-        "out_of_catalogue": sum(claim.kind == "title" and not claim.true for claim in claims),
+        "out_of_catalogue": sum(not known for reason in shown for _, known in audit.titles_in(reason.text)),
         "usr": len({reason.text for reason in shown}) / len(shown),
         "fmr": float(np.mean([feature in own for feature, own in zip(wanted, named, strict=True) if feature])),
         "feature_coverage": len(set.union(*named)) / len({name for own in items.categories for name in own}),
@@ -193,12 +189,18 @@ def precision(claims: Sequence[Claim]) -> float:
     return round(float(np.mean([claim.true for claim in claims])), 4)
 
 
-def faithfulness(scorer: ModelScorer, cases: Sequence[Case]) -> dict[str, Any]:
-    """What cited history items count for the score, against others by chance, in logits."""
+def faithfulness(
+    scorer: ModelScorer, cases: Sequence[Case], shown: Sequence[Reason], items: Described
+) -> dict[str, Any]:
+    """What the history items that a reason names count for the score, against others by chance, in logits."""
     rng = np.random.default_rng(0)
     cited_fall, other_fall = [], []
-    for case in cases:
-        cited = np.flatnonzero(np.isin(case.history.item, case.cited)).tolist()
+    for case, reason in zip(cases, shown, strict=True):
+        cited = [
+            place
+            for place, item in enumerate(case.history.item.tolist())
+            if item in case.cited and f'"{clean_title(items.titles[item])}"' in reason.text
+        ]
         if not cited or len(cited) == len(case.history):
             continue
         others = np.setdiff1d(np.arange(len(case.history)), cited)

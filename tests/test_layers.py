@@ -31,7 +31,13 @@ FOUNDATION = {
     "weights": {"errors"},
     "language_model": {"errors", "weights"},
 }
-HOMES = {"ray": {"cluster"}, "deepspeed": {"cluster"}, "econml": {"debias"}, "faiss": {"index"}}
+HOMES = {
+    "ray": {"cluster"},
+    "deepspeed": {"cluster"},
+    "econml": {"debias"},
+    "faiss": {"index"},
+    "openvino_genai": {"explain"},
+}
 BANNED = {"utils", "helpers", "common", "misc", "manager", "base"}
 
 

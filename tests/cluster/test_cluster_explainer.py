@@ -1,5 +1,7 @@
 """Grounds that hear the user's state, and what the explainer is taught."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +10,17 @@ import pytest
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.explainer import examples_of
 from llm4rec.cluster.grounding import Described, Grounding
+from llm4rec.cluster.index import taught_by
+from llm4rec.cluster.reasons import LanguageModelWriter
 from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.errors import DataError
 from llm4rec.explain.check import unsupported_claims
-from llm4rec.explain.config import ExplainConfig
+from llm4rec.explain.config import ExplainConfig, TuneConfig
 from llm4rec.explain.grounds import Grounds
+from llm4rec.explain.reason import explain
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import Passage
-from llm4rec.schema import EMPTY_HISTORY, History
+from llm4rec.schema import EMPTY_HISTORY, TRAIN, History
 
 STATE = np.array([1, 0], np.float32)
 ITEMS = Described(
@@ -90,3 +96,76 @@ def test_a_review_may_be_quoted_word_for_word_and_no_other_way() -> None:
     assert unsupported_claims(QUOTED.replace('A review says: "', '"'), REVIEWED, ["Drama"])
     assert unsupported_claims('You may like "Casablanca": it is a love that had to end.', REVIEWED, ["Drama"])
     assert unsupported_claims(QUOTED, replace(REVIEWED, passages=()), ["Drama"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'A review says: "A love that had.',
+        'A review says: "A love that had to end.',
+        "A review says not to watch it.",
+        'No review says: "A love that had to end."',
+        'Your review says: "A love that had to end."',
+        'A review says: "A love that had to end." A review says: "A love that had to end."',
+        'People say: "A love that had to end."',
+    ],
+)
+def test_nothing_else_is_said_of_reviews(text: str) -> None:
+    assert unsupported_claims(f'You may like "Casablanca". {text}', REVIEWED, ["Drama"])
+
+
+def test_markup_in_a_review_is_not_quoted() -> None:
+    passages = tuple(replace(one, text="A <b>love</b> story.") for one in REVIEWED.from_source("reviews"))
+    text = 'You may like "Casablanca". A review says: "A <b>love</b> story."'
+    assert unsupported_claims(text, replace(REVIEWED, passages=passages), ["Drama"])
+
+
+def test_a_reason_is_not_cut_inside_a_quotation() -> None:
+    written = QUOTED.replace("A love that had to end.", "A love, that")
+    (reason,) = explain([REVIEWED], Says(written), time.monotonic() + 5, ["Drama"])
+    assert reason.source == "template"
+
+
+class Says:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def write(self, prompts: object, deadline: float) -> list[str | None]:
+        return [self._text]
+
+
+def test_nobody_to_learn_from_is_a_clear_error(snapshot: Snapshot) -> None:
+    items = LiveCatalogue.of(snapshot).described
+    found = Grounding(snapshot.evidence, items, ExplainConfig())
+    part = snapshot.corpus.part(TRAIN)
+    alone = replace(snapshot.corpus, interactions=part.where(np.arange(len(part)) < 1))
+    with pytest.raises(DataError, match="users with two training interactions"):
+        examples_of(snapshot.scorer, alone, found, items, 5, 0)
+
+
+def test_reasons_beyond_the_budget_come_from_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ExplainConfig(tokens_per_request=256, max_new_tokens=128)
+    monkeypatch.setattr("llm4rec.cluster.reasons.load_generator", lambda *_: Speaker())
+    writer = LanguageModelWriter(config, ["Drama"])
+    reasons = writer.write([REVIEWED] * 4, 5)
+    assert [reason.source for reason in reasons] == ["llm", "llm", "template", "template"]
+    assert len(list(writer.pieces(REVIEWED, 5))) == 1
+
+
+class Speaker:
+    """An engine that always says the same true sentence."""
+
+    healthy = True
+
+    def write(self, prompts: list[object], deadline: float) -> list[str | None]:
+        return ['You may like "Casablanca": it is filed under drama.'] * len(prompts)
+
+    def stream(self, prompt: object, deadline: float) -> Iterator[str]:
+        yield "You"
+
+
+def test_what_only_concerns_serving_does_not_teach_again() -> None:
+    tune = TuneConfig()
+    one, other = ExplainConfig(tune=tune), ExplainConfig(tune=tune, batch_size=2, tokens_per_minute=999)
+    assert taught_by(one) == taught_by(other) != taught_by(ExplainConfig(tune=tune, num_passages=1))
+    assert taught_by(ExplainConfig()) == {}

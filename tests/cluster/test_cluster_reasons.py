@@ -89,6 +89,20 @@ def test_without_a_writer_templates_answer_and_no_items_need_nothing() -> None:
     assert reasons_of(writer, [])[0] == [] and writer.seconds == []
 
 
+def test_the_deadline_counts_from_when_the_request_came() -> None:
+    writer = Writer(WRITTEN)
+    reasons = DeadlineReasons(writer, SECONDS, ["Action", "Crime", "Horror"])
+    assert asyncio.run(reasons.write(GROUNDS, time.monotonic() - 0.2)) == WRITTEN
+    assert writer.seconds == [pytest.approx(SECONDS - 0.2 - MARGIN_S, abs=0.05)]
+
+    async def collect() -> list[object]:
+        return [part async for part in reasons.stream(replace(GROUNDS[0], title="Late"), time.monotonic() - SECONDS)]
+
+    late = [replace(grounds, item_id=f"late {grounds.item_id}") for grounds in GROUNDS]
+    assert {reason.source for reason in asyncio.run(reasons.write(late, time.monotonic() - SECONDS))} == {"template"}
+    assert len(asyncio.run(collect())) == 1 and len(writer.seconds) == 1, "a late request asks nobody"
+
+
 def test_a_stream_ends_in_the_checked_reason() -> None:
     words = [f"{word} " for word in TRUE_TEXT.split(" ")]
     words[-1] = words[-1].rstrip()

@@ -1,5 +1,7 @@
 """The budget of tokens, by a clock that tests turn."""
 
+import pytest
+
 from llm4rec.explain.budget import TokenBudget
 from llm4rec.explain.config import ExplainConfig
 
@@ -19,7 +21,12 @@ def budget(clock: Clock, **settings: int) -> TokenBudget:
 def test_a_request_gets_what_it_may_cost() -> None:
     assert budget(Clock(), tokens_per_request=35).reasons(10) == 3
     assert budget(Clock(), tokens_per_request=35).reasons(2) == 2
-    assert budget(Clock(), tokens_per_request=8).reasons(5) == 1, "one reason is always allowed"
+
+
+def test_a_budget_that_pays_no_reason_is_refused() -> None:
+    for name in ("tokens_per_request", "tokens_per_minute"):
+        with pytest.raises(ValueError, match=f"{name} is 9, less than the 10 that one reason may take"):
+            ExplainConfig(max_new_tokens=10, **{name: 9})
 
 
 def test_a_minute_gets_what_it_may_cost_and_time_gives_it_back() -> None:

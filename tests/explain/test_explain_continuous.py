@@ -86,6 +86,33 @@ def test_writing_stops_at_the_deadline_and_the_next_is_written(generator: Contin
     assert generator.healthy
 
 
+def test_a_request_that_cannot_be_begun_ends_alone(
+    generator: ContinuousGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = generator._begin
+
+    def refuse_one(request: object) -> None:
+        if request.prompt is PROMPTS[1]:  # type: ignore[attr-defined]
+            raise ValueError("broken")
+        begin(request)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generator, "_begin", refuse_one)
+    first, second, third = generator.write(PROMPTS, soon())
+    assert first is not None and second is None and third is not None
+    assert list(generator.stream(PROMPTS[1], soon())) == [PROMPTS[1].opening]
+
+
+def test_who_stops_listening_is_not_written_for(generator: ContinuousGenerator) -> None:
+    stream = generator.stream(PROMPTS[0], soon())
+    assert [next(stream), bool(next(stream))] == [PROMPTS[0].opening, True]
+    stream.close()  # type: ignore[attr-defined]
+    assert generator.write(PROMPTS[:1], soon())[0] is not None
+    end = time.monotonic() + 5
+    while generator._pipeline.has_non_finished_requests() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not generator._pipeline.has_non_finished_requests()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_writer_that_died_is_not_waited_for(generator: ContinuousGenerator) -> None:  # the last: nobody lives again
     generator._arrivals.put(None)  # type: ignore[arg-type]  # what a fault inside the thread looks like

@@ -96,11 +96,16 @@ def test_adapters_merged_into_a_gguf_file_are_those_merged_by_peft(tmp_path: Pat
         assert np.abs(wanted - plain[f"{name}.weight"]).max() > 10 * step, "far more than rounding does"
 
 
-def test_a_file_without_adapters_is_copied(tmp_path: Path) -> None:
+def test_adapters_of_another_model_are_refused(tmp_path: Path, taught: tuple[Adapter, list[str]]) -> None:
     packed = gguf_of(SMOLLM2, "explain.generator")
     assert packed is not None
-    write_gguf(packed, None, tmp_path / "copy.gguf")
-    assert (tmp_path / "copy.gguf").read_bytes() == packed.read_bytes()
+    factors = {
+        name.replace("layers.", "blocks."): value
+        for name, value in load(taught[0].files["adapter_model.safetensors"]).items()
+    }
+    other = Adapter({**taught[0].files, "adapter_model.safetensors": save(factors)})
+    with pytest.raises(ArtifactError, match=r"14 of 14 adapters fit no matrix .* run jobs/index.py again"):
+        write_gguf(packed, other, tmp_path / "merged.gguf")
 
 
 def _random_adapter() -> Adapter:

@@ -7,6 +7,7 @@ import numpy as np
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.grounding import Described, Grounding
 from llm4rec.cluster.run_config import RunConfig
+from llm4rec.errors import DataError
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.prompt import build_tuned_prompt
 from llm4rec.explain.template import template_reason
@@ -49,11 +50,19 @@ def examples_of(
         items: the catalogue.
         count: examples wanted; fewer where users chose less.
         seed: of which choices and which wordings.
+
+    Raises:
+        DataError: nobody has chosen twice.
     """
     rng = np.random.default_rng(seed)
     histories = corpus.histories(TRAIN)
-    places = [(user, place) for user, history in enumerate(histories) for place in range(1, len(history))]
-    chosen = [places[row] for row in rng.permutation(len(places))[:count]]
+    ends = np.cumsum([max(0, len(history) - 1) for history in histories])
+    rows = rng.choice(ends[-1], min(count, int(ends[-1])), replace=False) if len(ends) else np.zeros(0, np.int64)
+    users = np.searchsorted(ends, rows, side="right")
+    firsts = np.concatenate([[0], ends])[users]
+    chosen = [(int(user), int(row - first) + 1) for user, row, first in zip(users, rows, firsts, strict=True)]
+    if not chosen:
+        raise DataError("explain.tune needs users with two training interactions, and there are none; set it to null")
     before = [histories[user].first(place) if rng.random() >= STRANGERS else EMPTY_HISTORY for user, place in chosen]
     states = scorer.states(before, scorer.attributes[[user for user, _ in chosen]])
     examples = []

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.grounds import Grounds, choose_anchors, ground
 from llm4rec.index.evidence import Evidence, EvidenceStore
+from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.index.passages import Passage
-from llm4rec.schema import FloatMatrix, FloatVector, History
+from llm4rec.schema import Corpus, FloatMatrix, FloatVector, History
 
 MOST = 100
 """Passages of one item that are looked through."""
@@ -32,6 +34,12 @@ class Described:
     categories: Sequence[Sequence[str]]
     vectors: FloatMatrix
     text_vectors: FloatMatrix
+
+    @classmethod
+    def of(cls, corpus: Corpus, vectors: FloatMatrix, text_vectors: FloatMatrix) -> Self:
+        """The catalogue of a corpus."""
+        items = corpus.items
+        return cls(corpus.item_ids, display_titles(items), item_categories(items), vectors, text_vectors)
 
 
 class Grounding:

@@ -11,12 +11,10 @@ from llm4rec.cluster.explainer import learn_explainer
 from llm4rec.cluster.grounding import Described, Grounding
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
-from llm4rec.config import StrictModel
 from llm4rec.debias.estimate import read_effects
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.tune import Adapter
 from llm4rec.index.evidence import EvidenceStore
-from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.index.passages import build_passages
 from llm4rec.index.reviews import review_sentences
 from llm4rec.index.vectors import ItemIndex
@@ -32,6 +30,8 @@ from llm4rec.train.states import MAX_STATES, train_states
 
 log = logging.getLogger("llm4rec")
 
+TAUGHT_BY = ("generator", "tune", "num_passages", "num_anchors", "history_verb")
+"""The settings of explanations that what is learnt depends on; others only say how it is served."""
 LAYOUT = "prices, gate, reviews"
 """What else the files hold since the first version; an index without it is built again."""
 
@@ -80,7 +80,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
             "encode": config.encode,
             "split": config.run.split,
             "layout": LAYOUT,
-            **_taught(config.explain),
+            **taught_by(config.explain),
         },
         inputs={name: artifact.hash for name, artifact in inputs.items()},
         seed=config.run.seed,
@@ -107,21 +107,15 @@ def _reviews(artifact: Artifact, corpus: Corpus, config: RunConfig) -> dict[int,
     return review_sentences(parts, column, float(train.value.mean(dtype=np.float64)), config.index)
 
 
-def _taught(config: ExplainConfig) -> dict[str, StrictModel]:
+def taught_by(config: ExplainConfig) -> dict[str, str]:
     """What the explainer depends on, nothing where none is taught."""
-    return {} if config.tune is None else {"explain": config}
+    return {} if config.tune is None else {"explain": config.model_dump_json(include=set(TAUGHT_BY))}
 
 
 def _learn_explainer(
     scorer: ModelScorer, corpus: Corpus, evidence: EvidenceStore, features: Features, config: RunConfig
 ) -> Adapter:
-    items = Described(
-        item_ids=corpus.item_ids,
-        titles=display_titles(corpus.items),
-        categories=item_categories(corpus.items),
-        vectors=scorer.item_vectors.float().numpy(),
-        text_vectors=features[TEXT].vectors,
-    )
+    items = Described.of(corpus, scorer.item_vectors.float().numpy(), features[TEXT].vectors)
     grounding = Grounding(evidence, items, config.explain)
     tell = functools.partial(log.info, "index: %s")
     return learn_explainer(scorer, corpus, grounding, items, config.explain, config.run.seed, tell)

@@ -121,17 +121,18 @@ class DeadlineReasons:
                 log.warning("reasons come from the template: %s: %s", type(error).__name__, error)
         return self.templates(items)
 
-    async def stream(self, grounds: Grounds) -> AsyncIterator[str | Reason]:
-        """Pieces as they are written, then the checked reason that replaces them."""
+    async def stream(self, grounds: Grounds, since: float | None = None) -> AsyncIterator[str | Reason]:
+        """Pieces as they are written, then the checked reason that replaces them; `since` as above."""
         if (kept := self._recall(grounds)) is not None:
             yield kept.text
             yield kept
             return
-        deadline = time.monotonic() + self._seconds
+        seconds = self._seconds - (0.0 if since is None else time.monotonic() - since)
+        deadline = time.monotonic() + seconds
         pieces: list[str] = []
-        if self._writer is not None:
+        if self._writer is not None and seconds > MARGIN_S:
             try:
-                stream = self._writer.stream(grounds, self._seconds - MARGIN_S)
+                stream = self._writer.stream(grounds, seconds - MARGIN_S)
                 while True:
                     piece = await asyncio.wait_for(anext(stream), max(0.0, deadline - time.monotonic()))
                     if not isinstance(piece, str):

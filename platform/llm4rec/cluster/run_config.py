@@ -75,6 +75,8 @@ class ClusterSection(StrictModel):
     """CPUs that a replica of the ingress reserves."""
     explainer_cpus: NonNegativeFloat = 0.5
     """CPUs that a replica of the explainer reserves."""
+    explainer_gpus: NonNegativeFloat = 0.0
+    """GPUs that a replica of the explainer reserves; without one it does not see any, and the CPU writes."""
     explainer_threads: PositiveInt = 2
     """Threads the language model computes with."""
 

@@ -40,7 +40,7 @@ def application(config: RunConfig) -> serve.Application:
         name="explainer",
         max_ongoing_requests=EXPLANATIONS_AT_ONCE,
         max_queued_requests=4 * EXPLANATIONS_AT_ONCE,
-        ray_actor_options={"num_cpus": config.cluster.explainer_cpus},
+        ray_actor_options={"num_cpus": config.cluster.explainer_cpus, "num_gpus": config.cluster.explainer_gpus},
     )
     ingress: Any = serve.deployment(
         serve.ingress()(Ingress),

@@ -92,9 +92,9 @@ class Service:
 
     async def explanation(self, slate_id: str, item_id: str) -> AsyncIterator[contract.ExplanationEvent]:
         """Stream why a slate holds an item: unchecked tokens, then the checked text that replaces them."""
-        catalogue = self._catalogue
+        came, catalogue = time.monotonic(), self._catalogue
         grounds = await _in_thread(lambda: self._grounds_of(catalogue, slate_id, item_id))
-        async for part in self._reasons.stream(grounds):
+        async for part in self._reasons.stream(grounds, came):
             if isinstance(part, Reason):
                 yield contract.ExplanationEvent(
                     kind="done", text=part.text, source=part.source, evidence=list(part.evidence)

@@ -20,7 +20,7 @@ class TokenBudget:
             clock: seconds.
         """
         self._reason = config.max_new_tokens
-        self._per_request = max(1, config.tokens_per_request // self._reason)
+        self._per_request = config.tokens_per_request // self._reason
         self._most = float(config.tokens_per_minute)
         self._clock = clock
         self._left, self._since = self._most, clock()

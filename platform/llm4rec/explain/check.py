@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.phrases import without_year
-from llm4rec.explain.words import NEUTRAL, NUMBER_WORDS, PEOPLE, POPULARITY, REVIEWS, SHARING
+from llm4rec.explain.words import NEUTRAL, NUMBER_WORDS, PEOPLE, POPULARITY, SHARING
 
 MAX_WORDS = 60
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -39,8 +39,7 @@ def unsupported_claims(text: str, grounds: Grounds, vocabulary: Iterable[str] = 
         grounds: all it may say.
         vocabulary: every category of the catalogue; their words need support even where they are everyday words.
     """
-    for passage in grounds.from_source("reviews"):
-        text = text.replace(f'says: "{passage.text}"', 'says: "."')  # what a review says may be quoted, word for word
+    text = _without_reviews(text, grounds)
     masked = _mask(text, grounds.titles)
     if problem := _form(text, masked):
         return [problem]
@@ -60,6 +59,15 @@ def unsupported_claims(text: str, grounds: Grounds, vocabulary: Iterable[str] = 
     return list(dict.fromkeys(claims))
 
 
+def _without_reviews(text: str, grounds: Grounds) -> str:
+    """The text without reviews that it quotes word for word; "review" has no place in what is left."""
+    for passage in grounds.from_source("reviews"):
+        quotation = f' A review says: "{passage.text}"'
+        if not _MARKUP.search(passage.text) and text.count(quotation) == 1:
+            text = text.replace(quotation, "")
+    return text
+
+
 def _form(text: str, masked: str) -> str:
     """What is wrong with the form of a reason, empty if nothing is; titles may hold any mark, they are data."""
     if not text.strip():
@@ -68,7 +76,9 @@ def _form(text: str, masked: str) -> str:
         return f"markup or prompt text {found[0]!r}"
     if any(ord(char) < 32 or "\ue000" <= char <= "\uf8ff" for char in text):
         return "control characters or more than one line"
-    if len(text.split()) > MAX_WORDS:
+    if text.count('"') % 2:
+        return "a quotation without an end"
+    if len(_SLOTS.sub("title", masked).split()) > MAX_WORDS:
         return f"longer than {MAX_WORDS} words"
     return "" if _ENDED.search(text.strip()) else "unfinished sentence"
 
@@ -139,8 +149,6 @@ def _relations(rest: str, grounds: Grounds) -> Iterator[str]:
         yield "shared categories, of which there are none"
     if used & POPULARITY and not grounds.from_source("popularity"):
         yield "popularity, of which there is no evidence"
-    if used & REVIEWS and not grounds.from_source("reviews"):
-        yield "a review, of which there is none"
     if used & PEOPLE and not grounds.from_source("similar_users") and not grounds.from_source("popularity"):
         yield "other people, of whom there is no evidence"
 

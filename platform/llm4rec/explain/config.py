@@ -1,8 +1,8 @@
 """Settings of the explanations."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm4rec.config import StrictModel
 
@@ -41,7 +41,7 @@ class ExplainConfig(StrictModel):
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the weights with transformers."""
 
-    max_new_tokens: int = Field(default=64, ge=8, le=200)
+    max_new_tokens: int = Field(default=128, ge=8, le=400)
     """Tokens after which a reason that has not ended is given up."""
 
     batch_size: int = Field(default=16, ge=1, le=64)
@@ -61,3 +61,13 @@ class ExplainConfig(StrictModel):
 
     history_verb: str = Field(default="watched", pattern="^[a-z]{2,20}$")
     """What a user did to the items of his history, in the past: watched, bought, visited, read."""
+
+    @model_validator(mode="after")
+    def _a_reason_can_be_paid(self) -> Self:
+        for name in ("tokens_per_request", "tokens_per_minute"):
+            if getattr(self, name) < self.max_new_tokens:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, less than the {self.max_new_tokens} that one reason may take "
+                    "(max_new_tokens); raise the one or lower the other"
+                )
+        return self

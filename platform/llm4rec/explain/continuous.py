@@ -1,6 +1,8 @@
 """Writing on CPUs with OpenVINO GenAI: requests join a running batch, and common starts of prompts are read once."""
 
 import itertools
+import logging
+import math
 import queue
 import threading
 import time
@@ -17,8 +19,12 @@ from llm4rec.explain.chat import Chat, finished
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.prompt import Prompt
 
-KV_BLOCKS = 512
-"""Blocks of 32 tokens that the cache holds: twenty batches of long prompts, 0.2 GB for the packaged model."""
+logger = logging.getLogger(__name__)
+
+BLOCK, PROMPT_TOKENS = 32, 512
+"""Tokens that a block of the cache holds, and those of a long prompt."""
+BATCHES = 2
+"""The cache has room for so many full batches; what the first one leaves free keeps starts of prompts."""
 POLL_S = 0.5
 """How often a reader whose writer may have died looks whether it has."""
 
@@ -53,7 +59,8 @@ class ContinuousGenerator:
         self._chat = Chat(config.generator)
         scheduler = genai.SchedulerConfig()
         scheduler.enable_prefix_caching = True
-        scheduler.num_kv_blocks = KV_BLOCKS
+        blocks = math.ceil((PROMPT_TOKENS + config.max_new_tokens) / BLOCK)
+        scheduler.num_kv_blocks = BATCHES * config.batch_size * blocks
         scheduler.max_num_seqs = config.batch_size
         self._pipeline = genai.ContinuousBatchingPipeline(
             str(weights), scheduler, "CPU", {"INFERENCE_NUM_THREADS": threads}
@@ -90,14 +97,17 @@ class ContinuousGenerator:
         """
         yield prompt.opening
         request = self._submit(prompt, deadline, self._chat.tokens(prompt))
-        while self._worker.is_alive() and time.monotonic() < deadline:
-            try:
-                piece = request.pieces.get(timeout=min(POLL_S, max(0.0, deadline - time.monotonic())))
-            except queue.Empty:
-                continue
-            if piece is None:
-                return
-            yield piece
+        try:
+            while self._worker.is_alive() and time.monotonic() < deadline:
+                try:
+                    piece = request.pieces.get(timeout=min(POLL_S, max(0.0, deadline - time.monotonic())))
+                except queue.Empty:
+                    continue
+                if piece is None:
+                    return
+                yield piece
+        finally:
+            request.deadline = 0.0  # who stops listening is not written for
 
     def _submit(self, prompt: Prompt, deadline: float, tokens: list[int]) -> _Request:
         request = _Request(prompt, tokens, deadline)
@@ -115,15 +125,27 @@ class ContinuousGenerator:
         while True:
             while not active or not self._arrivals.empty():
                 request = self._arrivals.get()
-                if time.monotonic() < request.deadline:  # nobody waits for a late one
-                    active.append(self._begun(request))
+                if self._begins(request):
+                    active.append(request)
             self._pipeline.step()
             active = [request for request in active if not self._over(request)]
+            if not active and self._pipeline.has_non_finished_requests():
+                self._pipeline.step()  # which lets go of what was cancelled
 
-    def _begun(self, request: _Request) -> _Request:
+    def _begins(self, request: _Request) -> bool:
+        """Give a request to the pipeline; whether it took it."""
+        try:
+            if time.monotonic() < request.deadline:  # nobody waits for a late one
+                self._begin(request)
+                return True
+        except Exception:  # one request that cannot be begun must not end the others
+            logger.exception("a reason cannot be written")
+        self._end(request)
+        return False
+
+    def _begin(self, request: _Request) -> None:
         tokens = ov.Tensor(np.array([request.tokens], np.int64))
         request.handle = self._pipeline.add_request(next(self._numbers), tokens, self._settings())
-        return request
 
     def _settings(self) -> genai.GenerationConfig:
         settings = genai.GenerationConfig()
@@ -150,6 +172,9 @@ class ContinuousGenerator:
             return False
         if not ended:
             request.handle.cancel()
+        self._end(request)
+        return True
+
+    def _end(self, request: _Request) -> None:
         request.pieces.put(None)
         request.done.set()
-        return True

@@ -32,6 +32,8 @@ def load_generator(config: ExplainConfig, adapter: Adapter | None, threads: int)
         )
     if packed is None or config.engine == "transformers" or (config.engine == "auto" and torch.cuda.is_available()):
         return Generator(config, adapter)
+    if adapter is None:
+        return ContinuousGenerator(config, packed, threads)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "explainer.gguf")
         write_gguf(packed, adapter, weights)

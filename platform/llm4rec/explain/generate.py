@@ -42,7 +42,8 @@ class Generator:
         self._chat = Chat(config.generator)
         self._tokenizer = self._chat.tokenizer
         model: Any = load_causal_lm(config.generator, "explain.generator", getattr(torch, config.dtype))
-        self._model = (model if adapter is None else adapter.on(model).merge_and_unload()).eval()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = (model if adapter is None else adapter.on(model).merge_and_unload()).eval().to(device)
         # A model that has learnt to write sentences does not go round in circles, and titles repeat words.
         self._penalty = 1.0 if adapter else _REPETITION_PENALTY
 
@@ -98,7 +99,9 @@ class Generator:
         return [finished(prompt.opening, text) for prompt, text in zip(prompts, added, strict=True)]
 
     def _encode(self, prompts: Sequence[Prompt]) -> Any:
-        return self._tokenizer(self._chat.texts(prompts), return_tensors="pt", padding=True, add_special_tokens=False)
+        texts = self._chat.texts(prompts)
+        encoded = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        return encoded.to(self._model.device)
 
     @torch.inference_mode()
     def _generate(

@@ -1,6 +1,5 @@
 """The packaged model as a GGUF file with adapters merged in, for engines that read such files."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, Ll
 from gguf.quants import dequantize, quantize
 from safetensors.numpy import load
 
+from llm4rec.errors import ArtifactError
 from llm4rec.explain.tune import Adapter
 from llm4rec.weights import language_model
 
@@ -30,20 +30,21 @@ def gguf_of(generator: str, setting: str) -> Path | None:
     return Path(folder, name) if name else None
 
 
-def write_gguf(source: Path, adapter: Adapter | None, target: Path) -> None:
+def write_gguf(source: Path, adapter: Adapter, target: Path) -> None:
     """Write a copy of a GGUF file of a Llama, with adapters merged into the matrices they belong to.
 
     Args:
         source: a GGUF file.
-        adapter: None copies the file as it is.
+        adapter: what is merged.
         target: is written.
+
+    Raises:
+        ArtifactError: the adapters belong to another model.
     """
-    if adapter is None:
-        shutil.copyfile(source, target)
-        return
     reader = GGUFReader(source)
     writer = GGUFWriter(target, "llama")
     _copy_fields(reader, writer)
+    merged = 0
     factors = load(adapter.files["adapter_model.safetensors"])
     heads = {
         "attn_q": _number(reader, "llama.attention.head_count"),
@@ -51,11 +52,17 @@ def write_gguf(source: Path, adapter: Adapter | None, target: Path) -> None:
     }
     for tensor in reader.tensors:
         change = _change(tensor.name, factors, heads)
+        merged += change is not None
         if change is None:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
             continue
-        merged = dequantize(tensor.data, tensor.tensor_type) + adapter.scale * change
-        writer.add_tensor(tensor.name, quantize(merged.astype(np.float32), MERGED), raw_dtype=MERGED)
+        sum_of_both = dequantize(tensor.data, tensor.tensor_type) + adapter.scale * change
+        writer.add_tensor(tensor.name, quantize(sum_of_both.astype(np.float32), MERGED), raw_dtype=MERGED)
+    if 2 * merged != len(factors):
+        raise ArtifactError(
+            f"{len(factors) // 2 - merged} of {len(factors) // 2} adapters fit no matrix of {source.name}: they were "
+            "learnt for another model; run jobs/index.py again"
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -75,7 +75,8 @@ def _reason(grounds: Grounds, text: object, vocabulary: Sequence[str]) -> Reason
 def _versions(text: str) -> list[str]:
     """A written reason, and its repair: without its last clause, which is where a small model goes astray."""
     kept, comma, _ = text.rpartition(", ")
-    return [text, f"{kept}."] if comma and ": " in kept else [text]
+    whole = kept.count('"') % 2 == 0  # a comma inside a title is no end of a clause
+    return [text, f"{kept}."] if comma and whole and ": " in kept else [text]
 
 
 def _write(prompts: Sequence[Prompt], generator: Writer, deadline: float) -> list[str | None]:

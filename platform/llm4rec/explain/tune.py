@@ -78,7 +78,7 @@ def tune(
 
     Args:
         generator: the model, see `explain.generator`.
-        examples: what to learn from.
+        examples: what to learn from, at least one.
         config: of the learning.
         seed: of order and initial adapters.
         tell: is told how it goes.
@@ -112,6 +112,7 @@ def tune(
 def _adapted(generator: str, rank: int) -> Any:
     model = load_causal_lm(generator, "explain.generator", torch.bfloat16)
     suit_device(model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
     # No dropout: one pass over examples that differ is too short to overfit.
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(PROJECTIONS)))
 
@@ -143,6 +144,7 @@ def _loss(model: Any, batch: Sequence[tuple[list[int], int]], pad: int) -> torch
         labels[row, start : len(tokens)] = torch.tensor(tokens[start:])
         mask[row, : len(tokens)] = 1
     causal = model.get_base_model()
+    ids, labels, mask = (tensor.to(causal.device) for tensor in (ids, labels, mask))
     states = causal.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1]
     wanted = labels[:, 1:] != IGNORED
     # The vocabulary is a fifth of the work: it is scored where the target is, and nowhere else.

@@ -26,13 +26,12 @@ NEUTRAL = _words(
     sort type taste tastes share shares shared sharing common combine combines mix blend element elements
     film films movie movies title titles item items genre genres category categories filed under
     people person viewer viewers fan fans user users watcher watchers audience audiences one ones
-    review says popular rated rating ratings average who've that's there's if you'd
+    popular rated rating ratings average who've that's there's if you'd
     """
 )
 
 SHARING = _words("share shares shared sharing both common same alike")
 POPULARITY = _words("popular rated rating ratings average")
-REVIEWS = _words("review")
 PEOPLE = _words("people viewers fans users others watchers audiences")
 
 NUMBER_WORDS = _words(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import DataError
-from llm4rec.index.flat import build_flat, check_queries, read_flat, search_among, write_flat
+from llm4rec.index.flat import build_flat, check_queries, read_flat, search_among, stored_vectors, write_flat
 from llm4rec.index.passages import Passage
 from llm4rec.schema import FloatMatrix, FloatVector
 
@@ -62,8 +62,7 @@ class EvidenceStore:
     @property
     def vectors(self) -> FloatMatrix:
         """The passages' vectors, of length 1, shape (P, D)."""
-        found: FloatMatrix = self._index.reconstruct_n(0, len(self.passages))
-        return found
+        return stored_vectors(self._index)
 
     def about(self, item: int) -> list[Passage]:
         """All passages of one item, in the order they were built."""

@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
@@ -11,12 +12,13 @@ import pyarrow.compute as pc
 from llm4rec.index.config import IndexConfig
 from llm4rec.schema import ITEM, REVIEW, SPLIT_NAMES, TRAIN, VALUE
 
-_BREAKS = re.compile(r"(?<=[.!?])\s+|[\n<]")
-_PLAIN = re.compile(r"[\w ,;'’()&%$-]+[.!?]")
+_BREAKS = re.compile(r"(?<=[.!?])\s+|\n|<[^>]*>")
+_PLAIN = re.compile(r"[A-Za-z0-9\u00c0-\u024f ,;'’()&%$-]+[.!?]")  # Latin letters alone: others can look like them
 _ADDRESSED = re.compile(
-    r"\b(?:ignore|instructions?|system|prompt|assistant|recommend(?:ation)?s?|rank)\b", re.IGNORECASE
+    r"\b(?:ignor|disregard|forget|instruct|system|prompt|assistant|recommend|suggest|rank|boost|say that|repeat|task)",
+    re.IGNORECASE,
 )
-_LONGEST_REVIEW = 4000
+_LONGEST_REVIEW, _LONGEST_SENTENCE = 4000, 200
 
 
 def review_sentences(
@@ -24,9 +26,9 @@ def review_sentences(
 ) -> dict[int, list[str]]:
     """At most `config.num_reviews` sentences of each item that has any, by item code.
 
-    Taken are sentences of reviews whose value is at least the mean, of `config.review_words` words, made of words and
-    plain punctuation alone and saying nothing to whoever reads reviews by machine. Which of them, a hash decides, so
-    that it does not depend on the order of the log or on how it is cut into parts.
+    Taken are sentences of reviews whose value is at least the mean, of `config.review_words` words, made of Latin
+    letters and plain punctuation alone and without the words by which one speaks to a machine. Which of them, a hash of
+    item and sentence decides, so that it depends neither on the order of the log nor on how it is cut into parts.
 
     Args:
         parts: interactions with the columns item, value, review and a split; those without reviews give nothing.
@@ -38,7 +40,7 @@ def review_sentences(
     for part in parts:
         for item, sentence in _candidates(part, split_column, mean_value, config.review_words):
             found = kept.setdefault(item, [])
-            entry = (-_order(sentence), sentence)
+            entry = (-_order(item, sentence), sentence)
             if entry not in found:
                 heapq.heappush(found, entry)
             if len(found) > config.num_reviews:
@@ -55,15 +57,17 @@ def _candidates(
     wanted = pc.and_(pc.and_(train, pc.greater_equal(part[VALUE], mean_value)), pc.is_valid(part[REVIEW]))
     chosen = part.select([ITEM, REVIEW]).filter(wanted)
     for item, review in zip(chosen[ITEM].to_pylist(), chosen[REVIEW].to_pylist(), strict=True):
-        for found in _BREAKS.split(review[:_LONGEST_REVIEW]):
+        # Normalised first: what looks like other letters must not become them later.
+        for found in _BREAKS.split(unicodedata.normalize("NFKC", review[:_LONGEST_REVIEW])):
             sentence = " ".join(found.split())
             if words[0] <= len(sentence.split()) <= words[1] and _is_plain(sentence):
                 yield item, sentence
 
 
 def _is_plain(sentence: str) -> bool:
-    return _PLAIN.fullmatch(sentence) is not None and _ADDRESSED.search(sentence) is None
+    short = len(sentence) <= _LONGEST_SENTENCE
+    return short and _PLAIN.fullmatch(sentence) is not None and _ADDRESSED.search(sentence) is None
 
 
-def _order(sentence: str) -> int:
-    return int.from_bytes(hashlib.sha256(sentence.encode()).digest()[:8])
+def _order(item: int, sentence: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{item}\0{sentence}".encode()).digest()[:8])
