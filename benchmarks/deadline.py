@@ -34,7 +34,7 @@ from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.session import LOOPBACK
 
-CONFIG, DEADLINE_S, GRACE_S, EXPLAINER = "configs/smoke.yaml", 1.0, 0.05, "explainer"
+CONFIG, DEADLINE_S, GRACE_S, EXPLAINER = "configs/smoke.yaml", 2.0, 0.05, "explainer"
 PHASES = ("clean", "slow", "stopped", "killed")
 EXAMPLES, REQUESTS = 96, 30
 
@@ -58,8 +58,9 @@ def main() -> None:
                 with fault(name, cluster):
                     figures[name] = asked(client, phase, functools.partial(kill_sometimes, cluster, name))
             ask += ["explain.tune=null", f"explain.generator={nonsense(Path(folder, 'nonsense'))}"]
+            before = cluster.processes()
             client = deploy(cluster, load_run(HOME / CONFIG, ask, HOME), CONFIG, ask)
-            wait_for_explainer(cluster)
+            wait_for_others(cluster, before)
             figures["garbage"] = asked(client, len(PHASES), functools.partial(kill_sometimes, cluster, "garbage"))
     store("deadline", figures, time.monotonic() - began)
 
@@ -98,7 +99,15 @@ def listed(client: Client, start: str) -> list[dict[str, Any]]:
 
 def explainers(cluster: LocalCluster) -> list[psutil.Process]:
     """The processes that hold the language model."""
-    return [process for process in cluster.processes() if EXPLAINER in " ".join(process.cmdline())]
+    return [process for process in cluster.processes() if EXPLAINER in title(process)]
+
+
+def title(process: psutil.Process) -> str:
+    """What a process calls itself, nothing if it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 @contextmanager
@@ -138,12 +147,13 @@ def kill_sometimes(cluster: LocalCluster, name: str, number: int) -> None:
         process.kill()
 
 
-def wait_for_explainer(cluster: LocalCluster) -> None:
-    """Until one is there again."""
+def wait_for_others(cluster: LocalCluster, before: list[psutil.Process]) -> None:
+    """Until what explains and what recommends are others than before, and the old ones are gone."""
     deadline = time.monotonic() + 120
-    while not explainers(cluster):
+    old = [process for process in before if any(name in title(process) for name in (EXPLAINER, "recommender"))]
+    while any(process.is_running() for process in old) or not explainers(cluster):
         if time.monotonic() > deadline:
-            sys.exit("error: the explainer did not come back")
+            sys.exit("error: the app was not replaced")
         time.sleep(1)
 
 

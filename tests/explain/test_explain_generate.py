@@ -44,7 +44,7 @@ def test_a_sentence_that_does_not_end_is_none(folder):
 
 def test_a_model_that_ends_itself_is_not_cut_after_a_sentence(folder):
     prompt = build_tuned_prompt(Grounds("1", "it"))
-    assert load(folder, ".", max_new_tokens=8).write([prompt], soon()) == [" ".join(8 * ".")]
+    assert load(folder, ".", max_new_tokens=8).write([prompt], soon()) == [f"{prompt.opening} {' '.join(8 * '.')}"]
 
 
 def test_writing_stops_at_the_deadline(folder):

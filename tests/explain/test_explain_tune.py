@@ -40,8 +40,9 @@ def taught(folder: Path) -> tuple[Adapter, list[str]]:
 def test_what_is_taught_is_written(folder: Path, taught: tuple[Adapter, list[str]]) -> None:
     config = ExplainConfig(generator=str(folder), dtype="float32", max_new_tokens=8)
     prompt = EXAMPLES[0].prompt
-    assert Generator(config).write([prompt], soon()) != ["you may like it ."]
-    assert Generator(config, taught[0]).write([prompt], soon()) == ["you may like it ."]
+    taught_text = f"{prompt.opening} you may like it ."
+    assert Generator(config).write([prompt], soon()) != [taught_text]
+    assert Generator(config, taught[0]).write([prompt], soon()) == [taught_text]
 
 
 def test_the_loss_falls_and_progress_is_told(taught: tuple[Adapter, list[str]]) -> None:

@@ -1,6 +1,6 @@
 """The language model that writes reasons: what it learns from in the index stage, and where it is found again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -9,8 +9,9 @@ from llm4rec.cluster.grounding import Described, Grounding
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.errors import DataError
 from llm4rec.explain.config import ExplainConfig
+from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.prompt import build_tuned_prompt
-from llm4rec.explain.template import template_reason
+from llm4rec.explain.template import details
 from llm4rec.explain.tune import Adapter, Example, tune
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import EMPTY_HISTORY, TRAIN, Corpus
@@ -41,14 +42,14 @@ def learn_explainer(
 def examples_of(
     scorer: ModelScorer, corpus: Corpus, grounding: Grounding, items: Described, count: int, seed: int
 ) -> list[Example]:
-    """Choices of the training split with their grounds and a true sentence made of these, each worded by chance.
+    """Choices of the training split with their grounds and true words made of these, each worded by chance.
 
     Args:
         scorer: of the trained model.
         corpus: that it was trained on.
         grounding: finds the grounds.
         items: the catalogue.
-        count: examples wanted; fewer where users chose less.
+        count: examples wanted; fewer where users chose less, or where nothing is known of what they chose.
         seed: of which choices and which wordings.
 
     Raises:
@@ -66,10 +67,14 @@ def examples_of(
     before = [histories[user].first(place) if rng.random() >= STRANGERS else EMPTY_HISTORY for user, place in chosen]
     states = scorer.states(before, scorer.attributes[[user for user, _ in chosen]])
     examples = []
+
+    def by_chance(wordings: Sequence[str], _: Grounds) -> str:
+        return str(rng.choice(wordings))
+
     for (user, place), history, state in zip(chosen, before, states, strict=True):
         grounds = grounding.of(items, int(histories[user].item[place]), history, state)
-        target = template_reason(grounds, lambda wordings, _: str(rng.choice(wordings)))
-        examples.append(Example(build_tuned_prompt(grounds), target))
+        if target := details(grounds, by_chance):
+            examples.append(Example(build_tuned_prompt(grounds, by_chance), target))
     return examples
 
 

@@ -19,6 +19,8 @@ log = logging.getLogger("llm4rec")
 
 MARGIN_S = 0.15
 """What the way back to the service may take: a writer is given this much less than the deadline."""
+ANSWER_S = 0.05
+"""What templates and the way to the client may take: a writer is waited for until so long before the deadline."""
 
 
 WARM_UP = Grounds(item_id="", title="Glass Orchard", categories=("western",))
@@ -111,7 +113,7 @@ class DeadlineReasons:
         if self._writer is not None and items and seconds > MARGIN_S:
             try:
                 request = self._writer.write(items, seconds - MARGIN_S)
-                reasons = await asyncio.wait_for(request, seconds)
+                reasons = await asyncio.wait_for(request, seconds - ANSWER_S)
                 if _answers(reasons, len(items)):
                     return reasons
                 log.warning(
@@ -128,7 +130,7 @@ class DeadlineReasons:
             yield kept
             return
         seconds = self._seconds - (0.0 if since is None else time.monotonic() - since)
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds - ANSWER_S
         pieces: list[str] = []
         if self._writer is not None and seconds > MARGIN_S:
             try:

@@ -41,7 +41,7 @@ class ExplainConfig(StrictModel):
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the weights with transformers."""
 
-    max_new_tokens: int = Field(default=128, ge=8, le=400)
+    max_new_tokens: int = Field(default=96, ge=8, le=400)
     """Tokens after which a reason that has not ended is given up."""
 
     batch_size: int = Field(default=16, ge=1, le=64)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.phrases import listed, lowered, quoted, without_year
-from llm4rec.explain.template import liked_too
+from llm4rec.explain.template import Pick, liked_too, opening, pick_by_hash
 
 _SYSTEM = "Explain a recommendation in one short sentence from the facts alone."
 # The titles of the example are invented: a model that copies them names an item the grounds do not hold.
@@ -48,10 +48,15 @@ def build_prompt(grounds: Grounds) -> Prompt:
     )
 
 
-def build_tuned_prompt(grounds: Grounds) -> Prompt:
-    """The prompt for one item, to a model that has learnt what is wanted: no example, and no word said before it.
+def build_tuned_prompt(grounds: Grounds, pick: Pick = pick_by_hash) -> Prompt:
+    """The prompt for one item, to a model that has learnt what is wanted: no example.
 
-    Its facts are all that `template_reason` may say, from which the model was taught.
+    Its facts are all that the template may say, from which the model was taught. The opening is the template's, since
+    copying titles takes a model long and adds nothing.
+
+    Args:
+        grounds: of the item.
+        pick: chooses among openings.
     """
     lines = [
         *_lines(grounds, _NUM_TUNED),
@@ -60,7 +65,8 @@ def build_tuned_prompt(grounds: Grounds) -> Prompt:
         *_line("Known", "" if grounds.anchors else " ".join(p.text for p in grounds.from_source("popularity")[:1])),
     ]
     system = {"role": "system", "content": _SYSTEM}
-    return Prompt((system, {"role": "user", "content": "\n".join(lines)}), opening="", ends_itself=True)
+    user = {"role": "user", "content": "\n".join(lines)}
+    return Prompt((system, user), opening=f"{opening(grounds, pick)}:", ends_itself=True)
 
 
 def facts(grounds: Grounds) -> str:

@@ -25,34 +25,40 @@ _NUM_CATEGORIES = 3
 Pick = Callable[[Sequence[str], Grounds], str]
 
 
-def _pick(wordings: Sequence[str], grounds: Grounds) -> str:
+def pick_by_hash(wordings: Sequence[str], grounds: Grounds) -> str:
     """The wording that this item and these anchors always get."""
     key = "\0".join([wordings[0], grounds.item_id, *grounds.anchors])
     return wordings[int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % len(wordings)]
 
 
-def template_reason(grounds: Grounds, pick: Pick = _pick) -> str:
-    """One sentence, for example: You watched "Alien", and "Aliens" is similar: they share horror.
+def template_reason(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
+    """A sentence or two, for example: You watched "Alien", and "Aliens" is similar: they share horror.
 
     Args:
-        grounds: all it may say.
+        grounds: all they may say.
         pick: chooses among wordings.
     """
-    names = {
-        "verb": grounds.verb,
-        "item": quoted(grounds.title),
-        "anchors": listed([quoted(anchor) for anchor in grounds.anchors]),
-        "categories": lowered((grounds.shared or grounds.categories)[:_NUM_CATEGORIES]),
-        "others": listed([quoted(title) for title in liked_too(grounds)]),
-    }
-    opening = pick(_ANCHORED if grounds.anchors else _UNANCHORED, grounds)
-    details = []
-    if names["categories"]:
-        details.append(pick(_SHARED if grounds.shared else _OWN, grounds))
-    if names["others"]:
-        details.append(pick(_LIKED_TOO, grounds))
-    reason = ": ".join(filter(None, [opening, ", and ".join(details)])).format(**names)
-    return capitalised(reason) + "." + _popularity(grounds) + review(grounds)
+    found = details(grounds, pick)
+    return opening(grounds, pick) + (f": {found}" if found else ".")
+
+
+def opening(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
+    """How it begins: the item, and the history items that speak for it."""
+    anchors = listed([quoted(anchor) for anchor in grounds.anchors])
+    wording = pick(_ANCHORED if grounds.anchors else _UNANCHORED, grounds)
+    return capitalised(wording.format(verb=grounds.verb, item=quoted(grounds.title), anchors=anchors))
+
+
+def details(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
+    """What comes behind the colon, to the end; empty where nothing is known."""
+    categories = lowered((grounds.shared or grounds.categories)[:_NUM_CATEGORIES])
+    others = listed([quoted(title) for title in liked_too(grounds)])
+    found = []
+    if categories:
+        found.append(pick(_SHARED if grounds.shared else _OWN, grounds).format(categories=categories))
+    if others:
+        found.append(pick(_LIKED_TOO, grounds).format(others=others))
+    return f"{', and '.join(found)}.{_popularity(grounds)}{_review(grounds)}" if found else ""
 
 
 def liked_too(grounds: Grounds) -> list[str]:
@@ -67,7 +73,7 @@ def _popularity(grounds: Grounds) -> str:
     return f" {passages[0].text}" if passages and not grounds.anchors else ""
 
 
-def review(grounds: Grounds) -> str:
+def _review(grounds: Grounds) -> str:
     """A sentence of a review as a sentence of its own, word for word; empty where there is none."""
     written = grounds.from_source("reviews")
     return f" A review says: {quoted(written[0].text)}" if written else ""

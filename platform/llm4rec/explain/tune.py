@@ -29,7 +29,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and what is to be written after it."""
+    """A prompt and what is to be written after its opening."""
 
     prompt: Prompt
     target: str
@@ -120,7 +120,7 @@ def _adapted(generator: str, rank: int) -> Any:
 def _row(chat: Chat, example: Example) -> tuple[list[int], int]:
     """All tokens of an example, and how many of them are the prompt's."""
     prompt = chat.tokens(example.prompt)
-    target = chat.tokenizer(example.target, add_special_tokens=False)["input_ids"]
+    target = chat.tokenizer(f" {example.target}", add_special_tokens=False)["input_ids"]
     return [*prompt, *target, chat.tokenizer.eos_token_id], len(prompt)
 
 
