@@ -17,6 +17,7 @@ score falls without the history items that the reason cites, against as many by 
 whether the user's next best item gets another sentence. `compared` is the same model in float32 with transformers.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,7 @@ def main() -> None:
     """Fine-tune, write, look everything up, and store what came out."""
     options = arguments(__doc__, [OURS])
     began = time.monotonic()
+    torch.set_num_threads(os.cpu_count() or 1)
     job = new_job(TABLE, OURS, best_settings(TABLE, OURS) or {}, 0, options)
     corpus, features = read_run(job.run)
     scorer = trained(job, corpus, features)

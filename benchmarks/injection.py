@@ -19,6 +19,7 @@ content counts for more in it than in a trained one.
 import argparse
 import asyncio
 import collections
+import os
 import re
 import tempfile
 import time
@@ -258,6 +259,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="where deadline.py worked")
     options = parser.parse_args()
     began = time.monotonic()
+    torch.set_num_threads(os.cpu_count() or 1)
     settings = [f"run.path={options.work / 'smoke'}", f"explain.tune.examples={EXAMPLES}", "recommend.temperature=0"]
     config = load_run(HOME / CONFIG, settings, HOME)
     text = TextEncoder(config.encode)
