@@ -4,12 +4,14 @@ import functools
 import logging
 
 import numpy as np
+import torch
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
 from llm4rec.cluster.encode import embed
 from llm4rec.cluster.explainer import learn_explainer
 from llm4rec.cluster.grounding import Described, Grounding
 from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.stage import run_stage
 from llm4rec.debias.estimate import read_effects
 from llm4rec.explain.config import ExplainConfig
@@ -117,6 +119,7 @@ def _learn_explainer(
 ) -> Adapter:
     items = Described.of(corpus, scorer.item_vectors.float().numpy(), features[TEXT].vectors)
     grounding = Grounding(evidence, items, config.explain)
+    torch.set_num_threads(free_cpus())  # faiss, whose home is this stage, has set it to one
     tell = functools.partial(log.info, "index: %s")
     return learn_explainer(scorer, corpus, grounding, items, config.explain, config.run.seed, tell)
 
