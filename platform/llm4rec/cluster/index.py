@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 
 import numpy as np
 import torch
@@ -119,7 +120,8 @@ def _learn_explainer(
 ) -> Adapter:
     items = Described.of(corpus, scorer.item_vectors.float().numpy(), features[TEXT].vectors)
     grounding = Grounding(evidence, items, config.explain)
-    torch.set_num_threads(free_cpus())  # faiss, whose home is this stage, has set it to one
+    # faiss, whose home is this stage, has set it to one.
+    torch.set_num_threads(min(free_cpus(), os.cpu_count() or 1))
     tell = functools.partial(log.info, "index: %s")
     return learn_explainer(scorer, corpus, grounding, items, config.explain, config.run.seed, tell)
 
