@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from llm4rec.explain.clean import clean_title
 from llm4rec.index.config import IndexConfig
 from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.schema import TRAIN, Corpus, History
@@ -20,7 +21,7 @@ CLAUSES = re.compile(r"(?::|,|\.)\s+(?![^\"]*\"(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
 RATED = re.compile(r"(?:rated|chosen) by (\d+) (?:people|person)(?:, (\d\.\d) on average)?")
 OTHERS, TOGETHER, DEEDS = ("people", "liked by"), ("both", "share", "in common"), ("you watched", "having watched")
 _LITTLE = """
-    a about also an and are because both by category categories chosen close common enjoyed film filed find for genre
+    a about also an and are be because both by category categories chosen close common enjoyed film filed find for genre
     genres have having here in is it its liked like may next of on or people person rated share similar that the their
     them these they this to too try under was watched which who with worth look you average
 """
@@ -42,7 +43,7 @@ class Audit:
 
     def __init__(self, corpus: Corpus, config: IndexConfig) -> None:
         train = corpus.part(TRAIN)
-        self._titles = [title.replace('"', "'") for title in display_titles(corpus.items)]
+        self._titles = [clean_title(title) for title in display_titles(corpus.items)]
         self._codes: dict[str, set[int]] = {}
         for code, title in enumerate(self._titles):
             self._codes.setdefault(title, set()).add(code)
