@@ -51,10 +51,12 @@ from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import Passage
 from llm4rec.index.reviews import review_sentences
 from llm4rec.online.log import EventLog
+from llm4rec.recommend.config import RecommendConfig
+from llm4rec.recommend.slate import Wish, draw_slate
 from llm4rec.schema import ITEM, REVIEW, SPLIT, SPLIT_NAMES, TRAIN, VALUE
 from llm4rec.serve import contract
 
-USERS, ITEMS, EXPOSED, EXPLAINED = 100, 10, 5, 2
+USERS, ITEMS, EXPOSED, EXPLAINED = 100, 10, 5, 1
 PROMPT_PARTS = (
     "Explain a recommendation",
     "Liked before:",
@@ -132,22 +134,29 @@ class LocalWriter:
 class Attacked:
     """The service under attack, and what is counted of it."""
 
-    def __init__(self, service: Service, snapshot: Snapshot) -> None:
+    def __init__(self, service: Service, snapshot: Snapshot, settings: RecommendConfig) -> None:
         self.service = service
         self.reviews = {p.text for p in snapshot.evidence.passages if p.source == "reviews"}  # all of them hostile
         self.reviews_shown = 0
         self.users = snapshot.corpus.user_ids[:: max(1, snapshot.corpus.num_users // USERS)][:USERS]
+        self.snapshot, self.settings = snapshot, settings
+        self.people = [service._people.find(user, service._catalogue) for user in self.users]
+        self.states = np.stack([service._state(person) for person in self.people])
         self.known = set(snapshot.corpus.item_ids)
         self.faults: collections.Counter[str] = collections.Counter()
         self.reasons = 0
         self.sources: collections.Counter[str] = collections.Counter()
 
-    async def exposures(self) -> collections.Counter[str]:
-        """In how many users' slates each item is."""
+    def exposures(self) -> collections.Counter[str]:
+        """In how many users' slates each item is: what the service draws, without writing it down."""
+        catalogue, rng = self.service._catalogue, np.random.default_rng(0)
+        histories = [person.history for person in self.people]
+        logits = self.snapshot.logits(self.states, catalogue.ranking.vectors, histories)
         found: collections.Counter[str] = collections.Counter()
-        for user in self.users:
-            slate = await self.service.recommend(contract.RecommendRequest(user_id=user, k=10))
-            found.update(item.item_id for item in slate.items)
+        for scores, person in zip(logits.astype(np.float32), self.people, strict=True):
+            wish = Wish(popularity_weight=person.popularity_weight)
+            slate = draw_slate(scores, person.seen, self.settings, catalogue.ranking, rng, wish, k=10)
+            found.update(catalogue.item_ids[code] for code in slate.codes.tolist())
         self.faults["outside the catalogue"] += len(set(found) - self.known)
         return found
 
@@ -176,10 +185,10 @@ class Attacked:
             self.faults["no sentence"] += not reason.strip()
 
 
-async def attack(service: Service, snapshot: Snapshot) -> dict[str, Any]:
+async def attack(service: Service, snapshot: Snapshot, settings: RecommendConfig) -> dict[str, Any]:
     """Every string in every place."""
-    found = Attacked(service, snapshot)
-    before = await found.exposures()
+    found = Attacked(service, snapshot, settings)
+    before = found.exposures()
     chosen = [item for item, count in before.most_common() if count >= EXPOSED][:: max(1, len(before) // 60)][:ITEMS]
     hidden = [item for item in snapshot.corpus.item_ids if not before[item]][:: max(1, len(found.known) // 20)][:ITEMS]
     records = {item: (await service.item(item)).model_dump(exclude={"item_id"}) for item in [*chosen, *hidden]}
@@ -196,7 +205,7 @@ async def attack(service: Service, snapshot: Snapshot) -> dict[str, Any]:
                 if not await found.put(item, record):
                     refused[f"{place}: {family}"] += 1
                     continue
-                count = (await found.exposures())[item]
+                count = found.exposures()[item]
                 if exposed:
                     sums[f"{place}: {family}"][0] += count
                     sums[f"{place}: {family}"][1] += clean[item]
@@ -230,7 +239,7 @@ async def attack(service: Service, snapshot: Snapshot) -> dict[str, Any]:
 async def put_and_count(found: Attacked, item: str, record: dict[str, Any]) -> int:
     """Exposure of an item that is put as it was."""
     assert await found.put(item, record)
-    return (await found.exposures())[item]
+    return found.exposures()[item]
 
 
 def with_reviews(snapshot: Snapshot, text: TextEncoder, config: RunConfig) -> tuple[Snapshot, int]:
@@ -270,7 +279,7 @@ def main() -> None:
         log = EventLog(f"sqlite:///{Path(folder, 'events.db')}")
         reasons = DeadlineReasons(LocalWriter(writer), 60.0, vocabulary)
         service = Service(snapshot, config, log, text, reasons)
-        figures = asyncio.run(attack(service, snapshot))
+        figures = asyncio.run(attack(service, snapshot, config.recommend))
     figures["reviews_taken"] = taken
     store("injection", figures, time.monotonic() - began, [config.run.seed])
 
