@@ -22,6 +22,11 @@ GROUNDS = Grounds("2", "Aliens", ("Action", "Horror"), ("Alien",), ("Horror",), 
 TRUE_REASON = 'Because you watched "Alien", you may like "Aliens": both are filed under horror.'
 
 
+def test_what_is_known_is_told_though_nothing_is_shared():
+    told = template_reason(Grounds("2", "Aliens", passages=(RATED, Support("reviews", "It never lets go of you."))))
+    assert told.endswith('. "Aliens": rated by 284 people, 3.9 on average. A review says: "It never lets go of you."')
+
+
 def history(items, values):
     return History(
         np.array(items, np.int32),

@@ -8,7 +8,7 @@ import numpy as np
 
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.grounds import Grounds, choose_anchors, ground
-from llm4rec.index.evidence import Evidence, EvidenceStore
+from llm4rec.index.evidence import Evidence, EvidenceStore, unit_rows
 from llm4rec.index.facts import display_titles, item_categories
 from llm4rec.index.passages import Passage
 from llm4rec.schema import Corpus, FloatMatrix, FloatVector, History
@@ -69,7 +69,8 @@ class Grounding:
         anchors = choose_anchors(item, history, items.vectors, self._config.num_anchors)
         passages = []
         if self._config.num_passages:
-            query = _unit(items.text_vectors[item]) + _unit(items.text_vectors[anchors].sum(axis=0))
+            near = [items.text_vectors[item], items.text_vectors[anchors].sum(axis=0)]
+            query = unit_rows(np.stack(near)).sum(axis=0)
             passages = _best(self._evidence.retrieve(query, [item], MOST), self._config.num_passages)
         return ground(
             item,
@@ -93,11 +94,6 @@ def _best(found: Sequence[Evidence], count: int) -> list[Passage]:
     rest = [evidence.passage for evidence in found if evidence.passage is not firsts[evidence.passage.source]]
     ahead = [evidence.passage for evidence in found if evidence.passage is firsts[evidence.passage.source]]
     return [*ahead, *rest][:count]
-
-
-def _unit(vector: FloatVector) -> FloatVector:
-    """A vector of length 1, or of 0."""
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def _directions(items: Described) -> dict[str, FloatVector]:

@@ -28,8 +28,8 @@ class Chat:
     def texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """The prompts in the model's template; each ends in its opening, which the model continues."""
         chats = [[*prompt.messages, {"role": "assistant", "content": prompt.opening}] for prompt in prompts]
-        opened = [chat if prompt.opening else chat[:-1] for chat, prompt in zip(chats, prompts, strict=True)]
-        return [self._templated(chat) for chat in opened]
+        found: list[str] = self.tokenizer.apply_chat_template(chats, tokenize=False, continue_final_message=True)
+        return found
 
     def tokens(self, prompt: Prompt) -> list[int]:
         """The tokens of one prompt."""
@@ -41,20 +41,13 @@ class Chat:
         """The text of tokens that a model added."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
-    def _templated(self, chat: list[dict[str, str]]) -> str:
-        open_answer = chat[-1]["role"] == "assistant"
-        text: str = self.tokenizer.apply_chat_template(
-            chat, tokenize=False, continue_final_message=open_answer, add_generation_prompt=not open_answer
-        )
-        return text
-
 
 def finished(opening: str, added: str) -> str | None:
     """The sentence that an opening and what a model added make, or None if it has not come to an end.
 
     A mark inside an open quotation, as in a title, is no end.
     """
-    sentence = f"{opening} {added.strip()}".strip()
+    sentence = f"{opening} {added.strip()}"
     if sentence.count('"') % 2 or not added.strip():
         return None
     if sentence.endswith(_CLAUSE_ENDS):

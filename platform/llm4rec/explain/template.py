@@ -38,8 +38,8 @@ def template_reason(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
         grounds: all they may say.
         pick: chooses among wordings.
     """
-    found = details(grounds, pick)
-    return opening(grounds, pick) + (f": {found}" if found else ".")
+    found = _clauses(grounds, pick)
+    return opening(grounds, pick) + (f": {found}." if found else ".") + _further(grounds)
 
 
 def opening(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
@@ -50,7 +50,12 @@ def opening(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
 
 
 def details(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
-    """What comes behind the colon, to the end; empty where nothing is known."""
+    """What comes behind the colon, to the end; empty where there is no colon."""
+    found = _clauses(grounds, pick)
+    return f"{found}.{_further(grounds)}" if found else ""
+
+
+def _clauses(grounds: Grounds, pick: Pick) -> str:
     categories = lowered((grounds.shared or grounds.categories)[:_NUM_CATEGORIES])
     others = listed([quoted(title) for title in liked_too(grounds)])
     found = []
@@ -58,7 +63,12 @@ def details(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
         found.append(pick(_SHARED if grounds.shared else _OWN, grounds).format(categories=categories))
     if others:
         found.append(pick(_LIKED_TOO, grounds).format(others=others))
-    return f"{', and '.join(found)}.{_popularity(grounds)}{_review(grounds)}" if found else ""
+    return ", and ".join(found)
+
+
+def _further(grounds: Grounds) -> str:
+    """Sentences of their own behind the first."""
+    return _popularity(grounds) + _review(grounds)
 
 
 def liked_too(grounds: Grounds) -> list[str]:

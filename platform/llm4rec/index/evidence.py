@@ -52,7 +52,7 @@ class EvidenceStore:
         """
         if len(passages) != len(vectors):
             raise DataError(f"{len(passages)} passages but {len(vectors)} vectors; encode every passage's text once")
-        return cls(passages, build_flat(_unit(vectors)))
+        return cls(passages, build_flat(unit_rows(vectors)))
 
     @property
     def width(self) -> int:
@@ -74,7 +74,7 @@ class EvidenceStore:
         Raises:
             DataError: the query has another width or `top_n` is below 1.
         """
-        queries = _unit(check_queries(np.asarray(query, np.float32)[None], self.width))
+        queries = unit_rows(check_queries(np.asarray(query, np.float32)[None], self.width))
         if top_n < 1:
             raise DataError(f"top_n must be at least 1, got {top_n}")
         rows = self._rows(item_codes)
@@ -108,7 +108,7 @@ class EvidenceStore:
         return np.concatenate(spans) if spans else np.empty(0, np.int64)
 
 
-def _unit(vectors: FloatMatrix) -> FloatMatrix:
+def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
     """Rows scaled to length one; zero rows stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
