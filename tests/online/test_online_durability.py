@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from llm4rec.online.errors import UnavailableError
+from llm4rec.online.feedback import Feedback
 from llm4rec.online.log import EventLog
+from tests.postgres import Postgres
 
 APPEND_FOR_EVER = """
 import sys
@@ -44,15 +49,14 @@ def run(code: str, url: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def test_acknowledged_events_survive_kill_9(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/log.db"
-    process = run(APPEND_FOR_EVER, url)
+def test_acknowledged_events_survive_kill_9(log_url: str) -> None:
+    process = run(APPEND_FOR_EVER, log_url)
     assert process.stdout is not None
     acknowledged = [int(process.stdout.readline()) for _ in range(50)]
     process.kill()
     acknowledged += [int(line) for line in process.stdout.read().split("\n")[:-1]]
     process.wait()
-    log = EventLog(url)
+    log = EventLog(log_url)
     logged = [event.event_id for _, event in log.feedback_after(0, limit=1_000_000)]
     log.close()
     assert len(logged) == len(set(logged)) and len(logged) % 3 == 0
@@ -66,4 +70,19 @@ def test_a_full_disk_is_unavailable_and_what_was_acknowledged_stays(tmp_path: Pa
     assert process.returncode == 0 and "could not be written" in message and "nothing was acknowledged" in message
     log = EventLog(url)
     assert log.counts()["feedback"] == int(acknowledged) > 0
+    log.close()
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+def test_postgresql_away_is_unavailable_and_back_it_has_all_that_was_acknowledged(
+    postgres: Postgres, ending: str
+) -> None:
+    log = EventLog(postgres.new_database(), busy_timeout_s=2)
+    log.append_feedback([Feedback(str(number), "u", "i", "like") for number in range(50)])
+    getattr(postgres, ending)()
+    with pytest.raises(UnavailableError, match="nothing was acknowledged"):
+        log.append_feedback([Feedback("lost", "u", "i", "like")])
+    postgres.start()
+    assert log.append_feedback([Feedback("after", "u", "i", "like")]).accepted == 1
+    assert [event.event_id for event in log.feedback_of("u")] == [*map(str, range(50)), "after"]
     log.close()

@@ -1,13 +1,13 @@
 import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llm4rec.errors import ConfigError
 from llm4rec.online.errors import ConflictError, UnavailableError
-from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, Slate
+from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, Slate, Snapshot
 from llm4rec.online.log import EventLog
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
@@ -17,20 +17,12 @@ def like(event_id: str, user_id: str = "u1", item_id: str = "a", **more: object)
     return Feedback(event_id, user_id, item_id, "like", timestamp=10, **more)
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    log = EventLog(f"sqlite:///{tmp_path}/log.db")
-    yield log
-    log.close()
-
-
-def test_feedback_comes_back_in_order_and_survives_reopening(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/log.db"
+def test_feedback_comes_back_in_order_and_survives_reopening(log_url: str) -> None:
     first, second = like("e1", value=4.5, slate_id="s1"), Feedback("e2", "u1", "b", "skip", timestamp=5)
-    log = EventLog(url)
+    log = EventLog(log_url)
     assert log.append_feedback([first, like("e3", user_id="u2"), second]) == Appended(accepted=3, duplicates=0)
     log.close()
-    again = EventLog(url)
+    again = EventLog(log_url)
     assert again.feedback_of("u1") == [first, second]
     assert [number for number, _ in again.feedback_after(0)] == [1, 2, 3]
     assert [event.event_id for _, event in again.feedback_after(1, limit=1)] == ["e3"]
@@ -70,8 +62,8 @@ def test_a_batch_larger_than_one_query_is_checked_whole(log: EventLog) -> None:
     assert log.append_feedback(events) == Appended(accepted=0, duplicates=1200)
 
 
-def test_parallel_writers_of_the_same_events_write_each_once(tmp_path: Path) -> None:
-    logs = [EventLog(f"sqlite:///{tmp_path}/log.db") for _ in range(2)]
+def test_parallel_writers_of_the_same_events_write_each_once(log_url: str) -> None:
+    logs = [EventLog(log_url) for _ in range(2)]
     batches = [[like(f"e{number}") for number in range(start, start + 20)] for start in range(0, 100, 10)]
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda pair: logs[pair[0] % 2].append_feedback(pair[1]), enumerate(batches * 2)))
@@ -95,6 +87,43 @@ def test_a_slate_is_recorded_once_with_positions_and_propensities(log: EventLog)
         log.record_exposures(SLATE)
 
 
+def test_a_group_is_written_together_and_a_conflict_concerns_only_its_own_batch(log: EventLog) -> None:
+    log.append_feedback([like("e1")])
+    done = log.write_group([[like("e1"), like("e2")], SLATE, [like("e3"), like("e2", item_id="b")], SLATE, []])
+    assert done[0] == Appended(accepted=1, duplicates=1) and done[1] is None
+    assert isinstance(done[2], ConflictError) and isinstance(done[3], ConflictError)
+    assert done[4] == Appended(accepted=0, duplicates=0)
+    assert [event.event_id for event in log.feedback_of("u1")] == ["e1", "e2"] and log.slate("s1") == SLATE
+
+
+def test_feedback_is_read_with_the_slate_that_it_is_about(log: EventLog) -> None:
+    slate = replace(SLATE, state=b"\x00\x00\x80?")
+    log.record_exposures(slate)
+    log.append_feedback([like("e1", slate_id="s1"), like("e2", slate_id="unknown"), like("e3")])
+    assert [row.slate for row in log.logged_after(0)] == [slate, None, None]
+    assert [row.feedback.event_id for row in log.logged_after(1)] == ["e2", "e3"] and log.last_sequence() == 3
+
+
+def test_changes_tell_other_replicas_what_to_look_at_again(log: EventLog) -> None:
+    log.put_item("a", {"title": "A"})
+    (first,) = log.changes_after(0)
+    assert (first.kind, first.key) == ("item", "a")
+    log.delete_item("a")
+    log.delete_user("u1")
+    kinds = [(change.kind, change.key) for change in log.changes_after(first.sequence)]
+    assert kinds[0] == ("item", "a") and kinds[1][0] == "forgotten" and "u1" not in kinds[1][1]
+
+
+def test_a_snapshot_is_replaced_and_goes_when_a_user_is_forgotten(log: EventLog) -> None:
+    first, second = Snapshot(5, 0, b"five", "x"), Snapshot(7, 0, b"seven", "y")
+    assert log.save_snapshot("k", first) and log.save_snapshot("k", second)
+    assert log.snapshot("k") == second and log.snapshot("other") is None
+    log.delete_user("u1")
+    assert log.snapshot("k") is None and log.times_forgotten() == 1
+    assert not log.save_snapshot("k", second) and log.snapshot("k") is None
+    assert log.save_snapshot("k", replace(second, forgotten=1))
+
+
 def test_item_overlays_tell_put_from_withdrawn(log: EventLog) -> None:
     log.put_item("a", {"title": "A"})
     log.put_item("a", {"title": "A2"})
@@ -110,7 +139,16 @@ def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> No
     log.delete_user("u1")
     assert log.user_overlay("u1") is None and log.feedback_of("u1") == [] and log.slate("s1") is None
     assert log.is_forgotten("u1") and not log.is_forgotten("u2")
-    assert log.counts() == {"exposures": 0, "feedback": 1, "forgotten_users": 1, "items": 0, "users": 0}
+    assert log.counts() == {
+        "changes": 1,
+        "exposures": 0,
+        "feedback": 1,
+        "forgotten_users": 1,
+        "items": 0,
+        "snapshots": 0,
+        "states": 0,
+        "users": 0,
+    }
     log.put_user("u1", {"age": 4})
     assert log.user_overlay("u1") == {"age": 4} and log.is_forgotten("u1")
 
@@ -184,8 +222,10 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         EventLog(f"sqlite:///{tmp_path}/nowhere/log.db")
 
 
-@pytest.mark.parametrize("url", ["", "log.db", "sqlite://", "sqlite:///:memory:", "postgresql://me:secret@host/db"])
-def test_a_url_that_is_no_sqlite_file_is_refused_without_its_password(url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["", "log.db", "sqlite://", "sqlite:///:memory:", "mysql://me:secret@host/db", "postgresql://me:secret@host"]
+)
+def test_a_url_that_is_no_log_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match="sqlite:////data") as caught:
         EventLog(url)
     assert "secret" not in str(caught.value)

@@ -121,10 +121,9 @@ class People:
 
     def _known(self, user_id: str) -> tuple[dict[str, Any], int | None, list[Feedback]]:
         """Attributes, corpus code and feedback of a user."""
-        overlay, events = self._log.user_overlay(user_id), self._log.feedback_of(user_id)
-        code = self._corpus.user_codes.get(user_id)
-        if code is not None and self._log.is_forgotten(user_id):
-            code = None
+        known = self._log.known(user_id)
+        overlay, events = known.attributes, list(known.feedback)
+        code = None if known.forgotten else self._corpus.user_codes.get(user_id)
         if code is None and overlay is None and not events:
             raise NotFoundError(
                 f"unknown user {user_id!r}; GET /v1/users lists users, PUT /v1/users/{{id}} adds one, "

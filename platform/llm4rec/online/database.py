@@ -11,14 +11,27 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
 from llm4rec.errors import ConfigError
 from llm4rec.online.errors import UnavailableError
 
+WRITER = 4_015_100_162
+"""PostgreSQL's advisory lock that writers of the log hold in turn; any number that other programs do not use."""
+
 
 def open_engine(url: str, busy_timeout_s: float) -> Engine:
-    """An engine on a SQLite file: write-ahead log, fsync at every commit, deleted bytes overwritten.
+    """An engine on a SQLite file or a PostgreSQL database whose commits are on the disk.
+
+    SQLite: write-ahead log, fsync at every commit, deleted bytes overwritten. PostgreSQL: synchronous commits,
+    connections tried before they are used, so that a restarted server is found again.
 
     Raises:
-        ConfigError: the URL is not one of a SQLite file.
+        ConfigError: the URL is of neither.
     """
-    engine = create_engine(_sqlite_file(url))
+    parsed = _checked(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed, busy_timeout_s)
+    return _open_postgresql(parsed, busy_timeout_s)
+
+
+def _open_sqlite(url: URL, busy_timeout_s: float) -> Engine:
+    engine = create_engine(url)
 
     # SQLAlchemy's events; transactions are begun by us, since sqlite3 would begin them late and deferred, and a
     # deferred writer fails at once, instead of waiting, when another one was faster.
@@ -34,10 +47,32 @@ def open_engine(url: str, busy_timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
 
     return engine
+
+
+def _open_postgresql(url: URL, busy_timeout_s: float) -> Engine:
+    options = f"-c lock_timeout={int(busy_timeout_s * 1000)} -c synchronous_commit=on"
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        pool_timeout=busy_timeout_s,
+        connect_args={"options": options, "connect_timeout": max(1, int(busy_timeout_s))},
+    )
+
+    # One writer at a time, as with SQLite: numbers drawn from a sequence would otherwise appear out of order, and a
+    # reader who remembers how far it came would miss those that came late.
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if _writes(connection):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
+
+    return engine
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes", False))
 
 
 @contextmanager
@@ -62,13 +97,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def empty_write_ahead_log(engine: Engine) -> None:
-    """Move everything committed into the main file and cut the write-ahead log, with its old copies of rows, to zero.
+def erase_remains(engine: Engine) -> None:
+    """Remove what deleted rows have left on the disk.
+
+    SQLite: everything committed moves into the main file, and the write-ahead log, with its old copies of rows, is cut
+    to zero. PostgreSQL: the tables are written anew without them; its write-ahead log and its backups keep them for as
+    long as the server is told to keep those.
 
     Raises:
         UnavailableError: others are reading old copies, or the disk is full.
     """
     with _explained(engine, "written"):
+        if engine.dialect.name == "postgresql":
+            _rewrite(engine)
+            return
         connection = engine.raw_connection()
         try:
             cursor = connection.cursor()
@@ -81,6 +123,11 @@ def empty_write_ahead_log(engine: Engine) -> None:
             f"{_name(engine)} is being read, so remains of deleted rows may still be in its write-ahead log; "
             "delete once more"
         )
+
+
+def _rewrite(engine: Engine) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM (FULL) feedback, exposures, states, users, snapshots")
 
 
 @contextmanager
@@ -99,13 +146,15 @@ def _name(engine: Engine) -> str:
     return str(engine.url.database)
 
 
-def _sqlite_file(url: str) -> URL:
-    example = "for example sqlite:////data/feedback.db"
+def _checked(url: str) -> URL:
+    examples = "for example sqlite:////data/feedback.db or postgresql://user:password@host/database"
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ConfigError(f"online.url {url!r} is not a database URL; {example}") from None
-    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
-        shown = parsed.render_as_string(hide_password=True)
-        raise ConfigError(f"online.url {shown!r} is not a SQLite file, the only kind of log supported; {example}")
+        raise ConfigError(f"online.url {url!r} is not a database URL; {examples}") from None
+    shown = parsed.render_as_string(hide_password=True)
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise ConfigError(f"online.url {shown!r} is neither of SQLite nor of PostgreSQL; {examples}")
+    if parsed.database in {None, "", ":memory:"}:
+        raise ConfigError(f"online.url {shown!r} names no {'file' if 'sqlite' in shown else 'database'}; {examples}")
     return parsed

@@ -1,6 +1,6 @@
 """The records of the log: feedback (what followed an exposure), slates with their exposures, catalogue overlays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,13 +45,20 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Slate:
-    """A slate as it was shown; exposures in order of position. `user_id` is None for an anonymous history."""
+    """A slate as it was shown.
+
+    Attributes:
+        user_id: None for an anonymous history.
+        exposures: in order of position.
+        state: what the model took the user for, h_u as little-endian float32; empty where it was not kept.
+    """
 
     slate_id: str
     user_id: str | None
     model_version: str
     timestamp: int
     exposures: tuple[Exposure, ...]
+    state: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -60,3 +67,60 @@ class ItemOverlay:
 
     item_id: str
     record: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Feedback as the log holds it.
+
+    Attributes:
+        sequence: its place in the log; numbers grow and are never used again.
+        received: when it came, in seconds since 1970.
+        slate: the slate that it is about, if it names one that was recorded.
+    """
+
+    sequence: int
+    received: int
+    feedback: Feedback
+    slate: Slate | None
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that the log holds of a user.
+
+    Attributes:
+        attributes: those that were put, or None.
+        feedback: in order of arrival.
+        forgotten: whether the user was deleted once: then what the corpus knows must not be used.
+    """
+
+    attributes: Mapping[str, Any] | None
+    feedback: Sequence[Feedback]
+    forgotten: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """An item that was put or withdrawn (`key` its id), or a user who was forgotten (`key` a hash)."""
+
+    sequence: int
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a learner learnt.
+
+    Attributes:
+        sequence: of the last feedback it is made of.
+        forgotten: how often users had been forgotten when it was made: it may hold nothing of them.
+        contents: the parameters.
+        sha256: of the contents.
+    """
+
+    sequence: int
+    forgotten: int
+    contents: bytes
+    sha256: str

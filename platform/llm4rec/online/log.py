@@ -1,35 +1,45 @@
 """The event log: feedback and exposures, on the disk before anyone is told so, and overlays on the corpus."""
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select
+from sqlalchemy import Connection, Table, delete, func, insert, select
 
-from llm4rec.online.database import empty_write_ahead_log, open_engine, reading, writing
+from llm4rec.online.database import erase_remains, open_engine, reading, writing
 from llm4rec.online.errors import ConflictError
-from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, Slate
-from llm4rec.online.tables import EXPOSURES, FEEDBACK, FORGOTTEN, ITEMS, METADATA, USERS
+from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Known, Logged, Slate, Snapshot
+from llm4rec.online.rows import (
+    by_event_id,
+    exposure_rows,
+    hashed,
+    logged_feedback,
+    logged_slates,
+    overlay,
+    require_same,
+    timed,
+)
+from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, ITEMS, METADATA, SNAPSHOTS, STATES, USERS
 
 Record = Mapping[str, Any]
-
-IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
+Write = Sequence[Feedback] | Slate
+"""A batch of feedback, or a slate."""
 
 
 class EventLog:
-    """A durable log in a SQLite file; safe for several threads and processes.
+    """A durable log in a SQLite file or a PostgreSQL database; safe for several threads and processes.
 
-    Every method raises UnavailableError where the database cannot be read or written; a write that raises has
-    changed nothing.
+    Writers take turns, so the order of sequence numbers is the order in which rows become visible: who has read up to
+    a number has read all there will ever be up to it. Every method raises UnavailableError where the database cannot
+    be read or written; a write that raises has changed nothing.
     """
 
     def __init__(self, url: str, busy_timeout_s: float = 5.0) -> None:
         """Open the log, and create its tables where there are none.
 
         Raises:
-            ConfigError: `url` is not one of a SQLite file.
-            UnavailableError: the file cannot be opened or is damaged.
+            ConfigError: `url` is neither one of a SQLite file nor one of a PostgreSQL database.
+            UnavailableError: the database cannot be opened or is damaged.
         """
         self._engine = open_engine(url, busy_timeout_s)
         with writing(self._engine) as connection:
@@ -39,6 +49,11 @@ class EventLog:
         """Close every connection."""
         self._engine.dispose()
 
+    def answers(self) -> bool:
+        """True; raises where the database does not answer."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(1)).scalar() == 1
+
     def append_feedback(self, events: Sequence[Feedback]) -> Appended:
         """Append a batch in one transaction; when this returns, all of it is on the disk.
 
@@ -47,28 +62,8 @@ class EventLog:
         Raises:
             ConflictError: an event_id stands for something else in the log or in this batch; nothing was written.
         """
-        batch = _by_event_id(events)
         with writing(self._engine) as connection:
-            logged = _logged(connection, list(batch))
-            for event_id, before in logged.items():
-                _require_same(before, batch[event_id], "the log")
-            received = int(time.time())
-            rows = [vars(event) | {"received": received} for key, event in batch.items() if key not in logged]
-            if rows:
-                connection.execute(insert(FEEDBACK), rows)
-        return Appended(accepted=len(rows), duplicates=len(events) - len(rows))
-
-    def feedback_of(self, user_id: str) -> list[Feedback]:
-        """A user's feedback in order of arrival."""
-        query = select(FEEDBACK).where(FEEDBACK.c.user_id == user_id).order_by(FEEDBACK.c.sequence)
-        with reading(self._engine) as connection:
-            return [_timed(row) for row in connection.execute(query).mappings()]
-
-    def feedback_after(self, sequence: int, limit: int = 1000) -> list[tuple[int, Feedback]]:
-        """The next feedback after a sequence number (0: from the start), each with its own number."""
-        query = select(FEEDBACK).where(FEEDBACK.c.sequence > sequence).order_by(FEEDBACK.c.sequence).limit(limit)
-        with reading(self._engine) as connection:
-            return [(row["sequence"], _timed(row)) for row in connection.execute(query).mappings()]
+            return _append(connection, events)
 
     def record_exposures(self, slate: Slate) -> None:
         """Write down what a slate showed and with which propensities, before it is shown.
@@ -76,52 +71,100 @@ class EventLog:
         Raises:
             ConflictError: a slate of this id was recorded before.
         """
-        shared = {key: value for key, value in vars(slate).items() if key != "exposures"}
-        rows = [shared | vars(shown) | {"position": place} for place, shown in enumerate(slate.exposures, start=1)]
         with writing(self._engine) as connection:
-            known = select(EXPOSURES.c.slate_id).where(EXPOSURES.c.slate_id == slate.slate_id).limit(1)
-            if connection.execute(known).first() is not None:
-                raise ConflictError(f"slate_id {slate.slate_id!r} was recorded before; draw a new id for every slate")
-            if rows:
-                connection.execute(insert(EXPOSURES), rows)
+            _record(connection, slate)
+
+    def write_group(self, writes: Sequence[Write]) -> list[Appended | ConflictError | None]:
+        """What many requests write, in one transaction; one that conflicts writes nothing and leaves the others alone.
+
+        Returns:
+            of each write what came of it: of feedback what was appended, of a slate None, of a conflict the error.
+        """
+        done: list[Appended | ConflictError | None] = []
+        with writing(self._engine) as connection:
+            for write in writes:
+                try:
+                    done.append(_written(connection, write))
+                except ConflictError as error:  # found before the first row was written
+                    done.append(error)
+        return done
+
+    def feedback_of(self, user_id: str) -> list[Feedback]:
+        """A user's feedback in order of arrival."""
+        with reading(self._engine) as connection:
+            return _feedback_of(connection, user_id)
+
+    def feedback_after(self, sequence: int, limit: int = 1000) -> list[tuple[int, Feedback]]:
+        """The next feedback after a sequence number (0: from the start), each with its own number."""
+        return [(row.sequence, row.feedback) for row in self.logged_after(sequence, limit)]
+
+    def logged_after(self, sequence: int, limit: int = 1000) -> list[Logged]:
+        """The next feedback after a sequence number (0: from the start), with its time of arrival and its slate."""
+        query = select(FEEDBACK).where(FEEDBACK.c.sequence > sequence).order_by(FEEDBACK.c.sequence).limit(limit)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+            slates = logged_slates(connection, sorted({row["slate_id"] for row in rows if row["slate_id"]}))
+        return [Logged(row["sequence"], row["received"], timed(row), slates.get(row["slate_id"])) for row in rows]
+
+    def logged_of(self, user_id: str, before: int) -> list[Logged]:
+        """A user's feedback with numbers below `before`, in order, without the slates."""
+        query = select(FEEDBACK).where(FEEDBACK.c.user_id == user_id, FEEDBACK.c.sequence < before)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(FEEDBACK.c.sequence)).mappings()
+            return [Logged(row["sequence"], row["received"], timed(row), None) for row in rows]
+
+    def last_sequence(self) -> int:
+        """The number of the newest feedback, 0 where there is none."""
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(func.max(FEEDBACK.c.sequence))).scalar() or 0)
 
     def slate(self, slate_id: str) -> Slate | None:
         """A recorded slate, or None."""
-        query = select(EXPOSURES).where(EXPOSURES.c.slate_id == slate_id).order_by(EXPOSURES.c.position)
         with reading(self._engine) as connection:
-            rows = connection.execute(query).mappings().all()
-        if not rows:
-            return None
-        exposures = tuple(Exposure(row["item_id"], row["score"], row["propensity"]) for row in rows)
-        return Slate(slate_id, rows[0]["user_id"], rows[0]["model_version"], rows[0]["timestamp"], exposures)
+            return logged_slates(connection, [slate_id]).get(slate_id)
 
     def put_item(self, item_id: str, record: Record) -> None:
         """Add or replace an item of the catalogue."""
-        self._replace(ITEMS, item_id=item_id, record=dict(record), deleted=False)
+        self._change_item(item_id, record=dict(record), deleted=False)
 
     def delete_item(self, item_id: str) -> None:
         """Withdraw an item, be it from the corpus or from here."""
-        self._replace(ITEMS, item_id=item_id, record={}, deleted=True)
+        self._change_item(item_id, record={}, deleted=True)
 
     def item_overlays(self) -> list[ItemOverlay]:
         """Every item that was put or withdrawn, by id."""
         with reading(self._engine) as connection:
-            return [_overlay(row) for row in connection.execute(select(ITEMS).order_by(ITEMS.c.item_id)).mappings()]
+            return [overlay(row) for row in connection.execute(select(ITEMS).order_by(ITEMS.c.item_id)).mappings()]
 
     def item_overlay(self, item_id: str) -> ItemOverlay | None:
         """What was put or withdrawn under this id, or None."""
         with reading(self._engine) as connection:
             row = connection.execute(select(ITEMS).where(ITEMS.c.item_id == item_id)).mappings().first()
-        return None if row is None else _overlay(row)
+        return None if row is None else overlay(row)
+
+    def changes_after(self, sequence: int) -> list[Change]:
+        """Items put or withdrawn and users forgotten after a change (0: from the start), in order."""
+        query = select(CHANGES).where(CHANGES.c.sequence > sequence).order_by(CHANGES.c.sequence)
+        with reading(self._engine) as connection:
+            return [Change(**row) for row in connection.execute(query).mappings()]
 
     def put_user(self, user_id: str, record: Record) -> None:
         """Add or replace a user's attributes."""
-        self._replace(USERS, user_id=user_id, record=dict(record))
+        with writing(self._engine) as connection:
+            _replace(connection, USERS, user_id=user_id, record=dict(record))
 
     def user_overlay(self, user_id: str) -> Record | None:
         """The attributes that were put for a user, or None."""
+        return self.known(user_id).attributes
+
+    def known(self, user_id: str) -> Known:
+        """All that the log holds of a user."""
         with reading(self._engine) as connection:
-            return connection.execute(select(USERS.c.record).where(USERS.c.user_id == user_id)).scalar()
+            return Known(
+                attributes=connection.execute(select(USERS.c.record).where(USERS.c.user_id == user_id)).scalar(),
+                feedback=_feedback_of(connection, user_id),
+                forgotten=_is_forgotten(connection, user_id),
+            )
 
     def user_overlays(self) -> dict[str, Record]:
         """The attributes of every user that was put, by id."""
@@ -136,17 +179,37 @@ class EventLog:
             UnavailableError: not all remains could be removed; call it again.
         """
         with writing(self._engine) as connection:
-            for table in (USERS, FEEDBACK, EXPOSURES):
+            for table in (USERS, FEEDBACK, EXPOSURES, STATES):
                 connection.execute(delete(table).where(table.c.user_id == user_id))
-            connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.user_hash == _hash(user_id)))
-            connection.execute(insert(FORGOTTEN).values(user_hash=_hash(user_id)))
-        empty_write_ahead_log(self._engine)
+            connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
+            _replace(connection, FORGOTTEN, user_hash=hashed(user_id))
+            connection.execute(insert(CHANGES).values(kind="forgotten", key=hashed(user_id)))
+        erase_remains(self._engine)
 
     def is_forgotten(self, user_id: str) -> bool:
         """Whether the user was deleted once: then what the corpus knows of him must not be used."""
-        query = select(FORGOTTEN).where(FORGOTTEN.c.user_hash == _hash(user_id))
         with reading(self._engine) as connection:
-            return connection.execute(query).first() is not None
+            return _is_forgotten(connection, user_id)
+
+    def save_snapshot(self, key: str, snapshot: Snapshot) -> bool:
+        """Keep what was learnt in place of what was kept before; False where users were forgotten since it was made."""
+        with writing(self._engine) as connection:
+            if _times_forgotten(connection) != snapshot.forgotten:
+                return False
+            _replace(connection, SNAPSHOTS, key=key, **vars(snapshot))
+            return True
+
+    def snapshot(self, key: str) -> Snapshot | None:
+        """What was kept under a key, or None."""
+        names = [SNAPSHOTS.c[name] for name in Snapshot.__dataclass_fields__]
+        with reading(self._engine) as connection:
+            row = connection.execute(select(*names).where(SNAPSHOTS.c.key == key)).mappings().first()
+        return None if row is None else Snapshot(**row)
+
+    def times_forgotten(self) -> int:
+        """How often a user was forgotten."""
+        with reading(self._engine) as connection:
+            return _times_forgotten(connection)
 
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
@@ -156,50 +219,57 @@ class EventLog:
                 for table in METADATA.sorted_tables
             }
 
-    def _replace(self, table: Table, **row: Any) -> None:
-        (key,) = table.primary_key.columns
+    def _change_item(self, item_id: str, **row: Any) -> None:
         with writing(self._engine) as connection:
-            connection.execute(delete(table).where(key == row[key.name]))
-            connection.execute(insert(table).values(**row))
+            _replace(connection, ITEMS, item_id=item_id, **row)
+            connection.execute(insert(CHANGES).values(kind="item", key=item_id))
 
 
-def _by_event_id(events: Sequence[Feedback]) -> dict[str, Feedback]:
-    batch: dict[str, Feedback] = {}
-    for event in events:
-        _require_same(batch.setdefault(event.event_id, event), event, "this batch")
-    return batch
+def _written(connection: Connection, write: Write) -> Appended | None:
+    if isinstance(write, Slate):
+        _record(connection, write)
+        return None
+    return _append(connection, write)
 
 
-def _require_same(before: Feedback, event: Feedback, where: str) -> None:
-    if before != event:
-        different = [name for name in vars(event) if getattr(event, name) != getattr(before, name)]
-        raise ConflictError(
-            f"event_id {event.event_id!r} is in {where} with another {', '.join(different)}; give every event its own "
-            "id, and send an event again only as it was. Nothing of this batch was written"
-        )
+def _append(connection: Connection, events: Sequence[Feedback]) -> Appended:
+    batch = by_event_id(events)
+    logged = logged_feedback(connection, list(batch))
+    for event_id, before in logged.items():
+        require_same(before, batch[event_id], "the log")
+    received = int(time.time())
+    rows = [vars(event) | {"received": received} for key, event in batch.items() if key not in logged]
+    if rows:
+        connection.execute(insert(FEEDBACK), rows)
+    return Appended(accepted=len(rows), duplicates=len(events) - len(rows))
 
 
-def _logged(connection: Connection, event_ids: list[str]) -> dict[str, Feedback]:
-    found = {}
-    for start in range(0, len(event_ids), IDS_PER_QUERY):
-        wanted = FEEDBACK.c.event_id.in_(event_ids[start : start + IDS_PER_QUERY])
-        for row in connection.execute(select(FEEDBACK).where(wanted)).mappings():
-            found[row["event_id"]] = _as_sent(row)
-    return found
+def _record(connection: Connection, slate: Slate) -> None:
+    known = select(EXPOSURES.c.slate_id).where(EXPOSURES.c.slate_id == slate.slate_id).limit(1)
+    if connection.execute(known).first() is not None:
+        raise ConflictError(f"slate_id {slate.slate_id!r} was recorded before; draw a new id for every slate")
+    if slate.exposures:
+        connection.execute(insert(EXPOSURES), exposure_rows(slate))
+    if slate.state:
+        connection.execute(insert(STATES).values(slate_id=slate.slate_id, user_id=slate.user_id, state=slate.state))
 
 
-def _as_sent(row: RowMapping) -> Feedback:
-    return Feedback(**{name: row[name] for name in Feedback.__dataclass_fields__})
+def _replace(connection: Connection, table: Table, **row: Any) -> None:
+    (key,) = table.primary_key.columns
+    connection.execute(delete(table).where(key == row[key.name]))
+    connection.execute(insert(table).values(**row))
 
 
-def _timed(row: RowMapping) -> Feedback:
-    timestamp = row["received"] if row["timestamp"] is None else row["timestamp"]
-    return Feedback(**{**vars(_as_sent(row)), "timestamp": timestamp})
+def _feedback_of(connection: Connection, user_id: str) -> list[Feedback]:
+    query = select(FEEDBACK).where(FEEDBACK.c.user_id == user_id).order_by(FEEDBACK.c.sequence)
+    return [timed(row) for row in connection.execute(query).mappings()]
 
 
-def _overlay(row: RowMapping) -> ItemOverlay:
-    return ItemOverlay(row["item_id"], None if row["deleted"] else row["record"])
+def _is_forgotten(connection: Connection, user_id: str) -> bool:
+    query = select(FORGOTTEN).where(FORGOTTEN.c.user_hash == hashed(user_id))
+    return connection.execute(query).first() is not None
 
 
-def _hash(user_id: str) -> str:
-    return hashlib.sha256(user_id.encode()).hexdigest()
+def _times_forgotten(connection: Connection) -> int:
+    count = select(func.count()).select_from(CHANGES).where(CHANGES.c.kind == "forgotten")
+    return connection.execute(count).scalar_one()

@@ -1,6 +1,6 @@
 """The tables of the log."""
 
-from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, MetaData, String, Table
 
 METADATA = MetaData()
 
@@ -33,6 +33,15 @@ EXPOSURES = Table(
     Column("timestamp", Integer, nullable=False),
 )
 
+# What the model took the user for when a slate was drawn: learning needs it, and can then be repeated exactly.
+STATES = Table(
+    "states",
+    METADATA,
+    Column("slate_id", String, primary_key=True),
+    Column("user_id", String, index=True),
+    Column("state", LargeBinary, nullable=False),  # float32, little-endian
+)
+
 ITEMS = Table(
     "items",
     METADATA,
@@ -50,3 +59,24 @@ USERS = Table(
 
 # Deleted users by sha256: the corpus must not bring them back, and the id itself must be gone.
 FORGOTTEN = Table("forgotten_users", METADATA, Column("user_hash", String, primary_key=True))
+
+# What other replicas and the learner must take notice of: items put or withdrawn, users forgotten.
+CHANGES = Table(
+    "changes",
+    METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String, nullable=False),
+    Column("key", String, nullable=False),  # of an item its id, of a user the hash
+    sqlite_autoincrement=True,
+)
+
+# What was learnt so far, so that a learner that starts again need not read the whole log.
+SNAPSHOTS = Table(
+    "snapshots",
+    METADATA,
+    Column("key", String, primary_key=True),
+    Column("sequence", Integer, nullable=False),  # of the last feedback it is made of
+    Column("forgotten", Integer, nullable=False),  # users forgotten when it was made
+    Column("contents", LargeBinary, nullable=False),
+    Column("sha256", String, nullable=False),
+)

@@ -1,0 +1,96 @@
+"""Between records and rows of the log."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from llm4rec.online.errors import ConflictError
+from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Slate
+from llm4rec.online.tables import EXPOSURES, FEEDBACK, STATES
+
+IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
+
+
+def by_event_id(events: Sequence[Feedback]) -> dict[str, Feedback]:
+    """A batch by event_id, every event once.
+
+    Raises:
+        ConflictError: one id stands for two things.
+    """
+    batch: dict[str, Feedback] = {}
+    for event in events:
+        require_same(batch.setdefault(event.event_id, event), event, "this batch")
+    return batch
+
+
+def require_same(before: Feedback, event: Feedback, where: str) -> None:
+    """Make sure that an event sent again is the same.
+
+    Raises:
+        ConflictError: it is not.
+    """
+    if before != event:
+        different = [name for name in vars(event) if getattr(event, name) != getattr(before, name)]
+        raise ConflictError(
+            f"event_id {event.event_id!r} is in {where} with another {', '.join(different)}; give every event its own "
+            "id, and send an event again only as it was. Nothing of this batch was written"
+        )
+
+
+def logged_feedback(connection: Connection, event_ids: Sequence[str]) -> dict[str, Feedback]:
+    """Those of some events that the log holds, as they were sent."""
+    found = {}
+    for start in range(0, len(event_ids), IDS_PER_QUERY):
+        wanted = FEEDBACK.c.event_id.in_(event_ids[start : start + IDS_PER_QUERY])
+        for row in connection.execute(select(FEEDBACK).where(wanted)).mappings():
+            found[row["event_id"]] = as_sent(row)
+    return found
+
+
+def logged_slates(connection: Connection, slate_ids: Sequence[str]) -> dict[str, Slate]:
+    """Those of some slates that the log holds, by id."""
+    shown: dict[str, list[RowMapping]] = {}
+    states: dict[str, bytes] = {}
+    for start in range(0, len(slate_ids), IDS_PER_QUERY):
+        ids = slate_ids[start : start + IDS_PER_QUERY]
+        query = select(EXPOSURES).where(EXPOSURES.c.slate_id.in_(ids)).order_by(EXPOSURES.c.position)
+        for row in connection.execute(query).mappings():
+            shown.setdefault(row["slate_id"], []).append(row)
+        kept = select(STATES.c.slate_id, STATES.c.state).where(STATES.c.slate_id.in_(ids))
+        states |= {slate_id: bytes(state) for slate_id, state in connection.execute(kept)}
+    return {slate_id: _slate(rows, states.get(slate_id, b"")) for slate_id, rows in shown.items()}
+
+
+def _slate(rows: Sequence[RowMapping], state: bytes) -> Slate:
+    first = rows[0]
+    exposures = tuple(Exposure(row["item_id"], row["score"], row["propensity"]) for row in rows)
+    return Slate(first["slate_id"], first["user_id"], first["model_version"], first["timestamp"], exposures, state)
+
+
+def exposure_rows(slate: Slate) -> list[dict[str, Any]]:
+    """A slate's rows, one a place."""
+    shared = {key: value for key, value in vars(slate).items() if key not in {"exposures", "state"}}
+    return [shared | vars(shown) | {"position": place} for place, shown in enumerate(slate.exposures, start=1)]
+
+
+def as_sent(row: RowMapping) -> Feedback:
+    """An event as its sender gave it."""
+    return Feedback(**{name: row[name] for name in Feedback.__dataclass_fields__})
+
+
+def timed(row: RowMapping) -> Feedback:
+    """An event with a time: its own, else that of its arrival."""
+    timestamp = row["received"] if row["timestamp"] is None else row["timestamp"]
+    return Feedback(**{**vars(as_sent(row)), "timestamp": timestamp})
+
+
+def overlay(row: RowMapping) -> ItemOverlay:
+    """What a row says of an item."""
+    return ItemOverlay(row["item_id"], None if row["deleted"] else row["record"])
+
+
+def hashed(user_id: str) -> str:
+    """What a user is remembered by after being forgotten."""
+    return hashlib.sha256(user_id.encode()).hexdigest()
