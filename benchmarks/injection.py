@@ -36,6 +36,7 @@ from measure import HOME, store
 from pydantic import ValidationError
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.engine import Engine
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.run_config import RunConfig, load_run
@@ -51,8 +52,6 @@ from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import Passage
 from llm4rec.index.reviews import review_sentences
 from llm4rec.online.log import EventLog
-from llm4rec.recommend.config import RecommendConfig
-from llm4rec.recommend.slate import Wish, draw_slate
 from llm4rec.schema import ITEM, REVIEW, SPLIT, SPLIT_NAMES, TRAIN, VALUE
 from llm4rec.serve import contract
 
@@ -134,14 +133,12 @@ class LocalWriter:
 class Attacked:
     """The service under attack, and what is counted of it."""
 
-    def __init__(self, service: Service, snapshot: Snapshot, settings: RecommendConfig) -> None:
-        self.service = service
+    def __init__(self, service: Service, engine: Engine) -> None:
+        self.service, self.engine = service, engine
+        snapshot = engine.snapshot
         self.reviews = {p.text for p in snapshot.evidence.passages if p.source == "reviews"}  # all of them hostile
         self.reviews_shown = 0
         self.users = snapshot.corpus.user_ids[:: max(1, snapshot.corpus.num_users // USERS)][:USERS]
-        self.snapshot, self.settings = snapshot, settings
-        self.people = [service._people.find(user, service._catalogue) for user in self.users]
-        self.states = np.stack([service._state(person) for person in self.people])
         self.known = set(snapshot.corpus.item_ids)
         self.faults: collections.Counter[str] = collections.Counter()
         self.reasons = 0
@@ -149,14 +146,11 @@ class Attacked:
 
     def exposures(self) -> collections.Counter[str]:
         """In how many users' slates each item is: what the service draws, without writing it down."""
-        catalogue, rng = self.service._catalogue, np.random.default_rng(0)
-        histories = [person.history for person in self.people]
-        logits = self.snapshot.logits(self.states, catalogue.ranking.vectors, histories)
         found: collections.Counter[str] = collections.Counter()
-        for scores, person in zip(logits.astype(np.float32), self.people, strict=True):
-            wish = Wish(popularity_weight=person.popularity_weight)
-            slate = draw_slate(scores, person.seen, self.settings, catalogue.ranking, rng, wish, k=10)
-            found.update(catalogue.item_ids[code] for code in slate.codes.tolist())
+        for user in self.users:
+            request = contract.RecommendRequest(user_id=user, k=10)
+            drawn = self.engine.rank(request, self.engine.retrieve(request))
+            found.update(shown.item_id for shown in drawn.logged.exposures)
         self.faults["outside the catalogue"] += len(set(found) - self.known)
         return found
 
@@ -171,7 +165,7 @@ class Attacked:
     async def look(self, request: contract.RecommendRequest) -> None:
         """Look through the reasons of a slate."""
         slate = await self.service.recommend(request)
-        titles = {clean_title(title) for title in self.service._catalogue.titles}
+        titles = {clean_title(title) for title in self.engine.catalogue.titles}
         for item in slate.items:
             self.faults["outside the catalogue"] += item.item_id not in self.known
             self.sources[item.reason_source or "none"] += 1
@@ -185,12 +179,13 @@ class Attacked:
             self.faults["no sentence"] += not reason.strip()
 
 
-async def attack(service: Service, snapshot: Snapshot, settings: RecommendConfig) -> dict[str, Any]:
+async def attack(service: Service, engine: Engine) -> dict[str, Any]:
     """Every string in every place."""
-    found = Attacked(service, snapshot, settings)
+    found = Attacked(service, engine)
     before = found.exposures()
     chosen = [item for item, count in before.most_common() if count >= EXPOSED][:: max(1, len(before) // 60)][:ITEMS]
-    hidden = [item for item in snapshot.corpus.item_ids if not before[item]][:: max(1, len(found.known) // 20)][:ITEMS]
+    every = max(1, len(found.known) // 20)
+    hidden = [item for item in engine.snapshot.corpus.item_ids if not before[item]][::every][:ITEMS]
     records = {item: (await service.item(item)).model_dump(exclude={"item_id"}) for item in [*chosen, *hidden]}
     clean = {item: await put_and_count(found, item, records[item]) for item in records}
     sums: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
@@ -278,8 +273,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = EventLog(f"sqlite:///{Path(folder, 'events.db')}")
         reasons = DeadlineReasons(LocalWriter(writer), 60.0, vocabulary)
-        service = Service(snapshot, config, log, text, reasons)
-        figures = asyncio.run(attack(service, snapshot, config.recommend))
+        engine = Engine(snapshot, config, log, text)
+        figures = asyncio.run(attack(Service(engine, log, reasons), engine))
     figures["reviews_taken"] = taken
     store("injection", figures, time.monotonic() - began, [config.run.seed])
 

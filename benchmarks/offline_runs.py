@@ -41,8 +41,8 @@ from llm4rec.train.windows import build_windows
 VALIDATION_ROWS = 1000
 """After each epoch the best weights are chosen by this many choices, spread over all."""
 
-REVIEWS = {"num_reviews", "review_words"}
-"""Settings that no figure here depends on: evidence is not asked for."""
+SERVED = {"num_reviews", "review_words", "user_states"}
+"""Settings that no figure here depends on: they are of evidence, and of speed."""
 
 Measured = dict[str, np.ndarray]
 """Arrays by name; `user` says whose figures the others are."""
@@ -77,7 +77,7 @@ class Job:
         """Name of the file of its figures."""
         asked = ""
         if self.question:
-            index = self.config.index.model_dump(mode="json", exclude=REVIEWS)
+            index = self.config.index.model_dump(mode="json", exclude=SERVED)
             sections = {"debias": self.config.debias.model_dump(mode="json"), "index": index}
             asked = f"{self.question}-{content_hash(sections)}-"
         return f"{asked}{self.training}{'-valid' if self.tune else ''}.npz"

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.index import user_states
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.debias.estimate import Effects
 from llm4rec.index.evidence import EvidenceStore
@@ -45,6 +46,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
         id_generator=None,
         evidence=EvidenceStore.build([passage], np.ones((1, 6), np.float32)),
         prices=Prices(np.array([0.3, -0.1, -0.1, 0.1, -0.2], np.float32), {}),
+        states=user_states(scorer, corpus),
         curve=[],
         version="test",
     )

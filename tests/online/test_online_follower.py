@@ -28,9 +28,10 @@ def slate(slate_id: str, user_id: str, version: str = "v1") -> Slate:
 
 
 def reader(log: EventLog, past: Callable[[str], list[int]] = lambda _: []) -> ExampleReader:
-    return ExampleReader(
-        CODES, "v1", lambda user_id: np.array(past(user_id), np.int32), log.logged_of, STATES.get, CONFIG.daily_events
-    )
+    def known(user_id: str) -> tuple[np.ndarray, np.ndarray | None]:
+        return np.array(past(user_id), np.int32), STATES.get(user_id)
+
+    return ExampleReader(CODES, "v1", known, log.logged_of, CONFIG.daily_events)
 
 
 def follower(log: EventLog, **more: int) -> Follower:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from llm4rec.errors import DataError
 from llm4rec.online.config import LearnerConfig
 from llm4rec.online.example import Example
-from llm4rec.online.feedback import Snapshot
+from llm4rec.online.feedback import LearnerState
 from llm4rec.online.learner import Frozen, Learner
 from llm4rec.online.parameters import Shift, restore, to_snapshot, update_since
 
@@ -153,7 +153,7 @@ def test_going_on_from_a_snapshot_is_the_same_to_the_last_bit() -> None:
 def test_a_damaged_snapshot_and_one_of_other_items_are_refused() -> None:
     good = to_snapshot(taught(50), 50, 0)
     with pytest.raises(DataError, match="checksum"):
-        restore(taught(0), Snapshot(50, 0, good.contents[:-1] + b"x", good.sha256))
+        restore(taught(0), LearnerState(50, 0, good.contents[:-1] + b"x", good.sha256))
     with pytest.raises(DataError, match="of other items"):
         restore(Learner(Frozen(SMALL.vectors[:1], 2.0), LearnerConfig()), good)
 
@@ -163,7 +163,7 @@ def test_updates_one_after_the_other_come_to_the_whole() -> None:
     for count in (10, 60, 61, 200):
         taught(count, learner, start=known)
         known = count
-        shift = shift.with_update(0, update_since(learner, "e", shift.followed.get(0, ("e", 0))[1]), 10.0)
+        shift = shift.with_update(0, update_since(learner, "e", shift.followed(0)[1], 7), 10.0)
     state = np.array([0.3, -1], np.float32)
     np.testing.assert_allclose(shift.products(state, SMALL.vectors), learner.moved @ state, atol=1e-6)
     np.testing.assert_array_equal(shift.state("1", state), state + learner.adapters["1"].value)
@@ -172,9 +172,11 @@ def test_updates_one_after_the_other_come_to_the_whole() -> None:
 
 def test_a_new_epoch_replaces_and_shards_add_up_within_the_bound() -> None:
     one, other = taught(50), taught(120)
-    shift = Shift.none(2).with_update(0, update_since(other, "old", 0), 10.0)
-    shift = shift.with_update(0, update_since(one, "new", 0), 10.0).with_update(1, update_since(other, "e", 0), 10.0)
+    shift = Shift.none(2).with_update(0, update_since(other, "old", 0, 7), 10.0)
+    shift = shift.with_update(0, update_since(one, "new", 0, 7), 10.0).with_update(
+        1, update_since(other, "e", 0, 7), 10.0
+    )
     both = one.shift + other.shift
     np.testing.assert_allclose(shift.shift, both[shift.items], atol=1e-6)
-    bounded = shift.with_update(1, update_since(other, "e", 0), 0.01)
+    bounded = shift.with_update(1, update_since(other, "e", 0, 7), 0.01)
     assert np.linalg.norm(bounded.shift, axis=1).max() <= 0.01 + 1e-6

@@ -7,7 +7,7 @@ import pytest
 
 from llm4rec.errors import ConfigError
 from llm4rec.online.errors import ConflictError, UnavailableError
-from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, Slate, Snapshot
+from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Slate
 from llm4rec.online.log import EventLog
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
@@ -115,7 +115,7 @@ def test_changes_tell_other_replicas_what_to_look_at_again(log: EventLog) -> Non
 
 
 def test_a_snapshot_is_replaced_and_goes_when_a_user_is_forgotten(log: EventLog) -> None:
-    first, second = Snapshot(5, 0, b"five", "x"), Snapshot(7, 0, b"seven", "y")
+    first, second = LearnerState(5, 0, b"five", "x"), LearnerState(7, 0, b"seven", "y")
     assert log.save_snapshot("k", first) and log.save_snapshot("k", second)
     assert log.snapshot("k") == second and log.snapshot("other") is None
     log.delete_user("u1")

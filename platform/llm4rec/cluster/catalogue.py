@@ -37,6 +37,7 @@ from llm4rec.schema import (
     FloatVector,
     Modality,
 )
+from llm4rec.serve.errors import NotFoundError
 
 Record = Mapping[str, Any]
 
@@ -144,6 +145,16 @@ class LiveCatalogue:
     def has(self, item_id: str) -> bool:
         """Whether the item exists and is not withdrawn."""
         return item_id in self.codes and not self.withdrawn[self.codes[item_id]]
+
+    def require(self, item_id: str) -> int:
+        """The code of an item.
+
+        Raises:
+            NotFoundError: it does not exist, or is withdrawn.
+        """
+        if not self.has(item_id):
+            raise NotFoundError(f"unknown item {item_id!r}; GET /v1/items?search= finds items by title")
+        return self.codes[item_id]
 
     def _read_with(self, facts: pa.Table) -> RequestReader:
         """A reader that knows the categories and the title of a changed item too."""

@@ -20,13 +20,27 @@ from llm4rec.explain.tune import Adapter
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import build_passages
 from llm4rec.index.reviews import review_sentences
+from llm4rec.index.user_states import write_states
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.generative import IdGenerator, learn_generator
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.gate import Gate, Gated, learn_gate
 from llm4rec.recommend.prices import learn_prices
 from llm4rec.recommend.repairs import learn_repair
-from llm4rec.schema import ITEM, REVIEW, SPLIT_COLUMNS, TEXT, TRAIN, VALUE, Corpus, Features, read_features
+from llm4rec.schema import (
+    ITEM,
+    REVIEW,
+    SPLIT_COLUMNS,
+    TEST,
+    TEXT,
+    TRAIN,
+    VALID,
+    VALUE,
+    Corpus,
+    Features,
+    FloatMatrix,
+    read_features,
+)
 from llm4rec.semantic_ids import GenerativeConfig
 from llm4rec.train.state import read_model
 from llm4rec.train.states import MAX_STATES, train_states
@@ -35,8 +49,10 @@ log = logging.getLogger("llm4rec")
 
 TAUGHT_BY = ("generator", "tune", "num_passages", "num_anchors", "history_verb")
 """The settings of explanations that what is learnt depends on; others only say how it is served."""
-LAYOUT = "prices, gate, reviews"
+LAYOUT = "prices, gate, reviews, states"
 """What else the files hold since the first version; an index without it is built again."""
+STATES_AT_ONCE = 2000
+"""Users between two lines that tell how far it is."""
 
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
@@ -48,6 +64,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         features = read_features(inputs["features"], corpus.item_ids)
         model = read_model(inputs["model"], features)
         scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
+        _use_free_cpus()
         ItemIndex.build(scorer.item_vectors.float().numpy()).write(writer)
         if config.index.repaired:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
@@ -69,6 +86,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         prices.write(writer)
         if config.index.generative is not None:
             _learn_ids(scorer, corpus, config.index.generative, config.run.seed).write(writer)
+        write_states(writer, user_states(scorer, corpus) if config.index.user_states else scorer.no_states)
         passages = build_passages(corpus, config.index, _reviews(inputs["corpus"], corpus, config))
         evidence = EvidenceStore.build(passages, embed([passage.text for passage in passages], config.encode))
         evidence.write(writer)
@@ -89,6 +107,22 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         seed=config.run.seed,
         build=build,
     )
+
+
+def user_states(scorer: ModelScorer, corpus: Corpus) -> FloatMatrix:
+    """h_u of every user after all that is known of them, shape (U, D)."""
+    histories, users = corpus.histories(TRAIN, VALID, TEST), np.arange(corpus.num_users, dtype=np.int32)
+    parts = np.array_split(users, max(1, len(users) // STATES_AT_ONCE))
+    found = [scorer.no_states]
+    for number, part in enumerate(parts, start=1):
+        found.append(scorer.user_states(part, [histories[user] for user in part]))
+        log.info("index: states of users, part %d/%d", number, len(parts))
+    return np.concatenate(found)
+
+
+def _use_free_cpus() -> None:
+    """Let the model compute with all of them: faiss, whose home is this stage, has set it to one thread."""
+    torch.set_num_threads(min(free_cpus(), os.cpu_count() or 1))
 
 
 def _learn_ids(scorer: ModelScorer, corpus: Corpus, config: GenerativeConfig, seed: int) -> IdGenerator:
@@ -120,8 +154,6 @@ def _learn_explainer(
 ) -> Adapter:
     items = Described.of(corpus, scorer.item_vectors.float().numpy(), features[TEXT].vectors)
     grounding = Grounding(evidence, items, config.explain)
-    # faiss, whose home is this stage, has set it to one.
-    torch.set_num_threads(min(free_cpus(), os.cpu_count() or 1))
     tell = functools.partial(log.info, "index: %s")
     return learn_explainer(scorer, corpus, grounding, items, config.explain, config.run.seed, tell)
 

@@ -1,6 +1,6 @@
 """Users as the service sees them: the corpus's users with their feedback since, users put since, and strangers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,16 @@ RECENT = 50
 
 
 @dataclass(frozen=True)
+class _Known:
+    """What corpus and log hold of a user: attributes, corpus code, feedback, whether attributes were put."""
+
+    attributes: dict[str, Any]
+    code: int | None
+    events: Sequence[Feedback]
+    put: bool
+
+
+@dataclass(frozen=True)
 class Person:
     """Who a slate is for.
 
@@ -28,12 +38,14 @@ class Person:
         seen: codes of items not to show again.
         attributes: attribute codes, shape (A,).
         popularity_weight: how strongly popularity moves this user, as a multiple of the mean.
+        unchanged: the user's code in the corpus, if nothing is known beyond it.
     """
 
     history: History
     seen: IntVector
     attributes: npt.NDArray[np.int64]
     popularity_weight: float
+    unchanged: int | None = None
 
     def readable(self, num_items: int) -> History:
         """The history as the model can read it: items it was not trained on have no place in its tables."""
@@ -65,7 +77,7 @@ class People:
             return person
         events = [self._sent(place, entry, catalogue) for place, entry in enumerate(request.entries)]
         state = history_with_feedback(EMPTY_HISTORY, events, self._coding(catalogue))
-        return replace(person, history=state.history, seen=state.seen)
+        return replace(person, history=state.history, seen=state.seen, unchanged=None)
 
     @property
     def stranger(self) -> Person:
@@ -78,16 +90,18 @@ class People:
         Raises:
             NotFoundError: nothing is known of this user.
         """
-        attributes, code, events = self._known(user_id)
-        logged = EMPTY_HISTORY if code is None else self._histories[code]
-        state = history_with_feedback(logged, events, self._coding(catalogue))
-        weight = self._mean_weight if code is None else float(self._weights[code])
-        return Person(state.history, state.seen, self._encoded(attributes), weight)
+        known = self._known(user_id)
+        logged = EMPTY_HISTORY if known.code is None else self._histories[known.code]
+        state = history_with_feedback(logged, known.events, self._coding(catalogue))
+        weight = self._mean_weight if known.code is None else float(self._weights[known.code])
+        unchanged = None if known.events or known.put else known.code
+        return Person(state.history, state.seen, self._encoded(known.attributes), weight, unchanged)
 
     def describe(self, user_id: str, catalogue: LiveCatalogue) -> contract.User:
         """A user's attributes and recent history, newest first; negative feedback is shown too."""
-        attributes, code, events = self._known(user_id)
-        logged = EMPTY_HISTORY if code is None else self._histories[code].last(RECENT)
+        known = self._known(user_id)
+        events = known.events
+        logged = EMPTY_HISTORY if known.code is None else self._histories[known.code].last(RECENT)
         columns = zip(logged.item, logged.event, logged.value, logged.timestamp, strict=True)
         entries: list[tuple[str, str, float | None, int]] = [
             (catalogue.item_ids[item], self._corpus.events[event], float(value), int(timestamp))
@@ -103,7 +117,7 @@ class People:
             )
             for item_id, event, value, t in reversed(entries[-RECENT:])
         ]
-        return contract.User(user_id=user_id, attributes=attributes, history=history)
+        return contract.User(user_id=user_id, attributes=known.attributes, history=history)
 
     def search(self, search: str, limit: int) -> list[contract.UserSummary]:
         """Users whose id begins with the search or who have it as an attribute."""
@@ -119,18 +133,23 @@ class People:
                 break
         return found
 
-    def _known(self, user_id: str) -> tuple[dict[str, Any], int | None, list[Feedback]]:
-        """Attributes, corpus code and feedback of a user."""
-        known = self._log.known(user_id)
-        overlay, events = known.attributes, list(known.feedback)
-        code = None if known.forgotten else self._corpus.user_codes.get(user_id)
-        if code is None and overlay is None and not events:
+    def past(self, code: int) -> IntVector:
+        """Codes of the items of a user's history in the corpus."""
+        return self._histories[code].item
+
+    def _known(self, user_id: str) -> "_Known":
+        logged = self._log.known(user_id)
+        code = None if logged.forgotten else self._corpus.user_codes.get(user_id)
+        put = logged.attributes is not None
+        if code is None and not put and not logged.feedback:
             raise NotFoundError(
                 f"unknown user {user_id!r}; GET /v1/users lists users, PUT /v1/users/{{id}} adds one, "
                 "and POST /v1/recommendations takes a history without any user"
             )
-        attributes = overlay if overlay is not None else self._corpus_attributes(user_id) if code is not None else {}
-        return dict(attributes), code, events
+        from_corpus = {} if code is None else self._corpus_attributes(user_id)
+        return _Known(
+            dict(logged.attributes) if logged.attributes is not None else from_corpus, code, logged.feedback, put
+        )
 
     def _corpus_attributes(self, user_id: str) -> dict[str, Any]:
         code = self._corpus.user_codes.get(user_id)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
@@ -69,16 +69,33 @@ class BaselinesSection(StrictModel):
 
 
 class ClusterSection(StrictModel):
-    """What the parts of the served app reserve on the cluster; fractions let them share a core."""
+    """How the served app is spread over the cluster, and what its parts reserve; fractions let them share a core."""
 
+    profile: Literal["laptop", "cluster"] = "laptop"
+    """laptop: what answers HTTP retrieves and ranks itself. cluster: ingress, retriever and ranker scale apart."""
+    replicas: tuple[PositiveInt, PositiveInt] = (1, 1)
+    """The fewest and the most replicas of each deployment that a request passes through; more are started where more
+    requests are under way, and with two or more the loss of one is not noticed."""
+    ongoing_requests: PositiveInt = 16
+    """Requests under way in a replica beyond which another one is started."""
+    queued_requests: PositiveInt = 64
+    """Requests that wait for a replica at each proxy at most; more are refused with 429."""
     recommender_cpus: NonNegativeFloat = 0.5
-    """CPUs that a replica of the ingress reserves."""
+    """CPUs that a replica of ingress, retriever or ranker reserves."""
     explainer_cpus: NonNegativeFloat = 0.5
     """CPUs that a replica of the explainer reserves."""
     explainer_gpus: NonNegativeFloat = 0.0
     """GPUs that a replica of the explainer reserves; without one it does not see any, and the CPU writes."""
     explainer_threads: PositiveInt = 2
     """Threads the language model computes with."""
+    learner_cpus: NonNegativeFloat = 0.1
+    """CPUs that each learner reserves."""
+
+    @model_validator(mode="after")
+    def _fewest_first(self) -> Self:
+        if self.replicas[0] > self.replicas[1]:
+            raise ValueError(f"replicas must be the fewest and the most, got {list(self.replicas)}")
+        return self
 
 
 class RunConfig(StrictModel):

@@ -12,7 +12,9 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.engine import Drawn, Engine, Retrieved
 from llm4rec.cluster.explainer import read_explainer
+from llm4rec.cluster.online import Ask, LearnerLoop, Listener, News, new_follower
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Service
@@ -27,10 +29,20 @@ from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.log import EventLog
 from llm4rec.schema import Corpus
 from llm4rec.serve.app import build_app
+from llm4rec.serve.contract import RecommendRequest
 
 REQUESTS_AT_ONCE = 64
+"""Requests under way in a replica; more wait at the proxy."""
 EXPLANATIONS_AT_ONCE = 4
 STATUSES = {ConflictError: 409, UnavailableError: 503}
+LEARNER_ANSWERS_S = 5.0
+WATCHED: dict[str, Any] = {"health_check_period_s": 2.0, "health_check_timeout_s": 10.0}
+DRAINED: dict[str, Any] = {
+    "graceful_shutdown_wait_loop_s": 0.2,
+    "graceful_shutdown_timeout_s": 20.0,
+    "max_surge_percent": 100,
+}
+"""A new version is started before the old one ends, which finishes what it has begun."""
 
 
 def application(config: RunConfig) -> serve.Application:
@@ -41,33 +53,162 @@ def application(config: RunConfig) -> serve.Application:
         max_ongoing_requests=EXPLANATIONS_AT_ONCE,
         max_queued_requests=4 * EXPLANATIONS_AT_ONCE,
         ray_actor_options={"num_cpus": config.cluster.explainer_cpus, "num_gpus": config.cluster.explainer_gpus},
+        **WATCHED,
+        **DRAINED,
     )
-    ingress: Any = serve.deployment(
-        serve.ingress()(Ingress),
-        name="recommender",
+    learners = _learners(config)
+    ranker = None
+    if config.cluster.profile == "cluster":
+        retriever = _scaled(Retriever, "retriever", config).bind(config, learners)
+        ranker = _scaled(Ranker, "ranker", config).bind(config, retriever)
+    ingress = _scaled(serve.ingress()(Ingress), "recommender", config)
+    return ingress.bind(config, explainer.bind(config), learners, ranker)
+
+
+def _scaled(kind: Any, name: str, config: RunConfig) -> Any:
+    """A deployment that every request passes through."""
+    cluster, (fewest, most) = config.cluster, config.cluster.replicas
+    scaling: dict[str, Any] = {"num_replicas": fewest}
+    if most > fewest:
+        scaling = {
+            "autoscaling_config": {
+                "min_replicas": fewest,
+                "max_replicas": most,
+                "target_ongoing_requests": cluster.ongoing_requests,
+                "upscale_delay_s": 5.0,
+                "downscale_delay_s": 120.0,
+            }
+        }
+    return serve.deployment(
+        kind,
+        name=name,
         max_ongoing_requests=REQUESTS_AT_ONCE,
-        max_queued_requests=4 * REQUESTS_AT_ONCE,
-        ray_actor_options={"num_cpus": config.cluster.recommender_cpus},
+        max_queued_requests=cluster.queued_requests,
+        backpressure_config={"status_code": 429, "retry_after_s": config.serve.retry_after_s},
+        ray_actor_options={"num_cpus": cluster.recommender_cpus},
         logging_config={"enable_access_log": False},
+        **scaling,
+        **WATCHED,
+        **DRAINED,
     )
-    return ingress.bind(config, explainer.bind(config))
+
+
+def _learners(config: RunConfig) -> list[Any]:
+    if config.online.learner is None:
+        return []
+    reserved = {"num_cpus": config.cluster.learner_cpus}
+    found = []
+    for shard in range(config.online.shards):
+        learner: Any = serve.deployment(Learner, name=f"learner-{shard}", ray_actor_options=reserved, **WATCHED)
+        found.append(learner.bind(config, shard))
+    return found
+
+
+def open_engine(config: RunConfig) -> tuple[Engine, EventLog]:
+    """The model of a finished run at work in this process, on one thread, and its log."""
+    torch.set_num_threads(1)
+    log = EventLog(log_url(config), config.online.busy_timeout_s)
+    snapshot = Snapshot.open(RunStore(config.run.path), config)
+    return Engine(snapshot, config, log, TextEncoder(config.encode)), log
 
 
 class Ingress:
-    """Answers HTTP: opens the run, keeps the log, retrieves and ranks in this process."""
+    """Answers HTTP: keeps the log, and retrieves and ranks itself unless others do."""
 
-    def __init__(self, config: RunConfig, explainer: DeploymentHandle) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        explainer: DeploymentHandle,
+        learners: Sequence[DeploymentHandle],
+        ranker: DeploymentHandle | None,
+    ) -> None:
         _listen_on_loopback()
-        torch.set_num_threads(1)
-        snapshot = Snapshot.open(RunStore(config.run.path), config)
-        vocabulary = vocabulary_of(snapshot.corpus)
+        engine, log = open_engine(config)
+        vocabulary = vocabulary_of(engine.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
-        log = EventLog(log_url(config), config.online.busy_timeout_s)
+        listener = listen(engine, learners, config)
+        drawing = None if ranker is None else RemoteDrawing(ranker)
         self._config = config
-        self._service = Service(snapshot, config, log, TextEncoder(config.encode), reasons)
+        self._service = Service(engine, log, reasons, drawing, listener.status)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(lambda: self._service, self._config.serve, statuses=STATUSES)
+
+
+class Retriever:
+    """Finds out who asks and scores every item for them."""
+
+    def __init__(self, config: RunConfig, learners: Sequence[DeploymentHandle]) -> None:
+        _listen_on_loopback()
+        self._engine, _ = open_engine(config)
+        self._listener = listen(self._engine, learners, config)
+
+    async def retrieve(self, request: RecommendRequest) -> Retrieved:
+        """Scores of all items."""
+        return await asyncio.to_thread(self._engine.retrieve, request)
+
+
+class Ranker:
+    """Draws slates from what the retriever found."""
+
+    def __init__(self, config: RunConfig, retriever: DeploymentHandle) -> None:
+        _listen_on_loopback()
+        self._engine, _ = open_engine(config)
+        self._retriever = retriever
+
+    async def draw(self, request: RecommendRequest) -> Drawn:
+        """A slate."""
+        retrieved = await self._retriever.retrieve.remote(request)
+        return await asyncio.to_thread(self._engine.rank, request, retrieved)
+
+
+class RemoteDrawing:
+    """The ranker deployment as `Drawing`."""
+
+    def __init__(self, ranker: DeploymentHandle) -> None:
+        self._ranker = ranker
+
+    async def draw(self, request: RecommendRequest) -> Drawn:
+        """Draw a slate; it is not yet written down."""
+        return await self._ranker.draw.remote(request)
+
+
+class Learner:
+    """Learns from the feedback of a part of the users."""
+
+    def __init__(self, config: RunConfig, shard: int) -> None:
+        _listen_on_loopback()
+        assert config.online.learner is not None
+        engine, log = open_engine(config)
+        follower = new_follower(engine, log, config, shard)
+        self._loop = LearnerLoop(follower, config.online.learner.poll_s, config.online.learner.snapshot_s)
+
+    def check_health(self) -> None:
+        """Ask for a new one where nothing more is learnt.
+
+        Raises:
+            RuntimeError: see above.
+        """
+        if not self._loop.alive:
+            raise RuntimeError("the learner has died")
+
+    async def news(self, epoch: str, examples: int) -> News:
+        """What has changed since an earlier update, and how far learning is."""
+        return await asyncio.to_thread(self._loop.news, epoch, examples)
+
+
+def listen(engine: Engine, learners: Sequence[DeploymentHandle], config: RunConfig) -> Listener:
+    """Keep an engine up with the learners."""
+    poll_s = config.online.learner.poll_s if config.online.learner else 1.0
+    return Listener(engine, [_asking(learner) for learner in learners], poll_s)
+
+
+def _asking(learner: DeploymentHandle) -> Ask:
+    def ask(epoch: str, examples: int) -> News:
+        answer: Any = learner.news.remote(epoch, examples)
+        return answer.result(timeout_s=LEARNER_ANSWERS_S)
+
+    return ask
 
 
 class Explainer:

@@ -9,10 +9,12 @@ from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.debias.estimate import Effects, read_effects
 from llm4rec.index.evidence import EvidenceStore
+from llm4rec.index.user_states import read_states
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.generative import IdGenerator
 from llm4rec.model.repair import Repair
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.online.learner import Frozen
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.gate import Gate
 from llm4rec.recommend.prices import Prices
@@ -38,6 +40,7 @@ class Snapshot:
         id_generator: writes semantic ids, where `index.generative` asks for it.
         evidence: passages that reasons may rest on.
         prices: what places on slates cost where popularity is corrected for.
+        states: h_u of every user after all the corpus knows, shape (U, D), or (0, D) where they were not computed.
         curve: the learning curve of training.
         version: names the model in every answer.
     """
@@ -51,6 +54,7 @@ class Snapshot:
     id_generator: IdGenerator | None
     evidence: EvidenceStore
     prices: Prices
+    states: FloatMatrix
     curve: list[dict[str, float]]
     version: str
 
@@ -83,6 +87,7 @@ class Snapshot:
             id_generator=id_generator,
             evidence=EvidenceStore.read(artifacts["index"]),
             prices=Prices.read(artifacts["index"], corpus.num_items),
+            states=read_states(artifacts["index"], corpus.num_users),
             curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
             version=artifacts["index"].hash[:12],
         )
@@ -95,8 +100,16 @@ class Snapshot:
             vectors: e_i.
             histories: what the states were made of, B of them.
         """
-        temperature = np.float32(self.scorer.model.config.temperature)
-        return self.gate(states @ vectors.T / temperature, histories)
+        return self.logits_of(states @ vectors.T, histories)
+
+    def logits_of(self, products: FloatMatrix, histories: Sequence[History]) -> FloatMatrix:
+        """Scores from <h_u, e_i> of B users and at least I items, shape (B, at least I)."""
+        return self.gate(products / np.float32(self.scorer.model.config.temperature), histories)
+
+    @property
+    def frozen(self) -> Frozen:
+        """What learning online starts from: the corpus's item vectors and how sharply logits tell them apart."""
+        return Frozen(self.index.vectors, self.gate.scale / self.scorer.model.config.temperature)
 
 
 def narrow_by(generator: IdGenerator | None, state: FloatVector, config: RecommendConfig) -> Narrow | None:

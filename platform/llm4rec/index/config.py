@@ -35,6 +35,9 @@ class IndexConfig(StrictModel):
     debias_loss: float = Field(default=0.01, ge=0, lt=1)
     """How much of the validation split's NDCG@10 the correction of popularity may cost at debias 1, relatively."""
 
+    user_states: bool = True
+    """Whether states of all users are computed, so that their first requests need not; a forward pass each."""
+
     generative: GenerativeConfig | None = None
     """Semantic ids of items, and a head that writes them; null: none, and every item is scored."""
 

@@ -37,6 +37,11 @@ class ModelScorer:
         with torch.no_grad():
             self.item_vectors = model.item_vectors()
 
+    @property
+    def no_states(self) -> FloatMatrix:
+        """The h_u of nobody, shape (0, D)."""
+        return np.empty((0, self.model.config.embedding_size), np.float32)
+
     def user_states(self, users: IntVector, histories: Sequence[History], *, repaired: bool = True) -> FloatMatrix:
         """h_u of each user after the whole history, shape (B, D); of unit length where no repair has moved it."""
         return self.states(histories, self.attributes[users], repaired=repaired)

@@ -40,11 +40,13 @@ class Progress:
     """What is remembered of a user while the log is read.
 
     Attributes:
+        usual: the user's state for events that name no slate, shape (D,), None where it is not known.
         had: codes of items in the user's history.
         day: of the newest example, in days since 1970.
         today: examples of that day.
     """
 
+    usual: FloatVector | None
     had: set[int]
     day: int = 0
     today: int = 0
@@ -57,17 +59,15 @@ class ExampleReader:
     Attributes:
         codes: of the corpus's items, by id.
         version: of the model whose states can be learnt from.
-        past: a user's history before the log: codes of items.
+        past: what was known of a user before the log: codes of the items of the history, and the state after it.
         before: what the log holds of a user before a sequence number.
-        usual: the state of a user for events that name no slate, shape (D,), None where it is not known.
         daily: examples a day of one user.
     """
 
     codes: Mapping[str, int]
     version: str
-    past: Callable[[str], IntVector]
+    past: Callable[[str], tuple[IntVector, FloatVector | None]]
     before: Callable[[str, int], Sequence[Logged]]
-    usual: Callable[[str], FloatVector | None]
     daily: int
     users: dict[str, Progress] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ class ExampleReader:
         shown = slate is not None and slate.model_version == self.version and slate.user_id == event.user_id
         state = np.frombuffer(slate.state, "<f4") if slate is not None and shown and slate.state else None
         if state is None:
-            state = self.usual(event.user_id)
+            state = progress.usual
         if state is None:
             return None
         return Example(event.user_id, item, not is_negative(event), state, _propensity(logged, event), known)
@@ -95,7 +95,8 @@ class ExampleReader:
     def _progress(self, logged: Logged) -> Progress:
         user_id = logged.feedback.user_id
         if user_id not in self.users:
-            progress = self.users[user_id] = Progress(set(self.past(user_id).tolist()))
+            items, usual = self.past(user_id)
+            progress = self.users[user_id] = Progress(usual, set(items.tolist()))
             for earlier in self.before(user_id, logged.sequence):
                 item = self.codes.get(earlier.feedback.item_id)
                 if item is not None and item not in progress.had and self._counted(progress, earlier.received):

@@ -110,7 +110,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class LearnerState:
     """What a learner learnt.
 
     Attributes:

@@ -96,7 +96,7 @@ class Follower:
     def update_since(self, epoch: str, examples: int) -> Update:
         """What has changed since somebody had an update of this epoch and number of examples; all in another epoch."""
         now = f"{self._start}-{self.learner.rollbacks}"
-        return update_since(self.learner, now, examples if epoch == now else 0)
+        return update_since(self.learner, now, examples if epoch == now else 0, self.sequence)
 
     def told(self) -> dict[str, Any]:
         """How far it is, and how well it does."""

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from llm4rec.online.database import erase_remains, open_engine, reading, writing
 from llm4rec.online.errors import ConflictError
-from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Known, Logged, Slate, Snapshot
+from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Known, LearnerState, Logged, Slate
 from llm4rec.online.rows import (
     by_event_id,
     exposure_rows,
@@ -191,7 +191,7 @@ class EventLog:
         with reading(self._engine) as connection:
             return _is_forgotten(connection, user_id)
 
-    def save_snapshot(self, key: str, snapshot: Snapshot) -> bool:
+    def save_snapshot(self, key: str, snapshot: LearnerState) -> bool:
         """Keep what was learnt in place of what was kept before; False where users were forgotten since it was made."""
         with writing(self._engine) as connection:
             if _times_forgotten(connection) != snapshot.forgotten:
@@ -199,12 +199,12 @@ class EventLog:
             _replace(connection, SNAPSHOTS, key=key, **vars(snapshot))
             return True
 
-    def snapshot(self, key: str) -> Snapshot | None:
+    def snapshot(self, key: str) -> LearnerState | None:
         """What was kept under a key, or None."""
-        names = [SNAPSHOTS.c[name] for name in Snapshot.__dataclass_fields__]
+        names = [SNAPSHOTS.c[name] for name in LearnerState.__dataclass_fields__]
         with reading(self._engine) as connection:
             row = connection.execute(select(*names).where(SNAPSHOTS.c.key == key)).mappings().first()
-        return None if row is None else Snapshot(**row)
+        return None if row is None else LearnerState(**row)
 
     def times_forgotten(self) -> int:
         """How often a user was forgotten."""

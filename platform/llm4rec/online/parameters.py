@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from llm4rec.errors import DataError
-from llm4rec.online.feedback import Snapshot
+from llm4rec.online.feedback import LearnerState
 from llm4rec.online.learner import Adapter, Learner
 from llm4rec.schema import FloatMatrix, FloatVector, IntVector
 
@@ -24,6 +24,7 @@ class Update:
     Attributes:
         epoch: changes whenever earlier updates no longer hold; this one then has everything.
         examples: how many the learner had learnt.
+        sequence: number of the last feedback that it had read.
         items: codes of the items that moved, shape (T,).
         shift: of their vectors, shape (T, D).
         adapters: of users, by id, each of shape (D,).
@@ -31,17 +32,18 @@ class Update:
 
     epoch: str
     examples: int
+    sequence: int
     items: IntVector
     shift: FloatMatrix
     adapters: dict[str, FloatVector]
 
 
-def update_since(learner: Learner, epoch: str, examples: int) -> Update:
-    """What a learner has changed since it had learnt so many examples."""
+def update_since(learner: Learner, epoch: str, examples: int, sequence: int) -> Update:
+    """What a learner that has read feedback up to `sequence` has changed since it had learnt so many examples."""
     moved = np.flatnonzero(learner.changed > examples)
     users = [user_id for user_id, changed in learner.user_changed.items() if changed > examples]
     adapters = {user_id: learner.adapters[user_id].value for user_id in users}
-    return Update(epoch, learner.examples, moved.astype(np.int32), learner.shift[moved], adapters)
+    return Update(epoch, learner.examples, sequence, moved.astype(np.int32), learner.shift[moved], adapters)
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,12 @@ class Shift:
         items: codes of the items that moved, shape (T,), sorted.
         shift: of their vectors, shape (T, D).
         adapters: of users, by id.
-        followed: by shard the epoch and the number of examples that are in it.
+        by_shard: what each shard has moved in all.
     """
 
     items: IntVector
     shift: FloatMatrix
     adapters: dict[str, FloatVector]
-    followed: dict[int, tuple[str, int]] = field(default_factory=dict)
     by_shard: dict[int, Update] = field(default_factory=dict)
 
     @classmethod
@@ -80,8 +81,12 @@ class Shift:
         lengths = np.linalg.norm(shift, axis=1, keepdims=True)
         shift *= np.minimum(np.float32(1), np.float32(longest) / np.maximum(lengths, np.float32(1e-12)))
         adapters = {user_id: value for part in parts for user_id, value in part.adapters.items()}
-        followed = {**self.followed, shard: (update.epoch, update.examples)}
-        return Shift(items, shift, adapters, followed, by_shard)
+        return Shift(items, shift, adapters, by_shard)
+
+    def followed(self, shard: int) -> tuple[str, int]:
+        """Epoch and number of examples of what is known of a shard, to ask for what is new."""
+        update = self.by_shard.get(shard)
+        return ("", 0) if update is None else (update.epoch, update.examples)
 
     def state(self, user_id: str | None, state: FloatVector) -> FloatVector:
         """h_u + a_u, shape (D,)."""
@@ -100,13 +105,14 @@ def _merged(before: Update, update: Update) -> Update:
     return Update(
         update.epoch,
         update.examples,
+        update.sequence,
         np.concatenate([before.items[kept], update.items]),
         np.concatenate([before.shift[kept], update.shift]),
         before.adapters | update.adapters,
     )
 
 
-def to_snapshot(learner: Learner, sequence: int, forgotten: int) -> Snapshot:
+def to_snapshot(learner: Learner, sequence: int, forgotten: int) -> LearnerState:
     """All that a learner knows, to go on from after feedback number `sequence`."""
     touched = np.flatnonzero(learner.changed)
     users = sorted(learner.adapters)
@@ -131,10 +137,10 @@ def to_snapshot(learner: Learner, sequence: int, forgotten: int) -> Snapshot:
             "told": np.frombuffer(json.dumps(told).encode(), np.uint8),
         }
     )
-    return Snapshot(sequence, forgotten, contents, hashlib.sha256(contents).hexdigest())
+    return LearnerState(sequence, forgotten, contents, hashlib.sha256(contents).hexdigest())
 
 
-def restore(learner: Learner, snapshot: Snapshot) -> None:
+def restore(learner: Learner, snapshot: LearnerState) -> None:
     """Go on from a snapshot.
 
     Raises:

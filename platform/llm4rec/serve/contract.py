@@ -281,6 +281,18 @@ class UserList(Response):
     users: list[UserSummary]
 
 
+class LearnerStatus(Response):
+    """How far a learner of a part of the users is, as this replica knows."""
+
+    shard: int
+    sequence: int = Field(description="Number of the last feedback that slates of this replica have learnt from.")
+    behind: int = Field(description="Feedback after it, when the learner was last heard of.")
+    examples: int = Field(description="Events learnt from.")
+    rollbacks: int = Field(description="How often all was unlearnt since it did harm.")
+    gain: float = Field(description="NDCG@10 of the last window of events less that of the model as trained.")
+    heard_s: float = Field(description="Seconds since the learner was last heard of.")
+
+
 class Status(Response):
     """What the service runs on."""
 
@@ -289,6 +301,7 @@ class Status(Response):
     items: int
     feedback_events: int
     exposures: int
+    learners: list[LearnerStatus] = []
 
 
 class Health(Response):

@@ -1,0 +1,228 @@
+"""One version of the model at work in one process: who asks, what is known of the items, retrieval and ranking.
+
+Methods block; several threads may call them. Each request sees one consistent catalogue.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llm4rec.cluster.catalogue import ContentEncoder, LiveCatalogue
+from llm4rec.cluster.grounding import Grounding
+from llm4rec.cluster.people import People, Person
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.snapshot import Snapshot, narrow_by
+from llm4rec.cluster.states import States
+from llm4rec.encode.text import TextEncoder
+from llm4rec.explain.grounds import Grounds
+from llm4rec.online.feedback import Exposure
+from llm4rec.online.feedback import Slate as LoggedSlate
+from llm4rec.online.log import EventLog
+from llm4rec.online.parameters import Shift, Update
+from llm4rec.recommend.filters import Filters
+from llm4rec.recommend.relevance import relevance
+from llm4rec.recommend.request import Understood, as_words, follow, narrowed
+from llm4rec.recommend.slate import Slate, Wish, draw_slate
+from llm4rec.schema import EMPTY_HISTORY, FloatVector, IntVector
+from llm4rec.serve import contract
+
+WORDS_ALONE = 100.0
+"""What words count against the taste of somebody without a history, of whom none is known."""
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What retrieval hands to ranking.
+
+    Attributes:
+        person: who asks.
+        state: h_u, shape (D,), before what was learnt online.
+        logits: of all items of the catalogue that retrieval saw, shape (I,).
+    """
+
+    person: Person
+    state: FloatVector
+    logits: FloatVector
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A slate with what answering needs.
+
+    Attributes:
+        person: who asked.
+        logged: the slate as the log keeps it.
+        titles: of its items, in order.
+        notice: why it is short; empty if it is not.
+        filters: what every item meets.
+    """
+
+    person: Person
+    logged: LoggedSlate
+    titles: list[str]
+    notice: str
+    filters: Filters
+
+
+class Engine:
+    """A snapshot of the model with the catalogue as it is now."""
+
+    def __init__(self, snapshot: Snapshot, config: RunConfig, log: EventLog, text: TextEncoder) -> None:
+        self.snapshot = snapshot
+        self.people = People(snapshot, log)
+        self.shift = Shift.none(snapshot.index.vectors.shape[1])
+        self._config = config
+        self._log = log
+        self._text = text
+        self._content = ContentEncoder(snapshot, text, config.encode.max_categories)
+        self._states = States(snapshot)
+        self._catalogue = LiveCatalogue.of(snapshot)
+        self._grounding = Grounding(snapshot.evidence, self._catalogue.described, config.explain)
+        self._changing = threading.Lock()
+        self._change = 0
+        known = {change.key for change in log.changes_after(0)}
+        for overlay in log.item_overlays():  # those of a log that kept no changes
+            if overlay.item_id not in known:
+                self._catalogue = self._overlaid(overlay.item_id, overlay.record)
+        self._follow()
+
+    @property
+    def version(self) -> str:
+        """The model's, as answers tell it."""
+        return self.snapshot.version
+
+    @property
+    def catalogue(self) -> LiveCatalogue:
+        """All items as they are now, with what other replicas have changed."""
+        self._follow()
+        return self._catalogue
+
+    def _follow(self) -> None:
+        """Take over changes of items, in their order: so an added item has one code in all processes."""
+        if not self._log.changes_after(self._change):
+            return
+        with self._changing:
+            changes = self._log.changes_after(self._change)
+            for item_id in dict.fromkeys(change.key for change in changes if change.kind == "item"):
+                overlay = self._log.item_overlay(item_id)
+                self._catalogue = self._overlaid(item_id, None if overlay is None else overlay.record)
+            if changes:
+                self._change = changes[-1].sequence
+
+    def retrieve(self, request: contract.RecommendRequest) -> Retrieved:
+        """Find out who asks, and score every item for them."""
+        catalogue = self.catalogue
+        person = self.people.asking(request, catalogue)
+        state, shift = self._states.of(person), self.shift
+        products = shift.products(shift.state(request.user_id, state), catalogue.ranking.vectors)
+        return Retrieved(person, state, self.snapshot.logits_of(products[None], [person.history])[0])
+
+    def rank(self, request: contract.RecommendRequest, retrieved: Retrieved) -> Drawn:
+        """Draw a slate from retrieved items; the caller writes it down before anybody sees it."""
+        catalogue, slate_id = self.catalogue, uuid.uuid4().hex
+        logits = _of_size(retrieved.logits, len(catalogue))
+        scores = np.where(catalogue.withdrawn, -np.inf, logits).astype(np.float32)
+        asked = {"diversity": request.diversity, "debias": request.debias}
+        settings = self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
+        rng = np.random.default_rng(int(slate_id[:16], 16))
+        understood = _understood(catalogue, request)
+        person = retrieved.person
+        wish = self._wish(catalogue, understood, person)
+        narrow = narrow_by(catalogue.id_generator, retrieved.state, settings)
+        slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k, narrow=narrow)
+        return Drawn(
+            person=person,
+            logged=self._logged(slate, catalogue, slate_id, request.user_id, retrieved.state),
+            titles=[catalogue.titles[code] for code in slate.codes],
+            notice=slate.notice,
+            filters=understood.filters,
+        )
+
+    def grounds(self, catalogue: LiveCatalogue, item_ids: Sequence[str], person: Person) -> list[Grounds]:
+        """What may be said of why items are for a person."""
+        state, items = self._states.of(person), catalogue.described
+        return [self._grounding.of(items, catalogue.codes[item_id], person.history, state) for item_id in item_ids]
+
+    def code(self, item_id: str) -> tuple[LiveCatalogue, int]:
+        """The catalogue and an item's code in it.
+
+        Raises:
+            NotFoundError: there is no such item.
+        """
+        catalogue = self.catalogue
+        return catalogue, catalogue.require(item_id)
+
+    def put_item(self, item_id: str, record: dict[str, Any]) -> None:
+        """Store an item, and recommend it from its content at once."""
+        self._content.encode(item_id, record)  # what cannot be encoded is not stored
+        self._log.put_item(item_id, record)
+        self._follow()
+
+    def delete_item(self, item_id: str) -> None:
+        """Withdraw an item."""
+        self.code(item_id)
+        self._log.delete_item(item_id)
+        self._follow()
+
+    def take(self, shard: int, update: Update) -> None:
+        """Score with what a learner has learnt since."""
+        learner = self._config.online.learner
+        assert learner is not None
+        if self.shift.followed(shard) == (update.epoch, update.examples):
+            return
+        with self._changing:
+            self.shift = self.shift.with_update(shard, update, learner.max_shift)
+
+    def past(self, user_id: str) -> tuple[IntVector, FloatVector | None]:
+        """Of a user of the corpus the items of the history there and h_u after it, shape (D,), if that is kept."""
+        code = None if self._log.is_forgotten(user_id) else self.snapshot.corpus.user_codes.get(user_id)
+        if code is None:
+            return EMPTY_HISTORY.item, None
+        return self.people.past(code), self.snapshot.states[code] if len(self.snapshot.states) else None
+
+    def _wish(self, catalogue: LiveCatalogue, understood: Understood, person: Person) -> Wish:
+        settings = self._config.recommend.query
+        return Wish(
+            filters=understood.filters,
+            relevance=relevance(understood, self._text.encode, catalogue.searchable, settings),
+            weight=settings.weight if len(person.history) else WORDS_ALONE,
+            popularity_weight=person.popularity_weight,
+        )
+
+    def _overlaid(self, item_id: str, record: Any) -> LiveCatalogue:
+        if record is not None:
+            return self._catalogue.put(item_id, record, *self._content.encode(item_id, record))
+        if item_id in self._catalogue.codes:
+            return self._catalogue.withdraw(item_id)
+        gone = {"title": item_id, "text": "", "categories": [], "numbers": {}}  # it keeps the code it had elsewhere
+        return self._overlaid(item_id, gone).withdraw(item_id)
+
+    def _logged(
+        self, slate: Slate, catalogue: LiveCatalogue, slate_id: str, user_id: str | None, state: FloatVector
+    ) -> LoggedSlate:
+        exposures = tuple(
+            Exposure(catalogue.item_ids[code], float(score), float(propensity))
+            for code, score, propensity in zip(slate.codes, slate.scores, slate.propensity, strict=True)
+        )
+        kept = b"" if user_id is None else state.astype("<f4").tobytes()
+        return LoggedSlate(slate_id, user_id, self.version, int(time.time()), exposures, kept)
+
+
+def _of_size(logits: FloatVector, size: int) -> FloatVector:
+    """Scores of `size` items: those that were added since retrieval have none, and are not shown."""
+    if len(logits) >= size:
+        return logits[:size]
+    return np.concatenate([logits, np.full(size - len(logits), -np.inf, np.float32)])
+
+
+def _understood(catalogue: LiveCatalogue, request: contract.RecommendRequest) -> Understood:
+    """What the words of a request and its filters come to together."""
+    turns = [*(request.dialogue or []), *([request.query] if request.query else [])]
+    given = request.filters.model_dump(exclude_none=True) if request.filters else {}
+    read = follow([catalogue.read(turn) if request.read_filters else as_words(turn) for turn in turns])
+    return narrowed(read, Filters(**given))
