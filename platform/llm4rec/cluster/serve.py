@@ -29,6 +29,7 @@ from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.log import EventLog
 from llm4rec.schema import Corpus
 from llm4rec.serve.app import build_app
+from llm4rec.serve.config import require_loopback
 from llm4rec.serve.contract import RecommendRequest
 
 REQUESTS_AT_ONCE = 64
@@ -123,6 +124,8 @@ class Ingress:
         ranker: DeploymentHandle | None,
     ) -> None:
         _listen_on_loopback()
+        if not config.serve.keys:
+            require_loopback(_listening_host())
         engine, log = open_engine(config)
         vocabulary = vocabulary_of(engine.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
@@ -276,6 +279,14 @@ def log_url(config: RunConfig) -> str:
 def vocabulary_of(corpus: Corpus) -> list[str]:
     """All categories of the catalogue: words that a reason may only use with support."""
     return sorted({category for own in item_categories(corpus.items) for category in own})
+
+
+def _listening_host() -> str:
+    """The address that Serve's proxies listen on, which the app's configuration does not decide."""
+    from ray.serve.context import _get_global_client  # noqa: PLC2701
+
+    client: Any = _get_global_client()
+    return str(client.http_config.host or LOOPBACK)
 
 
 def _listen_on_loopback() -> None:

@@ -11,10 +11,12 @@ from starlette.staticfiles import StaticFiles
 from llm4rec import __version__
 from llm4rec.errors import Llm4RecError
 from llm4rec.serve import catalogue_routes, slate_routes, status_routes
+from llm4rec.serve.access import Access
 from llm4rec.serve.backend import Backend
 from llm4rec.serve.body_limit import BodyLimit
 from llm4rec.serve.config import ServeConfig
 from llm4rec.serve.headers import SecurityHeaders
+from llm4rec.serve.keys import Keys
 from llm4rec.serve.paths import EncodedPath
 from llm4rec.serve.problems import install_problem_handlers
 
@@ -44,6 +46,8 @@ def build_app(
     _add_pages(app, page)
     install_problem_handlers(app, config.retry_after_s, statuses)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
+    known = Keys(Path(config.keys)) if config.keys else None
+    app.add_middleware(Access, known=known, rate=config.requests_per_s)
     app.add_middleware(EncodedPath)
     app.add_middleware(SecurityHeaders)
     return app

@@ -3,7 +3,20 @@
 from pydantic import Field, model_validator
 
 from llm4rec.config import StrictModel
-from llm4rec.errors import Llm4RecError
+from llm4rec.errors import ConfigError, Llm4RecError
+
+
+def require_loopback(host: str) -> None:
+    """Make sure that only this machine reaches an address on which no key is asked for.
+
+    Raises:
+        ConfigError: others do.
+    """
+    if host != "localhost" and not host.startswith("127.") and host != "::1":
+        raise ConfigError(
+            f"host {host!r} can be reached from other machines, and serve.keys is empty: anybody could read and write. "
+            "Make keys (jobs/keys.py), or listen on 127.0.0.1"
+        )
 
 
 class ServeConfig(StrictModel):
@@ -25,6 +38,18 @@ class ServeConfig(StrictModel):
     """What a client is told to wait after a 503."""
     max_body_bytes: int = Field(1 << 20, ge=1)
     """Largest request body; a larger one is refused with 413."""
+
+    keys: str = ""
+    """File of API keys, see jobs/keys.py; empty: none are asked for, which is allowed on this machine's own address
+    only."""
+    requests_per_s: float | None = Field(None, gt=0)
+    """Requests a second that each replica takes of one key, or without keys of one address; null: any number."""
+
+    @model_validator(mode="after")
+    def _keys_beyond_loopback(self) -> "ServeConfig":
+        if not self.keys:
+            require_loopback(self.host)
+        return self
 
     @model_validator(mode="after")
     def _default_is_allowed(self) -> "ServeConfig":
