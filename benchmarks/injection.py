@@ -39,6 +39,7 @@ from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Engine
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
+from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.cluster.serve import vocabulary_of
 from llm4rec.cluster.service import Service
@@ -273,8 +274,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = EventLog(f"sqlite:///{Path(folder, 'events.db')}")
         reasons = DeadlineReasons(LocalWriter(writer), 60.0, vocabulary)
-        engine = Engine(snapshot, config, log, text)
-        figures = asyncio.run(attack(Service(engine, log, reasons), engine))
+        engines = Engines(config, log, snapshot)
+        figures = asyncio.run(attack(Service(engines, log, reasons), engines.main))
     figures["reviews_taken"] = taken
     store("injection", figures, time.monotonic() - began, [config.run.seed])
 

@@ -95,7 +95,7 @@ def finished_run(table: str, options: argparse.Namespace) -> Path:
 
 @contextmanager
 def served(config: str, settings: Sequence[str], environment: Mapping[str, str], *stages: str) -> Iterator[Served]:
-    """The app of a run on a Ray of its own, after some stages of it; all of it ends with the block.
+    """The app of a run on a Ray of its own, after some stages of it, with an empty log; all of it ends with the block.
 
     Args:
         config: the YAML file, relative to the repository.
@@ -104,10 +104,10 @@ def served(config: str, settings: Sequence[str], environment: Mapping[str, str],
         stages: jobs that are run first.
     """
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **environment}
-    settings = [*settings, f"serve.port={free_port()}"]
-    asked = [part for setting in settings for part in ("--set", setting)]
     ports = {"gcs_port": free_port(), "dashboard_port": free_port()}
     with tempfile.TemporaryDirectory() as folder, LocalCluster(HOME, Path(folder), **ports) as cluster:
+        settings = [f"online.url=sqlite:///{folder}/events.db", *settings, f"serve.port={free_port()}"]
+        asked = [part for setting in settings for part in ("--set", setting)]
         for stage in stages:
             cluster.submit(["python", f"jobs/{stage}.py", "--config", config, "--home", str(HOME), *asked])
         run = load_run(HOME / config, settings, HOME)

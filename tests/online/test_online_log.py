@@ -145,6 +145,7 @@ def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> No
         "feedback": 1,
         "forgotten_users": 1,
         "items": 0,
+        "releases": 0,
         "snapshots": 0,
         "states": 0,
         "users": 0,

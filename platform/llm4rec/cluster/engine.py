@@ -40,11 +40,13 @@ class Retrieved:
     """What retrieval hands to ranking.
 
     Attributes:
+        version: of the model.
         person: who asks.
         state: h_u, shape (D,), before what was learnt online.
         logits: of all items of the catalogue that retrieval saw, shape (I,).
     """
 
+    version: str
     person: Person
     state: FloatVector
     logits: FloatVector
@@ -120,7 +122,7 @@ class Engine:
         person = self.people.asking(request, catalogue)
         state, shift = self._states.of(person), self.shift
         products = shift.products(shift.state(request.user_id, state), catalogue.ranking.vectors)
-        return Retrieved(person, state, self.snapshot.logits_of(products[None], [person.history])[0])
+        return Retrieved(self.version, person, state, self.snapshot.logits_of(products[None], [person.history])[0])
 
     def rank(self, request: contract.RecommendRequest, retrieved: Retrieved) -> Drawn:
         """Draw a slate from retrieved items; the caller writes it down before anybody sees it."""

@@ -12,15 +12,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from llm4rec.artifacts import RunStore
-from llm4rec.cluster.engine import Drawn, Engine, Retrieved
+from llm4rec.cluster.engine import Drawn, Retrieved
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.online import Ask, LearnerLoop, Listener, News, new_follower
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
+from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Service
 from llm4rec.cluster.session import LOOPBACK
-from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.encode.text import TextEncoder
 from llm4rec.errors import ConfigError
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
@@ -105,12 +104,13 @@ def _learners(config: RunConfig) -> list[Any]:
     return found
 
 
-def open_engine(config: RunConfig) -> tuple[Engine, EventLog]:
-    """The model of a finished run at work in this process, on one thread, and its log."""
+def open_engines(config: RunConfig) -> tuple[Engines, EventLog]:
+    """The models that answer now, at work in this process on one thread and kept up with releases, and the log."""
     torch.set_num_threads(1)
     log = EventLog(log_url(config), config.online.busy_timeout_s)
-    snapshot = Snapshot.open(RunStore(config.run.path), config)
-    return Engine(snapshot, config, log, TextEncoder(config.encode)), log
+    engines = Engines(config, log)
+    engines.follow(config.online.poll_s)
+    return engines, log
 
 
 class Ingress:
@@ -126,13 +126,13 @@ class Ingress:
         _listen_on_loopback()
         if not config.serve.keys:
             require_loopback(_listening_host())
-        engine, log = open_engine(config)
-        vocabulary = vocabulary_of(engine.snapshot.corpus)
+        engines, log = open_engines(config)
+        vocabulary = vocabulary_of(engines.main.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
-        listener = listen(engine, learners, config)
+        listener = Listener(engines, [_asking(learner) for learner in learners], config.online.poll_s)
         drawing = None if ranker is None else RemoteDrawing(ranker)
         self._config = config
-        self._service = Service(engine, log, reasons, drawing, listener.status)
+        self._service = Service(engines, log, reasons, drawing, listener.status)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(lambda: self._service, self._config.serve, statuses=STATUSES)
@@ -143,12 +143,12 @@ class Retriever:
 
     def __init__(self, config: RunConfig, learners: Sequence[DeploymentHandle]) -> None:
         _listen_on_loopback()
-        self._engine, _ = open_engine(config)
-        self._listener = listen(self._engine, learners, config)
+        self._engines, _ = open_engines(config)
+        Listener(self._engines, [_asking(learner) for learner in learners], config.online.poll_s)
 
     async def retrieve(self, request: RecommendRequest) -> Retrieved:
         """Scores of all items."""
-        return await asyncio.to_thread(self._engine.retrieve, request)
+        return await asyncio.to_thread(self._engines.of(request.user_id).retrieve, request)
 
 
 class Ranker:
@@ -156,13 +156,16 @@ class Ranker:
 
     def __init__(self, config: RunConfig, retriever: DeploymentHandle) -> None:
         _listen_on_loopback()
-        self._engine, _ = open_engine(config)
+        self._engines, _ = open_engines(config)
         self._retriever = retriever
 
     async def draw(self, request: RecommendRequest) -> Drawn:
         """A slate."""
         retrieved = await self._retriever.retrieve.remote(request)
-        return await asyncio.to_thread(self._engine.rank, request, retrieved)
+        return await asyncio.to_thread(self._rank, request, retrieved)
+
+    def _rank(self, request: RecommendRequest, retrieved: Retrieved) -> Drawn:
+        return self._engines.of_version(retrieved.version).rank(request, retrieved)
 
 
 class RemoteDrawing:
@@ -181,10 +184,12 @@ class Learner:
 
     def __init__(self, config: RunConfig, shard: int) -> None:
         _listen_on_loopback()
-        assert config.online.learner is not None
-        engine, log = open_engine(config)
-        follower = new_follower(engine, log, config, shard)
-        self._loop = LearnerLoop(follower, config.online.learner.poll_s, config.online.learner.snapshot_s)
+        engines, log = open_engines(config)
+        learner = config.online.learner
+        assert learner is not None
+        self._loop = LearnerLoop(
+            engines, lambda engine: new_follower(engine, log, config, shard), config.online.poll_s, learner.snapshot_s
+        )
 
     def check_health(self) -> None:
         """Ask for a new one where nothing more is learnt.
@@ -195,20 +200,14 @@ class Learner:
         if not self._loop.alive:
             raise RuntimeError("the learner has died")
 
-    async def news(self, epoch: str, examples: int) -> News:
-        """What has changed since an earlier update, and how far learning is."""
-        return await asyncio.to_thread(self._loop.news, epoch, examples)
-
-
-def listen(engine: Engine, learners: Sequence[DeploymentHandle], config: RunConfig) -> Listener:
-    """Keep an engine up with the learners."""
-    poll_s = config.online.learner.poll_s if config.online.learner else 1.0
-    return Listener(engine, [_asking(learner) for learner in learners], poll_s)
+    async def news(self, version: str, epoch: str, examples: int) -> News | None:
+        """What has changed of a model since an earlier update, and how far learning is; None of an unknown model."""
+        return await asyncio.to_thread(self._loop.news, version, epoch, examples)
 
 
 def _asking(learner: DeploymentHandle) -> Ask:
-    def ask(epoch: str, examples: int) -> News:
-        answer: Any = learner.news.remote(epoch, examples)
+    def ask(version: str, epoch: str, examples: int) -> News | None:
+        answer: Any = learner.news.remote(version, epoch, examples)
         return answer.result(timeout_s=LEARNER_ANSWERS_S)
 
     return ask

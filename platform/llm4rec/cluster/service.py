@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -12,6 +13,7 @@ from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.engine import Drawn, Engine
 from llm4rec.cluster.people import Person
 from llm4rec.cluster.reasons import DeadlineReasons
+from llm4rec.cluster.releases import Engines
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
 from llm4rec.online.feedback import Feedback
@@ -37,12 +39,13 @@ class Drawing(Protocol):
 class LocalDrawing:
     """Retrieval and ranking in this process, in one thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
 
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
         """Draw a slate; it is not yet written down."""
-        return await asyncio.to_thread(lambda: self._engine.rank(request, self._engine.retrieve(request)))
+        engine = self._engines.of(request.user_id)
+        return await asyncio.to_thread(lambda: engine.rank(request, engine.retrieve(request)))
 
 
 class Service:
@@ -50,7 +53,7 @@ class Service:
 
     def __init__(
         self,
-        engine: Engine,
+        engines: Engines,
         log: EventLog,
         reasons: DeadlineReasons,
         drawing: Drawing | None = None,
@@ -59,18 +62,19 @@ class Service:
         """Put together.
 
         Args:
-            engine: the model; also where slates are drawn by default.
+            engines: the models; also where slates are drawn by default.
             log: the durable log.
             reasons: who writes reasons.
             drawing: who draws slates instead.
             learners: tells how far those are who learn from the log.
         """
-        self._engine = engine
+        self._engines = engines
         self._log = log
         self._commit = GroupCommit(log)
         self._reasons = reasons
-        self._drawing = drawing or LocalDrawing(engine)
+        self._drawing = drawing or LocalDrawing(engines)
         self._learners = learners
+        self._replica = uuid.uuid4().hex[:8]
         self._anonymous: OrderedDict[str, Person] = OrderedDict()
 
     async def recommend(self, request: contract.RecommendRequest) -> contract.RecommendResponse:
@@ -166,12 +170,17 @@ class Service:
         counts = await _in_thread(self._log.counts)
         return contract.Status(
             model_version=self._engine.version,
+            replica=self._replica,
             users=self._engine.snapshot.corpus.num_users,
             items=int((~self._engine.catalogue.withdrawn).sum()),
             feedback_events=counts["feedback"],
             exposures=counts["exposures"],
             learners=self._learners(),
         )
+
+    @property
+    def _engine(self) -> Engine:
+        return self._engines.main
 
     async def ready(self) -> bool:
         """Whether requests can be answered: the log answers."""
@@ -183,8 +192,9 @@ class Service:
             catalogue.require(item_id)
 
     def _grounds(self, drawn: Drawn) -> list[Grounds]:
+        engine = self._engines.of_version(drawn.logged.model_version)
         item_ids = [shown.item_id for shown in drawn.logged.exposures]
-        return self._engine.grounds(self._engine.catalogue, item_ids, drawn.person)
+        return engine.grounds(engine.catalogue, item_ids, drawn.person)
 
     def _grounds_of(self, slate_id: str, item_id: str) -> Grounds:
         slate, catalogue = self._log.slate(slate_id), self._engine.catalogue

@@ -36,8 +36,6 @@ class LearnerConfig(StrictModel):
     """Events over which learning must not do worse than not learning; it starts from zero where it does."""
     snapshot_s: float = Field(30.0, gt=0)
     """Seconds between snapshots of what was learnt."""
-    poll_s: float = Field(0.5, gt=0)
-    """Seconds between looks at the log, and between looks of the replicas at what was learnt."""
 
 
 class OnlineConfig(StrictModel):
@@ -48,6 +46,8 @@ class OnlineConfig(StrictModel):
     SQLite file in the run folder."""
     busy_timeout_s: float = Field(5.0, gt=0)
     """Seconds a writer waits for another one before the log counts as unavailable."""
+    poll_s: float = Field(0.5, gt=0)
+    """Seconds between looks at the log for feedback and releases, and between looks at what was learnt."""
     shards: PositiveInt = 1
     """Learners, each of a part of the users."""
     learner: LearnerConfig | None = LearnerConfig()

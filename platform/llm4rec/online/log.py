@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 from llm4rec.online.database import erase_remains, open_engine, reading, writing
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Known, LearnerState, Logged, Slate
+from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
 from llm4rec.online.rows import (
     by_event_id,
     exposure_rows,
@@ -19,7 +20,18 @@ from llm4rec.online.rows import (
     require_same,
     timed,
 )
-from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, ITEMS, METADATA, SNAPSHOTS, STATES, USERS
+from llm4rec.online.tables import (
+    CHANGES,
+    EXPOSURES,
+    FEEDBACK,
+    FORGOTTEN,
+    ITEMS,
+    METADATA,
+    RELEASES,
+    SNAPSHOTS,
+    STATES,
+    USERS,
+)
 
 Record = Mapping[str, Any]
 Write = Sequence[Feedback] | Slate
@@ -211,6 +223,32 @@ class EventLog:
         with reading(self._engine) as connection:
             return _times_forgotten(connection)
 
+    def publish(self, version: str, path: str, share: float = 1.0) -> None:
+        """Let a model answer a share of the users, see `releases`."""
+        row = {"step": "publish", "version": version, "path": path, "share": share, "published": int(time.time())}
+        with writing(self._engine) as connection:
+            connection.execute(insert(RELEASES).values(**row))
+
+    def roll_back(self, first: Release) -> Routing:
+        """Take the newest publish back, where `first` is the model that the service started with.
+
+        Returns:
+            who gets which model then.
+
+        Raises:
+            ConflictError: there is nothing to roll back.
+        """
+        row = {"step": "roll_back", "version": "", "path": "", "share": 1.0, "published": int(time.time())}
+        with writing(self._engine) as connection:
+            routing = rolled_back(routing_after(first, _releases(connection)))
+            connection.execute(insert(RELEASES).values(**row))
+        return routing
+
+    def releases(self) -> list[Release]:
+        """All steps, in order."""
+        with reading(self._engine) as connection:
+            return _releases(connection)
+
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
         with reading(self._engine) as connection:
@@ -268,6 +306,11 @@ def _feedback_of(connection: Connection, user_id: str) -> list[Feedback]:
 def _is_forgotten(connection: Connection, user_id: str) -> bool:
     query = select(FORGOTTEN).where(FORGOTTEN.c.user_hash == hashed(user_id))
     return connection.execute(query).first() is not None
+
+
+def _releases(connection: Connection) -> list[Release]:
+    rows = connection.execute(select(RELEASES).order_by(RELEASES.c.sequence)).mappings()
+    return [Release(**row) for row in rows]
 
 
 def _times_forgotten(connection: Connection) -> int:

@@ -80,3 +80,16 @@ SNAPSHOTS = Table(
     Column("contents", LargeBinary, nullable=False),
     Column("sha256", String, nullable=False),
 )
+
+# Models that were published, tried on a share of the users, and rolled back.
+RELEASES = Table(
+    "releases",
+    METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("step", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("share", Float, nullable=False),
+    Column("published", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -39,6 +39,10 @@ class ServeConfig(StrictModel):
     max_body_bytes: int = Field(1 << 20, ge=1)
     """Largest request body; a larger one is refused with 413."""
 
+    canary_users: int = Field(300, ge=1)
+    """Known choices, one of each user, that a model must foresee before it is released."""
+    canary_loss: float = Field(0.05, ge=0, lt=1)
+    """How much of the present model's NDCG@10 on them it may lose, relatively."""
     keys: str = ""
     """File of API keys, see jobs/keys.py; empty: none are asked for, which is allowed on this machine's own address
     only."""

@@ -297,6 +297,7 @@ class Status(Response):
     """What the service runs on."""
 
     model_version: str
+    replica: str = Field("", description="Which process answers; several may.")
     users: int
     items: int
     feedback_events: int

@@ -1,0 +1,59 @@
+"""Release a model to a running service, try it on a part of the users, or roll it back.
+
+    python jobs/publish.py --config configs/demo.yaml --run runs/demo-2                # to everybody
+    python jobs/publish.py --config configs/demo.yaml --run runs/demo-2 --share 0.1    # to a tenth of the users
+    python jobs/publish.py --config configs/demo.yaml --roll-back
+    python jobs/publish.py --config configs/demo.yaml --list
+
+`--config` is the service's. The model is opened whole and tried on known choices beside the one that answers; a model
+that is damaged or worse is refused (exit 2) and nothing changes. Replicas take a release over within seconds, without
+a restart; GET /v1/models tells how its slates do.
+"""
+
+import argparse
+import logging
+import sys
+
+from llm4rec.cluster.publish import current, publish
+from llm4rec.cluster.run_config import load_run
+from llm4rec.cluster.serve import log_url
+from llm4rec.errors import ConfigError, Llm4RecError
+from llm4rec.online.log import EventLog
+
+
+def main() -> None:
+    """Publish, roll back or list."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file of the service")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    parser.add_argument("--home", help="folder that relative paths in the config start from")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", help="run folder of the model to release")
+    what.add_argument("--roll-back", action="store_true", help="take the newest release back")
+    what.add_argument("--list", action="store_true", help="show what was released")
+    parser.add_argument("--share", type=float, default=1.0, help="of the users who get the model; default: all")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    logging.getLogger("llm4rec").setLevel(logging.INFO)
+    try:
+        config = load_run(options.config, options.set, options.home)
+        if not 0 < options.share <= 1:
+            raise ConfigError(f"--share is {options.share:g}, it must be above 0 and at most 1")
+        events = EventLog(log_url(config), config.online.busy_timeout_s)
+        if options.run:
+            other = load_run(options.config, [*options.set, f"run.path={options.run}"], options.home)
+            publish(config, events, other.run.path, options.share)
+        elif options.roll_back:
+            events.roll_back(current(config, events)[0])
+        _, routing = current(config, events)
+        for release in events.releases() if options.list else []:
+            print(release.sequence, release.step, release.version, f"{release.share:g}", release.path)
+        trial = f", {routing.candidate.version} for {routing.candidate.share:g}" if routing.candidate else ""
+        print(f"answers: {routing.main.version}{trial}")
+    except Llm4RecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

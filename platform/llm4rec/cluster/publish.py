@@ -1,0 +1,144 @@
+"""Publishing a model: open all of it, try it on known choices beside the one that answers, and only then release it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.errors import ArtifactError
+from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.online.log import EventLog
+from llm4rec.online.releases import Release, Routing, routing_after
+from llm4rec.schema import TEST, FloatMatrix, FloatVector, History
+
+log = logging.getLogger("llm4rec")
+
+TOP_N = 10
+
+
+@dataclass(frozen=True)
+class Canary:
+    """How a model and the one before it foresee choices that neither was trained on.
+
+    Attributes:
+        users: how many choices, one of each user.
+        ndcg: mean NDCG@10 of the new model.
+        before: of the one that answers.
+    """
+
+    users: int
+    ndcg: float
+    before: float
+
+
+def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) -> Canary:
+    """Release the model of a run folder to a share of the users, if it is sound and no worse.
+
+    Args:
+        config: of the service.
+        events: its log, from which replicas learn of the release.
+        path: location of the run.
+        share: of the users; below 1 the model is tried beside the one before.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, of other dimensions or holds NaN, or the model foresees known choices
+            worse than `serve.canary_loss` allows. Nothing has changed.
+    """
+    new = Snapshot.open(RunStore(path), _at(config, path))
+    first, routing = current(config, events)
+    if new.version == routing.main.version:
+        raise ArtifactError(f"{path} holds model {new.version}, which answers already")
+    old = Snapshot.open(RunStore(routing.main.path), _at(config, routing.main.path))
+    _require_alike(new, old, path)
+    found = canary(new, old, config.serve.canary_users)
+    log.info(
+        "publish: NDCG@10 %.4f of %d known choices, %.4f of the model before", found.ndcg, found.users, found.before
+    )
+    if found.ndcg < (1 - config.serve.canary_loss) * found.before:
+        raise ArtifactError(
+            f"model {new.version} is worse than {old.version}: NDCG@10 {found.ndcg:.4f}, not {found.before:.4f}, on "
+            f"{found.users} known choices; serve.canary_loss allows a loss of {100 * config.serve.canary_loss:g} %"
+        )
+    events.publish(new.version, path, share)
+    return found
+
+
+def current(config: RunConfig, events: EventLog) -> tuple[Release, Routing]:
+    """The model that a service starts with, and who gets which model now.
+
+    Raises:
+        ArtifactError: the service's own run has no index.
+    """
+    own = RunStore(config.run.path).open("index").hash[:12]
+    first = Release(0, "publish", own, config.run.path, 1.0, 0)
+    return first, routing_after(first, events.releases())
+
+
+def canary(new: Snapshot, old: Snapshot, num_users: int) -> Canary:
+    """NDCG@10 of both on what users of the new model's test split chose, where both know user's items and choice.
+
+    Raises:
+        ArtifactError: there is no such choice.
+    """
+    rows = EvaluationSet.build(new.corpus, TEST).at_most(num_users)
+    to_old = np.array([old.corpus.item_codes.get(item_id, -1) for item_id in new.corpus.item_ids], np.int32)
+    targets = to_old[rows.targets]
+    both = np.flatnonzero((targets >= 0) & (targets < old.corpus.num_warm_items))
+    if not len(both):
+        raise ArtifactError("no choice of the new model's test split is known to the model before: nothing to compare")
+    users = [new.corpus.user_ids[rows.users[row]] for row in both]
+    histories = [rows.histories[int(row)] for row in both]
+    return Canary(
+        users=len(both),
+        ndcg=_ndcg(new, users, histories, rows.targets[both]),
+        before=_ndcg(old, users, [_translated(history, to_old) for history in histories], targets[both]),
+    )
+
+
+def _ndcg(snapshot: Snapshot, users: Sequence[str], histories: Sequence[History], targets: np.ndarray) -> float:
+    codes = [snapshot.corpus.user_codes.get(user_id, -1) for user_id in users]
+    table = snapshot.scorer.attributes
+    attributes = np.stack([table[code] if code >= 0 else np.zeros_like(table[0]) for code in codes])
+    states = snapshot.scorer.states(list(histories), attributes)
+    vectors: FloatMatrix = snapshot.index.vectors[: snapshot.corpus.num_warm_items]
+    ranks = []
+    for logits, history, target in zip(snapshot.logits(states, vectors, histories), histories, targets, strict=True):
+        ranks.append(_rank(logits.astype(np.float32), history, int(target)))
+    return float(ndcg(np.array(ranks), TOP_N).mean())
+
+
+def _rank(logits: FloatVector, history: History, target: int) -> int:
+    """Of a target among the items that are not in the history; the last among equals."""
+    wanted = logits[target]
+    logits = logits.copy()
+    logits[history.item[history.item < len(logits)]] = -np.inf
+    logits[target] = wanted
+    return int((logits >= wanted).sum()) - 1
+
+
+def _translated(history: History, codes: np.ndarray) -> History:
+    item = codes[history.item]
+    known = item >= 0
+    return History(item[known], history.timestamp[known], history.value[known], history.event[known])
+
+
+def _require_alike(new: Snapshot, old: Snapshot, path: str) -> None:
+    widths = [snapshot.features["text"].vectors.shape[1] for snapshot in (new, old)]
+    if widths[0] != widths[1]:
+        raise ArtifactError(
+            f"{path} was made with texts of width {widths[0]}; the service encodes requests in width {widths[1]}"
+        )
+    for name, values in (("item vectors", new.index.vectors), ("states of users", new.states)):
+        if not np.isfinite(values).all():
+            raise ArtifactError(f"{path}: {name} hold NaN or infinity")
+    if len(new.states) and new.states.shape[1] != new.index.vectors.shape[1]:
+        raise ArtifactError(f"{path}: states of users and item vectors have different widths")
+
+
+def _at(config: RunConfig, path: str) -> RunConfig:
+    return config.model_copy(update={"run": config.run.model_copy(update={"path": path})})

@@ -1,0 +1,126 @@
+"""The models of one process: those that were published are opened, warmed up and swapped in beside running requests."""
+
+import logging
+import threading
+import time
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.engine import Engine
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.encode.text import TextEncoder
+from llm4rec.errors import Llm4RecError
+from llm4rec.online.errors import UnavailableError
+from llm4rec.online.log import EventLog
+from llm4rec.online.releases import Release, Routing, routing_after
+from llm4rec.serve.contract import RecommendRequest
+from llm4rec.serve.errors import NotReadyError
+
+logger = logging.getLogger(__name__)
+
+
+class Engines:
+    """The models at hand, and who gets which; safe for several threads.
+
+    A model that cannot be opened here changes nothing: the one before goes on answering, and `failed` says why.
+    """
+
+    def __init__(self, config: RunConfig, log: EventLog, snapshot: Snapshot | None = None) -> None:
+        """Open what answers now.
+
+        Args:
+            config: of the run that the service starts with.
+            log: where releases are.
+            snapshot: of that run, if it is open already.
+        """
+        self._config, self._log = config, log
+        self._text = TextEncoder(config.encode)
+        self.failed: dict[str, str] = {}
+        own = snapshot or Snapshot.open(RunStore(config.run.path), config)
+        self.first = Release(0, "publish", own.version, config.run.path, 1.0, 0)
+        engines = {own.version: self._warm(Engine(own, config, log, self._text))}
+        self._now = (Routing(self.first), engines)  # in one, so that a request sees either before or after
+        self._steps = log.releases()
+        self._route(self._steps)
+
+    @property
+    def main(self) -> Engine:
+        """The model for everybody who gets no other."""
+        routing, engines = self._now
+        return engines[routing.main.version]
+
+    @property
+    def routing(self) -> Routing:
+        """Who gets which model here, now."""
+        return self._now[0]
+
+    def of(self, user_id: str | None) -> Engine:
+        """The model for a user."""
+        routing, engines = self._now
+        return engines[routing.of(user_id).version]
+
+    def of_version(self, version: str) -> Engine:
+        """A model by version.
+
+        Raises:
+            NotReadyError: it is not at hand here.
+        """
+        engine = self._now[1].get(version)
+        if engine is None:
+            raise NotReadyError(f"model {version} is not at hand in this process; try again")
+        return engine
+
+    def all(self) -> list[Engine]:
+        """All models at hand."""
+        return list(self._now[1].values())
+
+    def follow(self, poll_s: float) -> None:
+        """Keep up with what is published, in a thread of its own."""
+        threading.Thread(target=self._follow, args=(poll_s,), daemon=True, name="releases").start()
+
+    def look(self) -> None:
+        """Take notice of what was published since."""
+        steps = self._log.releases()
+        if len(steps) != len(self._steps):
+            self._route(steps)
+            self._steps = steps
+
+    def _follow(self, poll_s: float) -> None:
+        while True:
+            time.sleep(poll_s)
+            try:
+                self.look()
+            except UnavailableError as error:
+                logger.warning("releases are not known: %s", error)
+            except Exception:  # of a model that nobody could foresee: those that answer must go on
+                logger.exception("a release could not be followed")
+
+    def _route(self, steps: list[Release]) -> None:
+        routing, (before, engines) = routing_after(self.first, steps), self._now
+        engines = dict(engines)
+        for release in routing.kept:
+            if release.version not in engines:
+                try:
+                    engines[release.version] = self._open(release)
+                except Llm4RecError as error:
+                    self.failed[release.version] = str(error)
+                    logger.error("model %s is not taken: %s", release.version, error)
+        answering = {routing.main.version, *([routing.candidate.version] if routing.candidate else [])}
+        if not answering <= engines.keys():
+            return
+        # Those before stay for requests that are under way.
+        kept = {release.version for release in (*routing.kept, *before.kept)}
+        self._now = (routing, {version: engine for version, engine in engines.items() if version in kept})
+
+    def _open(self, release: Release) -> Engine:
+        config = self._config.model_copy(update={"run": self._config.run.model_copy(update={"path": release.path})})
+        snapshot = Snapshot.open(RunStore(release.path), config)
+        if snapshot.version != release.version:
+            raise NotReadyError(f"{release.path} holds model {snapshot.version}, not {release.version} as published")
+        return self._warm(Engine(snapshot, config, self._log, self._text))
+
+    def _warm(self, engine: Engine) -> Engine:
+        """First requests are slow: let them not be somebody's."""
+        for request in (RecommendRequest(history=[], k=1), RecommendRequest(query="something", k=1)):
+            engine.rank(request, engine.retrieve(request))
+        return engine
