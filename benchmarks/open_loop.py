@@ -7,6 +7,7 @@ have come meanwhile (coordinated omission).
 import asyncio
 import collections
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import numpy as np
 Request = tuple[str, str, object]
 """Method, path, and a body to send as JSON or None."""
 GIVE_UP_S = 60.0
+KEY = "LLM4REC_KEY"
+"""Environment variable with the key that requests show, if the service asks for one."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,17 @@ def open_loop(
     return asyncio.run(_open_loop(url, rate, int(rate * seconds), request, retry_s))
 
 
+def session_of(url: str) -> aiohttp.ClientSession:
+    """Connections to a service, as many as are needed."""
+    key = os.environ.get(KEY)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), headers=headers, trust_env=False)
+
+
 async def _open_loop(
     url: str, rate: float, count: int, request: Callable[[int], Request], retry_s: float | None
 ) -> list[Answer]:
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(url, connector=connector, trust_env=False) as session:
+    async with session_of(url) as session:
         began = time.perf_counter() + 0.1
         tasks = []
         for number in range(count):
@@ -98,7 +107,7 @@ def closed_loop(url: str, clients: int, seconds: float, request: Callable[[int],
 
     async def run() -> float:
         numbers = iter(range(10**9))
-        async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), trust_env=False) as session:
+        async with session_of(url) as session:
             until = time.perf_counter() + seconds
 
             async def ask() -> int:

@@ -101,11 +101,13 @@ def test_attributes_that_were_put_make_another_state(engine: Engine, log: EventL
     assert engine.people.find("u0", engine.catalogue).unchanged is None
 
 
-def test_what_another_replica_changes_is_known_at_the_next_request(snapshot: Snapshot, log: EventLog) -> None:
+def test_what_another_replica_changes_is_known_at_the_next_look(snapshot: Snapshot, log: EventLog) -> None:
     here, there = new_engine(snapshot, log), new_engine(snapshot, log)
     here.put_item("new", RECORD)
-    assert "new" in shown(there, history=["a"])
+    assert there.with_items(["new", "a"]).has("new")  # who names it sees it at once
+    assert "new" in shown(here, history=["a"]) and "new" in shown(there, history=["a"])
     there.delete_item("new")
+    here.follow()
     assert "new" not in shown(here, history=["a"])
     with pytest.raises(NotFoundError, match="'new'"):
         here.delete_item("new")
@@ -120,6 +122,7 @@ def test_codes_of_added_items_are_the_same_in_all_processes(snapshot: Snapshot, 
     here.put_item("b2", {**RECORD, "title": "Other"})
     later = new_engine(snapshot, log)
     for engine in (here, there, later):
+        engine.follow()
         assert engine.catalogue.item_ids[5:] == ["z", "b2", "m"] and not engine.catalogue.has("z")
         assert engine.catalogue.titles[6] == "Other"
 

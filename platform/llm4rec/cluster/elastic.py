@@ -65,7 +65,7 @@ def restore(engine: DeepSpeedEngine, state: State, steps: int) -> None:
                 there = "nothing" if value is None else f"shape {tuple(value.shape)}"
                 raise ArtifactError(
                     f"the checkpoint holds {there} as {kind} of {name}, whose shape is {shape}: it is of another "
-                    "network"
+                    "network; delete it and train again"
                 )
         values = {kind: value for kind, value in own.items() if value is not None}
         if hasattr(parameter, "ds_id"):

@@ -6,7 +6,7 @@ Methods block; several threads may call them. Each request sees one consistent c
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ class Engine:
         for overlay in log.item_overlays():  # those of a log that kept no changes
             if overlay.item_id not in known:
                 self._catalogue = self._overlaid(overlay.item_id, overlay.record)
-        self._follow()
+        self.follow()
 
     @property
     def version(self) -> str:
@@ -100,11 +100,10 @@ class Engine:
 
     @property
     def catalogue(self) -> LiveCatalogue:
-        """All items as they are now, with what other replicas have changed."""
-        self._follow()
+        """All items as they are known here; `follow` takes over what other processes have changed."""
         return self._catalogue
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Take over changes of items, in their order: so an added item has one code in all processes."""
         if not self._log.changes_after(self._change):
             return
@@ -150,26 +149,31 @@ class Engine:
         state, items = self._states.of(person), catalogue.described
         return [self._grounding.of(items, catalogue.codes[item_id], person.history, state) for item_id in item_ids]
 
-    def code(self, item_id: str) -> tuple[LiveCatalogue, int]:
-        """The catalogue and an item's code in it.
+    def with_items(self, item_ids: Iterable[str]) -> LiveCatalogue:
+        """The catalogue, where it has some items; one that is not known here may have been put elsewhere just now.
 
         Raises:
             NotFoundError: there is no such item.
         """
-        catalogue = self.catalogue
-        return catalogue, catalogue.require(item_id)
+        wanted = list(item_ids)
+        if not all(map(self._catalogue.has, wanted)):
+            self.follow()
+        catalogue = self._catalogue
+        for item_id in wanted:
+            catalogue.require(item_id)
+        return catalogue
 
     def put_item(self, item_id: str, record: dict[str, Any]) -> None:
         """Store an item, and recommend it from its content at once."""
         self._content.encode(item_id, record)  # what cannot be encoded is not stored
         self._log.put_item(item_id, record)
-        self._follow()
+        self.follow()
 
     def delete_item(self, item_id: str) -> None:
         """Withdraw an item."""
-        self.code(item_id)
+        self.with_items([item_id])
         self._log.delete_item(item_id)
-        self._follow()
+        self.follow()
 
     def take(self, shard: int, update: Update) -> None:
         """Score with what a learner has learnt since."""

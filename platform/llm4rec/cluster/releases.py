@@ -79,7 +79,9 @@ class Engines:
         threading.Thread(target=self._follow, args=(poll_s,), daemon=True, name="releases").start()
 
     def look(self) -> None:
-        """Take notice of what was published since."""
+        """Take notice of what was published since, and of items that were changed elsewhere."""
+        for engine in self.all():
+            engine.follow()
         steps = self._log.releases()
         if len(steps) != len(self._steps):
             self._route(steps)

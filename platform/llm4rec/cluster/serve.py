@@ -10,6 +10,7 @@ import torch
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from threadpoolctl import threadpool_limits
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Drawn, Retrieved
@@ -107,6 +108,7 @@ def _learners(config: RunConfig) -> list[Any]:
 def open_engines(config: RunConfig) -> tuple[Engines, EventLog]:
     """The models that answer now, at work in this process on one thread and kept up with releases, and the log."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of numpy too: its threads wait for each other busily, and another process has the core
     log = EventLog(log_url(config), config.online.busy_timeout_s)
     engines = Engines(config, log)
     engines.follow(config.online.poll_s)

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -25,6 +26,8 @@ from llm4rec.serve.errors import NotFoundError
 
 T = TypeVar("T")
 
+DRAWING_THREADS = 2
+"""Only one at a time runs Python; another computes a state meanwhile. More take turns with each other, at a price."""
 KEPT_ANONYMOUS = 1000
 """Slates of anonymous histories whose history is kept in memory, so that they can still be explained."""
 
@@ -37,15 +40,17 @@ class Drawing(Protocol):
 
 
 class LocalDrawing:
-    """Retrieval and ranking in this process, in one thread."""
+    """Retrieval and ranking in this process."""
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
+        self._threads = ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="drawing")
 
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
         """Draw a slate; it is not yet written down."""
         engine = self._engines.of(request.user_id)
-        return await asyncio.to_thread(lambda: engine.rank(request, engine.retrieve(request)))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: engine.rank(request, engine.retrieve(request)))
 
 
 class Service:
@@ -99,7 +104,9 @@ class Service:
 
     async def feedback(self, events: Sequence[contract.FeedbackEvent]) -> contract.Accepted:
         """Store a batch; it is on the disk when this returns, and the next slate reads it from there."""
-        await _in_thread(lambda: self._require_items({event.item_id for event in events}))
+        item_ids = {event.item_id for event in events}
+        if not all(map(self._engine.catalogue.has, item_ids)):
+            await _in_thread(lambda: self._engine.with_items(item_ids))
         appended = await self._commit.append_feedback([Feedback(**event.model_dump()) for event in events])
         return contract.Accepted(accepted=appended.accepted, duplicates=appended.duplicates)
 
@@ -117,12 +124,12 @@ class Service:
 
     async def item(self, item_id: str) -> contract.Item:
         """One item."""
-        catalogue, code = await _in_thread(lambda: self._engine.code(item_id))
-        return contract.Item(item_id=item_id, **catalogue.records[code])
+        catalogue = await _in_thread(lambda: self._engine.with_items([item_id]))
+        return contract.Item(item_id=item_id, **catalogue.records[catalogue.codes[item_id]])
 
     async def items(self, search: str, limit: int) -> contract.ItemList:
         """Items whose id or title matches, in catalogue order."""
-        catalogue, wanted = await _in_thread(lambda: self._engine.catalogue), search.casefold()
+        catalogue, wanted = self._engine.catalogue, search.casefold()
         found = [
             _summary(catalogue, code)
             for code, item_id in enumerate(catalogue.item_ids)
@@ -132,7 +139,8 @@ class Service:
 
     async def similar(self, item_id: str, k: int) -> contract.ItemList:
         """The nearest items by cosine of item vectors."""
-        catalogue, code = await _in_thread(lambda: self._engine.code(item_id))
+        catalogue = await _in_thread(lambda: self._engine.with_items([item_id]))
+        code = catalogue.codes[item_id]
         cosine = catalogue.ranking.vectors @ catalogue.ranking.vectors[code]
         order = [int(c) for c in np.argsort(-cosine, kind="stable") if c != code and not catalogue.withdrawn[c]]
         return contract.ItemList(items=[_summary(catalogue, c, float(cosine[c])) for c in order[:k]])
@@ -185,11 +193,6 @@ class Service:
     async def ready(self) -> bool:
         """Whether requests can be answered: the log answers."""
         return await _in_thread(self._log.answers)
-
-    def _require_items(self, item_ids: set[str]) -> None:
-        catalogue = self._engine.catalogue
-        for item_id in item_ids:
-            catalogue.require(item_id)
 
     def _grounds(self, drawn: Drawn) -> list[Grounds]:
         engine = self._engines.of_version(drawn.logged.model_version)

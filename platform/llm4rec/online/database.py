@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
 
 from llm4rec.errors import ConfigError
 from llm4rec.online.errors import UnavailableError
@@ -92,6 +92,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     Raises:
         UnavailableError: it cannot be written: no space, locked for too long, damaged.
+        IntegrityError: of SQLAlchemy: a key is there already.
     """
     with _explained(engine, "written"), engine.execution_options(writes=True).begin() as connection:
         yield connection
@@ -134,6 +135,8 @@ def _rewrite(engine: Engine) -> None:
 def _explained(engine: Engine, done: str) -> Iterator[None]:
     try:
         yield
+    except IntegrityError:
+        raise
     except (DBAPIError, TimeoutError) as error:
         cause = getattr(error, "orig", None) or error
         raise UnavailableError(

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from llm4rec.online.feedback import Appended, Feedback, Slate
-from llm4rec.online.log import EventLog, Write
+from llm4rec.online.group import Write
+from llm4rec.online.log import EventLog
 
 MOST_EVENTS = 2000
 """Events that one transaction holds, unless a single request has more: one that grew without end would never end."""

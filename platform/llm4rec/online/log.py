@@ -4,22 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from llm4rec.online.database import erase_remains, open_engine, reading, writing
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Known, LearnerState, Logged, Slate
+from llm4rec.online.group import Group, Write
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
-from llm4rec.online.rows import (
-    by_event_id,
-    exposure_rows,
-    hashed,
-    logged_feedback,
-    logged_slates,
-    overlay,
-    require_same,
-    timed,
-)
+from llm4rec.online.rows import hashed, logged_slates, overlay, timed
 from llm4rec.online.tables import (
     CHANGES,
     EXPOSURES,
@@ -34,8 +27,20 @@ from llm4rec.online.tables import (
 )
 
 Record = Mapping[str, Any]
-Write = Sequence[Feedback] | Slate
-"""A batch of feedback, or a slate."""
+
+
+KNOWN = select(
+    select(USERS.c.record).where(USERS.c.user_id == bindparam("user_id")).scalar_subquery().label("record"),
+    select(func.max(FEEDBACK.c.sequence))
+    .where(FEEDBACK.c.user_id == bindparam("user_id"))
+    .scalar_subquery()
+    .label("newest"),
+    select(FORGOTTEN.c.user_hash)
+    .where(FORGOTTEN.c.user_hash == bindparam("user_hash"))
+    .scalar_subquery()
+    .label("forgotten"),
+)
+"""One question for what every request asks of its user."""
 
 
 class EventLog:
@@ -74,8 +79,11 @@ class EventLog:
         Raises:
             ConflictError: an event_id stands for something else in the log or in this batch; nothing was written.
         """
-        with writing(self._engine) as connection:
-            return _append(connection, events)
+        (appended,) = self.write_group([events])
+        if isinstance(appended, ConflictError):
+            raise appended
+        assert appended is not None
+        return appended
 
     def record_exposures(self, slate: Slate) -> None:
         """Write down what a slate showed and with which propensities, before it is shown.
@@ -83,8 +91,9 @@ class EventLog:
         Raises:
             ConflictError: a slate of this id was recorded before.
         """
-        with writing(self._engine) as connection:
-            _record(connection, slate)
+        (recorded,) = self.write_group([slate])
+        if isinstance(recorded, ConflictError):
+            raise recorded
 
     def write_group(self, writes: Sequence[Write]) -> list[Appended | ConflictError | None]:
         """What many requests write, in one transaction; one that conflicts writes nothing and leaves the others alone.
@@ -92,13 +101,16 @@ class EventLog:
         Returns:
             of each write what came of it: of feedback what was appended, of a slate None, of a conflict the error.
         """
-        done: list[Appended | ConflictError | None] = []
+        try:
+            return self._write(writes, Group())
+        except IntegrityError:  # something of it is in the log already: look up what
+            return self._write(writes, None)
+
+    def _write(self, writes: Sequence[Write], group: Group | None) -> list[Appended | ConflictError | None]:
         with writing(self._engine) as connection:
-            for write in writes:
-                try:
-                    done.append(_written(connection, write))
-                except ConflictError as error:  # found before the first row was written
-                    done.append(error)
+            group = Group.beside(connection, writes) if group is None else group
+            done = [group.take(write) for write in writes]
+            group.write(connection)
         return done
 
     def feedback_of(self, user_id: str) -> list[Feedback]:
@@ -172,11 +184,9 @@ class EventLog:
     def known(self, user_id: str) -> Known:
         """All that the log holds of a user."""
         with reading(self._engine) as connection:
-            return Known(
-                attributes=connection.execute(select(USERS.c.record).where(USERS.c.user_id == user_id)).scalar(),
-                feedback=_feedback_of(connection, user_id),
-                forgotten=_is_forgotten(connection, user_id),
-            )
+            found = connection.execute(KNOWN, {"user_id": user_id, "user_hash": hashed(user_id)}).one()
+            feedback = _feedback_of(connection, user_id) if found.newest is not None else []
+        return Known(attributes=found.record, feedback=feedback, forgotten=found.forgotten is not None)
 
     def user_overlays(self) -> dict[str, Record]:
         """The attributes of every user that was put, by id."""
@@ -261,35 +271,6 @@ class EventLog:
         with writing(self._engine) as connection:
             _replace(connection, ITEMS, item_id=item_id, **row)
             connection.execute(insert(CHANGES).values(kind="item", key=item_id))
-
-
-def _written(connection: Connection, write: Write) -> Appended | None:
-    if isinstance(write, Slate):
-        _record(connection, write)
-        return None
-    return _append(connection, write)
-
-
-def _append(connection: Connection, events: Sequence[Feedback]) -> Appended:
-    batch = by_event_id(events)
-    logged = logged_feedback(connection, list(batch))
-    for event_id, before in logged.items():
-        require_same(before, batch[event_id], "the log")
-    received = int(time.time())
-    rows = [vars(event) | {"received": received} for key, event in batch.items() if key not in logged]
-    if rows:
-        connection.execute(insert(FEEDBACK), rows)
-    return Appended(accepted=len(rows), duplicates=len(events) - len(rows))
-
-
-def _record(connection: Connection, slate: Slate) -> None:
-    known = select(EXPOSURES.c.slate_id).where(EXPOSURES.c.slate_id == slate.slate_id).limit(1)
-    if connection.execute(known).first() is not None:
-        raise ConflictError(f"slate_id {slate.slate_id!r} was recorded before; draw a new id for every slate")
-    if slate.exposures:
-        connection.execute(insert(EXPOSURES), exposure_rows(slate))
-    if slate.state:
-        connection.execute(insert(STATES).values(slate_id=slate.slate_id, user_id=slate.user_id, state=slate.state))
 
 
 def _replace(connection: Connection, table: Table, **row: Any) -> None:

@@ -59,17 +59,24 @@ class Linear:
 
     def score(self, histories: Sequence[History]) -> FloatMatrix:
         """The n of every user and item, shape (B, I)."""
-        num_items = self.weights.shape[0]
+        scores = [self._of(history) for history in histories]
+        return np.stack(scores) if scores else np.empty((0, self.size), np.float32)
+
+    @property
+    def size(self) -> int:
+        """I."""
+        return int(self.weights.shape[0])
+
+    def _of(self, history: History) -> FloatVector:
         # Of a repeated item the newest place, which comes first from behind.
-        aged = [np.unique(history.item[::-1], return_index=True) for history in histories]
-        items = np.concatenate([np.empty(0, np.int32), *(items for items, _ in aged)])
-        ages = np.concatenate([np.empty(0, np.int64), *(age for _, age in aged)])
-        users = np.repeat(np.arange(len(aged)), [len(items) for items, _ in aged])
-        known = items < num_items
-        weight = (self.decay ** ages[known]).astype(np.float32)
-        history_matrix = csr_matrix((weight, (users[known], items[known])), shape=(len(aged), num_items))
-        scores = np.asarray((history_matrix @ self.weights).toarray(), np.float32)
-        scores[users[known], items[known]] = 0
+        items, ages = np.unique(history.item[::-1], return_index=True)
+        items, ages = items[items < self.size], ages[items < self.size]
+        starts, counts = self.weights.indptr[items], np.diff(self.weights.indptr)[items]
+        # The stored weights of all these items' rows, one after the other.
+        places = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        aged = self.weights.data[places] * np.repeat(self.decay**ages, counts)
+        scores = np.bincount(self.weights.indices[places], aged, self.size).astype(np.float32)
+        scores[items] = 0
         return scores
 
 

@@ -73,12 +73,12 @@ class Backend(Protocol):
         """Whether requests can be answered."""
 
 
-def backend_of(connection: HTTPConnection) -> Backend:
-    """The backend of the app that serves this connection."""
+async def backend_of(connection: HTTPConnection) -> Backend:
+    """The backend of the app that serves this connection; a coroutine, since others get a thread each."""
     return cast(Backend, connection.app.state.get_backend())
 
 
-def config_of(connection: HTTPConnection) -> ServeConfig:
+async def config_of(connection: HTTPConnection) -> ServeConfig:
     """The configuration of the app that serves this connection."""
     return cast(ServeConfig, connection.app.state.config)
 

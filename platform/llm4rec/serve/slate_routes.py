@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from llm4rec.errors import Llm4RecError
 from llm4rec.serve.backend import Backend, BackendOfApp, ConfigOfApp
@@ -27,16 +27,16 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["slates"], route_class=StrictRoute, responses=PROBLEM_RESPONSES)
 
 
-@router.get("/recommendations/{user_id}")
+@router.get("/recommendations/{user_id}", response_model=RecommendResponse)
 async def recommend_to_user(
     user_id: PathId, options: Annotated[SlateOptions, Query()], backend: BackendOfApp, config: ConfigOfApp
-) -> RecommendResponse:
+) -> Response:
     """A slate for a known user."""
     return await _recommend(RecommendRequest(user_id=user_id, **options.model_dump()), backend, config)
 
 
-@router.post("/recommendations")
-async def recommend(request: RecommendRequest, backend: BackendOfApp, config: ConfigOfApp) -> RecommendResponse:
+@router.post("/recommendations", response_model=RecommendResponse)
+async def recommend(request: RecommendRequest, backend: BackendOfApp, config: ConfigOfApp) -> Response:
     """A slate for a user, a history, a wish in plain words, or several of these."""
     return await _recommend(request, backend, config)
 
@@ -62,8 +62,10 @@ async def explanation(slate_id: PathId, item_id: PathId, backend: BackendOfApp) 
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-async def _recommend(request: RecommendRequest, backend: Backend, config: ServeConfig) -> RecommendResponse:
-    return await backend.recommend(request.model_copy(update={"k": config.slate_size(request.k)}))
+async def _recommend(request: RecommendRequest, backend: Backend, config: ServeConfig) -> Response:
+    slate = await backend.recommend(request.model_copy(update={"k": config.slate_size(request.k)}))
+    # As it is: FastAPI would validate once more what was validated when it was made.
+    return Response(slate.model_dump_json(), media_type="application/json")
 
 
 async def _frames(first: ExplanationEvent | None, rest: AsyncIterator[ExplanationEvent]) -> AsyncIterator[bytes]:

@@ -1,0 +1,86 @@
+"""What many requests write at once: looked up together, judged one by one, written together."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from sqlalchemy import Connection, insert, select
+
+from llm4rec.online.errors import ConflictError
+from llm4rec.online.feedback import Appended, Feedback, Slate
+from llm4rec.online.rows import IDS_PER_QUERY, by_event_id, exposure_rows, logged_feedback, require_same
+from llm4rec.online.tables import EXPOSURES, FEEDBACK, STATES
+
+Write = Sequence[Feedback] | Slate
+"""A batch of feedback, or a slate."""
+
+
+@dataclass
+class Group:
+    """Writes of one transaction.
+
+    Attributes:
+        logged: feedback by event_id, of the log and of writes before.
+        slates: ids of recorded slates, of the log and of writes before.
+        feedback: rows to write.
+        exposures: rows to write.
+        states: rows to write.
+    """
+
+    logged: dict[str, Feedback] = field(default_factory=dict)
+    slates: set[str] = field(default_factory=set)
+    feedback: list[dict[str, Any]] = field(default_factory=list)
+    exposures: list[dict[str, Any]] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def beside(cls, connection: Connection, writes: Sequence[Write]) -> Self:
+        """Look up what the log holds of what some writes name."""
+        slates = [write.slate_id for write in writes if isinstance(write, Slate)]
+        events = [event.event_id for write in writes if not isinstance(write, Slate) for event in write]
+        return cls(logged_feedback(connection, list(dict.fromkeys(events))), _recorded(connection, slates))
+
+    def take(self, write: Write) -> Appended | ConflictError | None:
+        """Take one more write in, unless it conflicts with the log or with one before."""
+        try:
+            if not isinstance(write, Slate):
+                return self._append(write)
+            self._record(write)
+        except ConflictError as error:
+            return error
+        return None
+
+    def write(self, connection: Connection) -> None:
+        """Write all that was taken in."""
+        for table, rows in ((FEEDBACK, self.feedback), (EXPOSURES, self.exposures), (STATES, self.states)):
+            if rows:
+                connection.execute(insert(table), rows)
+
+    def _append(self, events: Sequence[Feedback]) -> Appended:
+        batch = by_event_id(events)
+        for event_id in batch.keys() & self.logged.keys():
+            require_same(self.logged[event_id], batch[event_id], "the log")
+        received = int(time.time())
+        new = {event_id: event for event_id, event in batch.items() if event_id not in self.logged}
+        self.logged |= new
+        self.feedback += [vars(event) | {"received": received} for event in new.values()]
+        return Appended(accepted=len(new), duplicates=len(events) - len(new))
+
+    def _record(self, slate: Slate) -> None:
+        if slate.slate_id in self.slates:
+            raise ConflictError(f"slate_id {slate.slate_id!r} was recorded before; draw a new id for every slate")
+        self.slates.add(slate.slate_id)
+        self.exposures += exposure_rows(slate)
+        if slate.state:
+            self.states.append({"slate_id": slate.slate_id, "user_id": slate.user_id, "state": slate.state})
+
+
+def _recorded(connection: Connection, slate_ids: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for start in range(0, len(slate_ids), IDS_PER_QUERY):
+        wanted = EXPOSURES.c.slate_id.in_(slate_ids[start : start + IDS_PER_QUERY])
+        found.update(
+            connection.execute(select(EXPOSURES.c.slate_id).where(wanted, EXPOSURES.c.position == 1)).scalars()
+        )
+    return found
