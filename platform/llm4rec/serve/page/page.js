@@ -1,7 +1,7 @@
 // The page: choose a user, see the slate and its reasons, say like or dislike, watch the slate change.
 // Data enters the document through textContent only.
 
-import { call, post, streamExplanation } from "/static/api.js";
+import { call, post, streamExplanation, useKey } from "/static/api.js";
 
 const CONCURRENT_REASONS = 2; // browsers allow six connections a host; feedback must not wait behind reasons
 const by = (id) => document.getElementById(id);
@@ -252,8 +252,11 @@ function showReason(node, { text, source, evidence = [] }) {
 async function showStatus() {
   try {
     const status = await call("/v1/status");
+    const behind = status.learners.reduce((sum, learner) => sum + learner.behind, 0);
+    const learnt = status.learners.reduce((sum, learner) => sum + learner.examples, 0);
+    const learning = status.learners.length ? `, ${learnt.toLocaleString()} learnt from, ${behind.toLocaleString()} to go` : "";
     by("status").textContent = `Model ${status.model_version}, ${status.users.toLocaleString()} users, `
-      + `${status.items.toLocaleString()} items, ${status.feedback_events.toLocaleString()} feedback events`;
+      + `${status.items.toLocaleString()} items, ${status.feedback_events.toLocaleString()} feedback events${learning}`;
   } catch (error) {
     by("status").textContent = error.message;
   }
@@ -271,5 +274,23 @@ for (const name of ["k", "diversity", "debias"]) {
   by(name).addEventListener("change", guarded(recommend));
 }
 for (const name of ["explain", "read-filters"]) by(name).addEventListener("change", guarded(recommend));
-showStatus();
-guarded(showUsers)();
+document.addEventListener("keyneeded", () => {
+  if (!by("key-box").hidden) return;
+  by("key-box").hidden = false;
+  by("key").focus();
+});
+by("key-box").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(by("key").value.trim());
+  by("key").value = "";
+  by("key-box").hidden = true;
+  say("Choose a user, or say what you want.");
+  start();
+});
+
+function start() {
+  showStatus();
+  guarded(showUsers)();
+}
+
+start();
