@@ -16,11 +16,11 @@ from typing import Any
 import aiohttp
 import numpy as np
 
+from llm4rec.cluster.demo import KEY
+
 Request = tuple[str, str, object]
 """Method, path, and a body to send as JSON or None."""
 GIVE_UP_S = 60.0
-KEY = "LLM4REC_KEY"
-"""Environment variable with the key that requests show, if the service asks for one."""
 
 
 @dataclass(frozen=True)

@@ -107,11 +107,15 @@ def run_copy(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def app(cluster: LocalCluster, finished_run: Path) -> Client:
+def app_settings(finished_run: Path) -> list[str]:
+    """What the app is deployed with."""
+    return [f"run.path={finished_run}", f"serve.port={free_port()}", "serve.deadline_s=20"]
+
+
+@pytest.fixture(scope="session")
+def app(cluster: LocalCluster, app_settings: list[str]) -> Client:
     """The deployed app."""
-    port = free_port()
-    settings = [f"run.path={finished_run}", f"serve.port={port}", "serve.deadline_s=20"]
-    return deploy(cluster, load_run(HOME / SMOKE, settings, HOME), SMOKE, settings)
+    return deploy(cluster, load_run(HOME / SMOKE, app_settings, HOME), SMOKE, app_settings)
 
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -17,6 +17,7 @@ from llm4rec.serve.contract import (
     ItemList,
     ItemRecord,
     ItemSummary,
+    Models,
     RecommendedItem,
     RecommendRequest,
     RecommendResponse,
@@ -153,6 +154,9 @@ class SmallService:
             feedback_events=counts["feedback"],
             exposures=counts["exposures"],
         )
+
+    async def models(self) -> Models:
+        return Models(main="small-1", statistics=[])
 
     async def ready(self) -> bool:
         return self.is_ready

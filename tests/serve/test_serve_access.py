@@ -21,7 +21,7 @@ from llm4rec.serve.access import Rates, needed_scope
 from llm4rec.serve.app import build_app
 from llm4rec.serve.config import ServeConfig
 
-READ, WRITE, OPEN = "read", "write", None
+READ, WRITE, ADMIN, OPEN = "read", "write", "admin", None
 NEEDED = {
     ("GET", "/v1/recommendations/{user_id}"): READ,
     ("POST", "/v1/recommendations"): READ,
@@ -37,6 +37,7 @@ NEEDED = {
     ("PUT", "/v1/users/{user_id}"): WRITE,
     ("DELETE", "/v1/users/{user_id}"): WRITE,
     ("GET", "/v1/status"): READ,
+    ("GET", "/v1/models"): ADMIN,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
     ("GET", "/docs"): OPEN,

@@ -1,6 +1,7 @@
 """The demo: a local Ray, the pipeline as a job, the app deployed, a look at what it answers."""
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.errors import Llm4RecError
 
 SHOWN_USERS = 3
+KEY = "LLM4REC_KEY"
+"""Environment variable with the key that requests show, where the app asks for one."""
 READY_SECONDS = 180
 COLUMNS = ("ndcg@10", "hr@10", "mrr", "coverage@10", "arp@10", "seconds")
 
@@ -36,7 +39,10 @@ def demo(home: Path, config: str, overrides: Sequence[str], *, once: bool) -> No
         _say(f"Ray runs at {cluster.address}; its token is in {cluster.folder / 'token'}")
         cluster.submit(["python", "jobs/pipeline.py", "--config", config, "--home", str(home), *settings])
         client = deploy(cluster, run, config, overrides)
-        _show_slates(client)
+        if run.serve.keys and KEY not in os.environ:
+            _say(f"The app asks for a key; with one in the environment's {KEY} its slates are shown here.")
+        else:
+            _show_slates(client)
         _show_metrics(run)
         _say(f"\nreport: {Path(run.run.path, 'report', 'index.html')}\npage:   {client.url}/")
         if once:
@@ -70,7 +76,10 @@ class Client:
     def call(self, path: str, body: object = None) -> tuple[int, Any]:
         """GET, or POST with a JSON body; the status and the decoded answer."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
+        headers = {"content-type": "application/json"}
+        if key := os.environ.get(KEY):
+            headers["authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(self.url + path, data, headers)
         try:
             with DIRECT.open(request, timeout=60) as answer:
                 return answer.status, _decoded(answer.read())

@@ -69,7 +69,10 @@ class BaselinesSection(StrictModel):
 
 
 class ClusterSection(StrictModel):
-    """How the served app is spread over the cluster, and what its parts reserve; fractions let them share a core."""
+    """How the served app is spread over the cluster, and what its parts reserve; fractions let them share a core.
+
+    With the defaults two cores hold the app twice: a new version starts beside the old one.
+    """
 
     profile: Literal["laptop", "cluster"] = "laptop"
     """laptop: what answers HTTP retrieves and ranks itself. cluster: ingress, retriever and ranker scale apart."""
@@ -80,7 +83,7 @@ class ClusterSection(StrictModel):
     """Requests under way in a replica beyond which another one is started."""
     queued_requests: PositiveInt = 64
     """Requests that wait for a replica at each proxy at most; more are refused with 429."""
-    recommender_cpus: NonNegativeFloat = 0.5
+    recommender_cpus: NonNegativeFloat = 0.4
     """CPUs that a replica of ingress, retriever or ranker reserves."""
     explainer_cpus: NonNegativeFloat = 0.5
     """CPUs that a replica of the explainer reserves."""

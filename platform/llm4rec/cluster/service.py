@@ -20,6 +20,7 @@ from llm4rec.explain.reason import Reason
 from llm4rec.online.feedback import Feedback
 from llm4rec.online.group_commit import GroupCommit
 from llm4rec.online.log import EventLog
+from llm4rec.online.trial import OfUser, difference, rate_of
 from llm4rec.recommend.filters import Filters
 from llm4rec.serve import contract
 from llm4rec.serve.errors import NotFoundError
@@ -184,6 +185,28 @@ class Service:
             feedback_events=counts["feedback"],
             exposures=counts["exposures"],
             learners=self._learners(),
+        )
+
+    async def models(self) -> contract.Models:
+        """Which models answer, and how they do."""
+        rows, routing = await _in_thread(self._log.rewards), self._engines.routing
+        by_version: dict[str, list[OfUser]] = {}
+        for row in rows:
+            by_version.setdefault(row.version, []).append(row)
+        candidate = routing.candidate
+        trial = None
+        if candidate is not None and {candidate.version, routing.main.version} <= by_version.keys():
+            found, low, high = difference(by_version[candidate.version], by_version[routing.main.version])
+            trial = contract.TrialResult(difference=found, low=low, high=high)
+        return contract.Models(
+            main=routing.main.version,
+            candidate=candidate and candidate.version,
+            share=candidate.share if candidate else 0.0,
+            trial=trial,
+            statistics=[
+                contract.ModelStatistics(version=version, **vars(rate_of(own))) for version, own in by_version.items()
+            ],
+            failed=self._engines.failed,
         )
 
     @property

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from llm4rec.online.database import erase_remains, open_engine, reading, writing
@@ -25,6 +25,8 @@ from llm4rec.online.tables import (
     STATES,
     USERS,
 )
+from llm4rec.online.trial import OfUser
+from llm4rec.online.user_state import HIGHEST_DISLIKED_RATING, NEGATIVE_EVENTS, RATE
 
 Record = Mapping[str, Any]
 
@@ -258,6 +260,24 @@ class EventLog:
         """All steps, in order."""
         with reading(self._engine) as connection:
             return _releases(connection)
+
+    def rewards(self) -> list[OfUser]:
+        """Of each model and user, how many slates there were, and of how many something good was said."""
+        good = and_(
+            FEEDBACK.c.slate_id == EXPOSURES.c.slate_id,
+            FEEDBACK.c.event.not_in(NEGATIVE_EVENTS),
+            or_(FEEDBACK.c.event != RATE, FEEDBACK.c.value > HIGHEST_DISLIKED_RATING),
+        )
+        earned = select(FEEDBACK.c.sequence).where(good).correlate(EXPOSURES).exists()
+        version, user = EXPOSURES.c.model_version, EXPOSURES.c.user_id
+        query = (
+            select(version, user, func.count(), func.sum(case((earned, 1), else_=0)))
+            .where(EXPOSURES.c.position == 1, user.is_not(None))
+            .group_by(version, user)
+            .order_by(version, user)
+        )
+        with reading(self._engine) as connection:
+            return [OfUser(*row) for row in connection.execute(query)]
 
     def counts(self) -> dict[str, int]:
         """Rows of each table."""

@@ -14,7 +14,7 @@ FEEDBACK = Table(
     Column("item_id", String, nullable=False),
     Column("event", String, nullable=False),
     Column("value", Float),
-    Column("slate_id", String),
+    Column("slate_id", String, index=True),
     Column("timestamp", Integer),  # as the sender gave it: part of what makes two events the same
     Column("received", Integer, nullable=False),
     sqlite_autoincrement=True,

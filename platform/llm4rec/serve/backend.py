@@ -14,6 +14,7 @@ from llm4rec.serve.contract import (
     Item,
     ItemList,
     ItemRecord,
+    Models,
     RecommendRequest,
     RecommendResponse,
     Status,
@@ -68,6 +69,9 @@ class Backend(Protocol):
 
     async def status(self) -> Status:
         """Version and counts."""
+
+    async def models(self) -> Models:
+        """Which models answer, and how they do."""
 
     async def ready(self) -> bool:
         """Whether requests can be answered."""

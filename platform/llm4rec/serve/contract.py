@@ -305,6 +305,36 @@ class Status(Response):
     learners: list[LearnerStatus] = []
 
 
+class ModelStatistics(Response):
+    """How slates of one model did: `rate` is the share of them of which something good was said, with its interval."""
+
+    version: str
+    users: int
+    slates: int
+    rate: float
+    low: float
+    high: float
+
+
+class TrialResult(Response):
+    """How much higher the candidate's rate is than the main model's, with its 95 % interval over users."""
+
+    difference: float
+    low: float
+    high: float
+
+
+class Models(Response):
+    """Which models answer, and how they do."""
+
+    main: str
+    candidate: str | None = None
+    share: float = Field(0.0, description="Of the users, who get the candidate.")
+    trial: TrialResult | None = Field(None, description="None before both have had slates.")
+    statistics: list[ModelStatistics]
+    failed: dict[str, str] = Field({}, description="Releases that this replica could not open, and why.")
+
+
 class Health(Response):
     """Whether the process answers, or is ready for requests."""
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from llm4rec.serve.backend import BackendOfApp
-from llm4rec.serve.contract import Health, Status
+from llm4rec.serve.contract import Health, Models, Status
 from llm4rec.serve.errors import NotReadyError
 from llm4rec.serve.problems import PROBLEM_RESPONSES
 from llm4rec.serve.strict_route import StrictRoute
@@ -15,6 +15,12 @@ router = APIRouter(tags=["status"], route_class=StrictRoute, responses=PROBLEM_R
 async def status(backend: BackendOfApp) -> Status:
     """Model version and counts."""
     return await backend.status()
+
+
+@router.get("/v1/models")
+async def models(backend: BackendOfApp) -> Models:
+    """Which models answer whom, and how their slates do; for administrators."""
+    return await backend.models()
 
 
 @router.get("/healthz")

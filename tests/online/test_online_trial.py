@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from llm4rec.online.feedback import Exposure, Feedback, Slate
+from llm4rec.online.log import EventLog
+from llm4rec.online.trial import OfUser, difference, rate_of
+
+
+def show(log: EventLog, slate_id: str, user_id: str | None, version: str) -> None:
+    log.record_exposures(Slate(slate_id, user_id, version, 1, (Exposure("a", 1.0, 0.5), Exposure("b", 0.5, 0.5))))
+
+
+def test_a_slate_counts_once_however_much_good_is_said_of_it(log: EventLog) -> None:
+    for slate_id, user, version in (("1", "u", "v1"), ("2", "u", "v1"), ("3", "u", "v2"), ("4", "w", "v1")):
+        show(log, slate_id, user, version)
+    show(log, "5", None, "v1")
+    said = [("1", "like", None), ("1", "click", None), ("2", "dislike", None), ("3", "rate", 2.0), ("4", "rate", 4.0)]
+    log.append_feedback([Feedback(f"e{n}", "u", "a", what, value, on) for n, (on, what, value) in enumerate(said)])
+    assert log.rewards() == [OfUser("v1", "u", 2, 1), OfUser("v1", "w", 1, 1), OfUser("v2", "u", 1, 0)]
+
+
+def test_the_interval_is_that_of_users_by_hand() -> None:
+    rows = [OfUser("v", "a", 4, 1), OfUser("v", "b", 2, 2), OfUser("v", "c", 4, 2)]
+    found = rate_of(rows)
+    error = np.sqrt((1 - 2) ** 2 + (2 - 1) ** 2 + (2 - 2) ** 2) / 10
+    assert (found.users, found.slates, found.rate) == (3, 10, 0.5)
+    assert (found.low, found.high) == pytest.approx((0.5 - 1.96 * error, 0.5 + 1.96 * error))
+    better, low, high = difference(rows, [OfUser("w", "d", 5, 1), OfUser("w", "e", 5, 2)])
+    assert better == pytest.approx(0.2) and low < 0.2 < high
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        slates = rng.integers(1, 10, 200)
+        chance = rng.beta(2, 3, 200)  # users differ, so slates of one user are alike
+        rows = [
+            OfUser("v", str(u), int(n), int(rng.binomial(n, p)))
+            for u, (n, p) in enumerate(zip(slates, chance, strict=True))
+        ]
+        found = rate_of(rows)
+        held += found.low <= 0.4 <= found.high
+    assert 0.92 < held / 400 < 0.98
