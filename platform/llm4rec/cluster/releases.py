@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Engine
@@ -98,21 +99,30 @@ class Engines:
                 logger.exception("a release could not be followed")
 
     def _route(self, steps: list[Release]) -> None:
-        routing, (before, engines) = routing_after(self.first, steps), self._now
-        engines = dict(engines)
-        for release in routing.kept:
-            if release.version not in engines:
-                try:
-                    engines[release.version] = self._open(release)
-                except Llm4RecError as error:
-                    self.failed[release.version] = str(error)
-                    logger.error("model %s is not taken: %s", release.version, error)
-        answering = {routing.main.version, *([routing.candidate.version] if routing.candidate else [])}
-        if not answering <= engines.keys():
+        routing, (before, _) = routing_after(self.first, steps), self._now
+        answering = [routing.main, *([routing.candidate] if routing.candidate else [])]
+        self._fetch(answering)
+        engines = self._now[1]
+        if not {release.version for release in answering} <= engines.keys():
             return
         # Those before stay for requests that are under way.
         kept = {release.version for release in (*routing.kept, *before.kept)}
         self._now = (routing, {version: engine for version, engine in engines.items() if version in kept})
+        self._fetch(routing.kept)  # what a roll-back needs; only now, so that nobody waits for it
+
+    def _fetch(self, releases: Sequence[Release]) -> None:
+        """Open those that are not at hand."""
+        for release in releases:
+            if release.version in self._now[1]:
+                continue
+            try:
+                engine = self._open(release)
+            except Llm4RecError as error:
+                self.failed[release.version] = str(error)
+                logger.error("model %s is not taken: %s", release.version, error)
+                continue
+            routing, engines = self._now
+            self._now = (routing, {**engines, release.version: engine})
 
     def _open(self, release: Release) -> Engine:
         config = self._config.model_copy(update={"run": self._config.run.model_copy(update={"path": release.path})})
