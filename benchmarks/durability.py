@@ -173,8 +173,7 @@ def learnt(life: Life, url: str) -> dict[str, Any]:
         pass
     expected = to_snapshot(whole.learner, last, 0)
     deadline = time.monotonic() + 120
-    key = f"{engine.version} 0/1"
-    while (kept := log.snapshot(key)) is None or kept.sequence < last:
+    while (kept := log.snapshot(whole.key)) is None or kept.sequence < last:
         if time.monotonic() > deadline:
             break
         time.sleep(0.5)

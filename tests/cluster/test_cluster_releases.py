@@ -118,6 +118,24 @@ def test_a_model_that_cannot_be_opened_changes_nothing_and_is_named(
         engines.of_version("0123456789ab")
 
 
+def test_what_could_not_be_opened_is_tried_again_and_a_broken_candidate_is_not_in_the_way(
+    engines: Engines, runs: list[str], log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "AGAIN_S", 0.0)
+    late = tmp_path / "late"
+    log.publish(version(runs[2]), str(late))
+    engines.look()
+    assert engines.main.version == version(runs[0]) and engines.failed
+    late.symlink_to(runs[2])
+    engines.look()
+    assert engines.main.version == version(runs[2]) and not engines.failed
+    log.publish(version(runs[1]), runs[1])
+    log.publish("0123456789ab", str(tmp_path / "nowhere"), share=0.5)
+    later = Engines(settings(runs[0]), log)
+    assert later.main.version == version(runs[1]) and later.routing.candidate is None
+    assert "0123456789ab" in later.failed
+
+
 def test_a_folder_that_holds_another_model_than_was_published_is_not_taken(
     engines: Engines, runs: list[str], log: EventLog
 ) -> None:

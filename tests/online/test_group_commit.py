@@ -85,3 +85,5 @@ def test_a_request_that_is_given_up_does_not_hurt_the_others(counted: CountedLog
         return await stays
 
     assert asyncio.run(ask()) == Appended(1, 0)
+    # It was on its way: nobody was told so, and sending it again does no harm.
+    assert [event.event_id for event in counted.feedback_of("u1")] == ["gone", "stays"]

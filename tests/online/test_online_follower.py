@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from llm4rec.online.config import LearnerConfig
+from llm4rec.online.errors import UnavailableError
 from llm4rec.online.example import ExampleReader
-from llm4rec.online.feedback import Exposure, Feedback, Slate
+from llm4rec.online.feedback import Exposure, Feedback, Logged, Slate
 from llm4rec.online.follower import Follower, shard_of
 from llm4rec.online.learner import Frozen
 from llm4rec.online.log import EventLog
@@ -73,6 +74,9 @@ def test_examples_are_made_of_slate_and_event(log: EventLog) -> None:
     assert (unshown.propensity, unshown.known.tolist()) == (None, [1, 3])
 
 
+LATER = slate("other model of known", "known", "v0")
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -81,10 +85,11 @@ def test_examples_are_made_of_slate_and_event(log: EventLog) -> None:
         said("e", "stranger", "a"),  # no slate, no usual state
         said("e", "u", "a", slate_id="other model"),
         said("e", "u", "a", slate_id="other user"),
+        said("e", "known", "a", slate_id="other model of known"),
     ],
 )
 def test_events_without_an_example(log: EventLog, event: Feedback) -> None:
-    for shown in (slate("s1", "u"), slate("other model", "u", "v0"), slate("other user", "v")):
+    for shown in (slate("s1", "u"), slate("other model", "u", "v0"), slate("other user", "v"), LATER):
         log.record_exposures(shown)
     log.append_feedback([event])
     (row,) = log.logged_after(0)
@@ -124,13 +129,45 @@ def test_following_in_pieces_and_after_a_crash_is_the_same_to_the_last_bit(log: 
     assert same(again, whole) and again.sequence == 24
 
 
+def test_a_log_that_fails_half_way_teaches_nothing_twice(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(log)
+    whole, again = caught_up(log), follower(log)
+    again.catch_up(20)
+    again.save()
+    asked, answer = [], log.logged_of
+
+    def fail_once(user_id: str, before: int) -> list[Logged]:
+        asked.append(user_id)
+        if len(asked) == 1:
+            raise UnavailableError("away")
+        return answer(user_id, before)
+
+    monkeypatch.setattr(log, "logged_of", fail_once)
+    later = follower(log)
+    later.open()
+    with pytest.raises(UnavailableError):
+        later.catch_up()
+    while later.catch_up():
+        pass
+    assert same(later, whole) and asked[0] == asked[1]
+
+
+def test_other_settings_do_not_go_on_from_what_was_learnt(log: EventLog) -> None:
+    fill(log)
+    caught_up(log).save()
+    other = CONFIG.model_copy(update={"max_shift": 0.01})
+    cautious = Follower(log, Frozen(VECTORS, 2.0), lambda: reader(log), other, "v1")
+    cautious.open()
+    assert cautious.sequence == 0
+
+
 def test_a_damaged_snapshot_is_passed_over(log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
     fill(log)
     whole = caught_up(log)
     whole.save()
-    snapshot = log.snapshot("v1 0/1")
+    snapshot = log.snapshot(whole.key)
     assert snapshot is not None
-    log.save_snapshot("v1 0/1", replace(snapshot, contents=snapshot.contents[:-9]))
+    log.save_snapshot(whole.key, replace(snapshot, contents=snapshot.contents[:-9]))
     again = follower(log)
     again.open()
     assert again.sequence == 0 and "checksum" in caplog.text
@@ -145,7 +182,7 @@ def test_a_forgotten_user_is_unlearnt(log: EventLog, tmp_path_factory: pytest.Te
     epoch = learnt.update_since("", 0).epoch
     log.delete_user("u")
     assert not learnt.save()  # it still holds what the user taught
-    assert log.snapshot("v1 0/1") is None
+    assert log.snapshot(learnt.key) is None
     while learnt.catch_up():
         pass
     other = EventLog(f"sqlite:///{tmp_path_factory.mktemp('log')}/never.db")

@@ -99,6 +99,19 @@ def test_what_was_expected_teaches_less() -> None:
     assert share(1.0) / share(0.01) == pytest.approx(-np.log(p) / np.log(3), rel=1e-4)
 
 
+def test_a_dislike_of_what_was_expected_counts_more_than_one_of_what_was_not() -> None:
+    def weight(item: int) -> float:
+        learner = Learner(SMALL, PLAIN.model_copy(update={"surprise": 1.0}))
+        learner.learn(choice(item, wanted=False))
+        p = chances([2.0, 0.0, np.sqrt(2)])
+        gradient = -p[item] / (1 - p[item]) * (p[item] - 1)
+        return float(-learner.shift[item, 0] / 0.1 / gradient)
+
+    p = chances([2.0, 0.0, np.sqrt(2)])
+    assert weight(0) == pytest.approx(-np.log(1 - p[0]) / np.log(3), rel=1e-3)
+    assert weight(0) > 3 * weight(1)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from("abc")), max_size=60))
 def test_nothing_leaves_its_bounds(events: list[tuple[int, bool, str]]) -> None:

@@ -29,6 +29,12 @@ def test_feedback_comes_back_in_order_and_survives_reopening(log_url: str) -> No
     again.close()
 
 
+def test_times_of_this_century_fit(log: EventLog) -> None:
+    late = Feedback("e1", "u1", "a", "like", timestamp=4_102_444_800)
+    log.append_feedback([late])
+    assert log.feedback_of("u1") == [late]
+
+
 def test_the_same_event_again_is_a_duplicate_in_the_log_and_in_the_batch(log: EventLog) -> None:
     assert log.append_feedback([like("e1"), like("e1")]) == Appended(accepted=1, duplicates=1)
     assert log.append_feedback([like("e1"), like("e2")]) == Appended(accepted=1, duplicates=1)

@@ -14,7 +14,9 @@ def test_a_slate_counts_once_however_much_good_is_said_of_it(log: EventLog) -> N
     for slate_id, user, version in (("1", "u", "v1"), ("2", "u", "v1"), ("3", "u", "v2"), ("4", "w", "v1")):
         show(log, slate_id, user, version)
     show(log, "5", None, "v1")
-    said = [("1", "like", None), ("1", "click", None), ("2", "dislike", None), ("3", "rate", 2.0), ("4", "rate", 4.0)]
+    log.append_feedback([Feedback("x1", "other", "a", "like", None, "2"), Feedback("x2", "u", "c", "like", None, "2")])
+    said = [("1", "like", None), ("1", "click", None), ("2", "dislike", None), ("3", "rate", 2.0), ("3", "skip", None)]
+    log.append_feedback([Feedback("w", "w", "b", "rate", 4.0, "4")])
     log.append_feedback([Feedback(f"e{n}", "u", "a", what, value, on) for n, (on, what, value) in enumerate(said)])
     assert log.rewards() == [OfUser("v1", "u", 2, 1), OfUser("v1", "w", 1, 1), OfUser("v2", "u", 1, 0)]
 

@@ -118,10 +118,9 @@ class Listener:
             for engine in self._engines.all():
                 try:
                     news = self._learners[shard](engine.version, *engine.shift.followed(shard))
+                    if news is not None:
+                        engine.take(shard, news[0])
+                        self._heard[engine.version, shard] = (news[1], time.monotonic())
                 except Exception as error:  # a learner that restarts: slates go on with what is known
-                    logger.warning("learner %d does not answer: %s", shard, error)
-                    continue
-                if news is not None:
-                    engine.take(shard, news[0])
-                    self._heard[engine.version, shard] = (news[1], time.monotonic())
+                    logger.warning("learner %d is not heard: %s", shard, error)
             time.sleep(poll_s)

@@ -108,6 +108,8 @@ def _ndcg(snapshot: Snapshot, users: Sequence[str], histories: Sequence[History]
     vectors: FloatMatrix = snapshot.index.vectors[: snapshot.corpus.num_warm_items]
     ranks = []
     for logits, history, target in zip(snapshot.logits(states, vectors, histories), histories, targets, strict=True):
+        if not np.isfinite(logits).all():
+            raise ArtifactError(f"model {snapshot.version} gives scores that are NaN or infinite")
         ranks.append(_rank(logits.astype(np.float32), history, int(target)))
     return float(ndcg(np.array(ranks), TOP_N).mean())
 
@@ -133,7 +135,13 @@ def _require_alike(new: Snapshot, old: Snapshot, path: str) -> None:
         raise ArtifactError(
             f"{path} was made with texts of width {widths[0]}; the service encodes requests in width {widths[1]}"
         )
-    for name, values in (("item vectors", new.index.vectors), ("states of users", new.states)):
+    checked = {
+        "item vectors": new.index.vectors,
+        "states of users": new.states,
+        "prices": new.prices.price,
+        "effects on users": new.effects.user_weight,
+    }
+    for name, values in checked.items():
         if not np.isfinite(values).all():
             raise ArtifactError(f"{path}: {name} hold NaN or infinity")
     if len(new.states) and new.states.shape[1] != new.index.vectors.shape[1]:

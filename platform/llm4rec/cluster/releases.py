@@ -19,6 +19,9 @@ from llm4rec.serve.errors import NotReadyError
 
 logger = logging.getLogger(__name__)
 
+AGAIN_S = 10.0
+"""Seconds until a release that could not be opened is tried again."""
+
 
 class Engines:
     """The models at hand, and who gets which; safe for several threads.
@@ -41,8 +44,10 @@ class Engines:
         self.first = Release(0, "publish", own.version, config.run.path, 1.0, 0)
         engines = {own.version: self._warm(Engine(own, config, log, self._text))}
         self._now = (Routing(self.first), engines)  # in one, so that a request sees either before or after
-        self._steps = log.releases()
-        self._route(self._steps)
+        self._looking = threading.Lock()
+        self._steps: list[Release] = []
+        self._tried, self._try_again = 0, 0.0
+        self.look()
 
     @property
     def main(self) -> Engine:
@@ -66,6 +71,8 @@ class Engines:
         Raises:
             NotReadyError: it is not at hand here.
         """
+        if version not in self._now[1]:
+            self.look()  # another process may have heard of it first
         engine = self._now[1].get(version)
         if engine is None:
             raise NotReadyError(f"model {version} is not at hand in this process; try again")
@@ -83,10 +90,14 @@ class Engines:
         """Take notice of what was published since, and of items that were changed elsewhere."""
         for engine in self.all():
             engine.follow()
-        steps = self._log.releases()
-        if len(steps) != len(self._steps):
-            self._route(steps)
-            self._steps = steps
+        with self._looking:
+            steps = self._log.releases()
+            if len(steps) == len(self._steps):
+                return
+            if len(steps) != self._tried or time.monotonic() >= self._try_again:
+                self._tried, self._try_again = len(steps), time.monotonic() + AGAIN_S
+                if self._route(steps):
+                    self._steps = steps
 
     def _follow(self, poll_s: float) -> None:
         while True:
@@ -98,17 +109,20 @@ class Engines:
             except Exception:  # of a model that nobody could foresee: those that answer must go on
                 logger.exception("a release could not be followed")
 
-    def _route(self, steps: list[Release]) -> None:
+    def _route(self, steps: list[Release]) -> bool:
+        """Open what answers after some steps and let it answer; False where not all of it could be opened."""
         routing, (before, _) = routing_after(self.first, steps), self._now
-        answering = [routing.main, *([routing.candidate] if routing.candidate else [])]
-        self._fetch(answering)
-        engines = self._now[1]
-        if not {release.version for release in answering} <= engines.keys():
-            return
+        self._fetch([routing.main, *([routing.candidate] if routing.candidate else [])])
+        engines, complete = self._now[1], True
+        if routing.candidate is not None and routing.candidate.version not in engines:
+            routing, complete = Routing(routing.main, None, routing.before), False  # its users get the main model
+        if routing.main.version not in engines:
+            return False
         # Those before stay for requests that are under way.
         kept = {release.version for release in (*routing.kept, *before.kept)}
         self._now = (routing, {version: engine for version, engine in engines.items() if version in kept})
         self._fetch(routing.kept)  # what a roll-back needs; only now, so that nobody waits for it
+        return complete
 
     def _fetch(self, releases: Sequence[Release]) -> None:
         """Open those that are not at hand."""
@@ -121,6 +135,7 @@ class Engines:
                 self.failed[release.version] = str(error)
                 logger.error("model %s is not taken: %s", release.version, error)
                 continue
+            self.failed.pop(release.version, None)
             routing, engines = self._now
             self._now = (routing, {**engines, release.version: engine})
 

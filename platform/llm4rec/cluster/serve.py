@@ -1,6 +1,7 @@
 """The serve stage on Ray Serve: one ingress that retrieves and ranks in its own process, and the explainer."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,8 @@ def _listening_host() -> str:
     """The address that Serve's proxies listen on, which the app's configuration does not decide."""
     from ray.serve.context import _get_global_client  # noqa: PLC2701
 
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1":
+        return "0.0.0.0"  # whatever is configured
     client: Any = _get_global_client()
     return str(client.http_config.host or LOOPBACK)
 

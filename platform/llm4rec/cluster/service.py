@@ -171,8 +171,7 @@ class Service:
 
     async def delete_user(self, user_id: str) -> None:
         """Forget a user."""
-        await _in_thread(lambda: self._engine.people.find(user_id, self._engine.catalogue))
-        await _in_thread(lambda: self._log.delete_user(user_id))
+        await _in_thread(lambda: self._forget(user_id))
 
     async def status(self) -> contract.Status:
         """Version and counts."""
@@ -189,9 +188,13 @@ class Service:
 
     async def models(self) -> contract.Models:
         """Which models answer, and how they do."""
-        rows, routing = await _in_thread(self._log.rewards), self._engines.routing
+        routing = self._engines.routing
+        since = routing.candidate.published if routing.candidate else 0  # a trial compares what was at the same time
+        rows = await _in_thread(lambda: self._log.rewards(since))
         by_version: dict[str, list[OfUser]] = {}
         for row in rows:
+            if routing.candidate is not None and routing.of(row.user_id).version != row.version:
+                continue  # was dealt out otherwise before
             by_version.setdefault(row.version, []).append(row)
         candidate = routing.candidate
         trial = None
@@ -217,9 +220,22 @@ class Service:
         """Whether requests can be answered: the log answers."""
         return await _in_thread(self._log.answers)
 
+    def _forget(self, user_id: str) -> None:
+        if not self._log.is_forgotten(user_id):  # else remains may be left that could not be erased the first time
+            self._require_user(user_id)
+        self._log.delete_user(user_id)
+
+    def _require_user(self, user_id: str) -> None:
+        """Make sure that some model at hand, or the log, knows a user."""
+        engines = self._engines.all()
+        if not any(user_id in engine.snapshot.corpus.user_codes for engine in engines):
+            self._engine.people.find(user_id, self._engine.catalogue)
+
     def _grounds(self, drawn: Drawn) -> list[Grounds]:
         engine = self._engines.of_version(drawn.logged.model_version)
         item_ids = [shown.item_id for shown in drawn.logged.exposures]
+        if not all(item_id in engine.catalogue.codes for item_id in item_ids):
+            engine.follow()  # one that was put elsewhere just now
         return engine.grounds(engine.catalogue, item_ids, drawn.person)
 
     def _grounds_of(self, slate_id: str, item_id: str) -> Grounds:

@@ -82,6 +82,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         UnavailableError: it cannot be read.
     """
+    if engine.dialect.name == "postgresql":  # where every statement would else have a view of its own
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
     with _explained(engine, "read"), engine.begin() as connection:
         yield connection
 

@@ -75,7 +75,7 @@ class ExampleReader:
         """The example of the next event, or None where there is none.
 
         None for an item outside the corpus, a pair of user and item that was there before, a user's events beyond the
-        number of the day, and where it is not known what the model took the user for.
+        number of the day, on slates of other models, and where it is not known what the model took the user for.
         """
         event = logged.feedback
         item, progress = self.codes.get(event.item_id), self._progress(logged)
@@ -84,10 +84,12 @@ class ExampleReader:
         known = np.array(sorted(progress.had), np.int32)
         progress.had.add(item)
         slate = logged.slate
-        shown = slate is not None and slate.model_version == self.version and slate.user_id == event.user_id
-        state = np.frombuffer(slate.state, "<f4") if slate is not None and shown and slate.state else None
-        if state is None:
+        if slate is None or slate.user_id != event.user_id:
             state = progress.usual
+        elif slate.model_version == self.version and slate.state:
+            state = np.frombuffer(slate.state, "<f4")
+        else:
+            state = None  # another model chose what to show, for reasons that this one does not know
         if state is None:
             return None
         return Example(event.user_id, item, not is_negative(event), state, _propensity(logged, event), known)
@@ -96,11 +98,12 @@ class ExampleReader:
         user_id = logged.feedback.user_id
         if user_id not in self.users:
             items, usual = self.past(user_id)
-            progress = self.users[user_id] = Progress(usual, set(items.tolist()))
+            progress = Progress(usual, set(items.tolist()))
             for earlier in self.before(user_id, logged.sequence):
                 item = self.codes.get(earlier.feedback.item_id)
                 if item is not None and item not in progress.had and self._counted(progress, earlier.received):
                     progress.had.add(item)
+            self.users[user_id] = progress  # only now: the log may have failed to answer half-way
         return self.users[user_id]
 
     def _counted(self, progress: Progress, received: int) -> bool:

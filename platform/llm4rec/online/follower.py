@@ -11,6 +11,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from llm4rec.config import content_hash
 from llm4rec.errors import DataError
 from llm4rec.online.config import LearnerConfig
 from llm4rec.online.example import ExampleReader
@@ -30,6 +31,7 @@ class Follower:
     Attributes:
         learner: what was learnt.
         sequence: number of the last feedback that was read.
+        key: of its snapshots.
     """
 
     def __init__(
@@ -54,13 +56,14 @@ class Follower:
             shards: number of parts.
         """
         self._log, self._frozen, self._new_reader, self._config = log, frozen, new_reader, config
-        self._key = f"{version} {shard}/{shards}"
+        settings = content_hash(config)  # what was learnt with others is not what these would have learnt
+        self.key = f"{version} {shard}/{shards} {settings}"
         self._shard, self._shards = shard, shards
         self._start_from_nothing()
 
     def open(self) -> None:
         """Go on from the last snapshot, if there is a sound one of this model."""
-        snapshot = self._log.snapshot(self._key)
+        snapshot = self._log.snapshot(self.key)
         if snapshot is None or snapshot.forgotten != self._forgotten:
             return
         try:
@@ -94,7 +97,7 @@ class Follower:
 
     def save(self) -> bool:
         """Keep a snapshot; False where a user was forgotten meanwhile, whose events it may hold."""
-        return self._log.save_snapshot(self._key, to_snapshot(self.learner, self.sequence, self._forgotten))
+        return self._log.save_snapshot(self.key, to_snapshot(self.learner, self.sequence, self._forgotten))
 
     def update_since(self, epoch: str, examples: int) -> Update:
         """What has changed since somebody had an update of this epoch and number of examples; all in another epoch."""

@@ -41,13 +41,14 @@ class Learner:
     """What feedback has moved since the model was trained.
 
     For an event of user u on item i with state h = h_u + a_u, and p the softmax of all items the user did not have,
-    the loss of a wanted item is -log p_i, that of an unwanted one -log(1 - p_i). Its gradient moves the row of i and
-    those of the most likely other items, and a_u:
+    the loss of a wanted item is -log p_i, that of an unwanted one -log(1 - p_i). Its gradient, without the factor of
+    sharpness, which the rates hold, moves the row of i and those of the most likely other items, and a_u:
 
         v = momentum v + rate w gradient,    theta = theta - v,
 
-    with w = min(1 / propensity, max_weight) over its mean so far, times the surprise -log p_i / (surprise log I), at
-    most 1. Rows stay within `max_shift` of where training put them, adapters within `max_adapter` of zero. The same
+    with w = min(1 / propensity, max_weight) over its mean so far, times the surprise, loss / (surprise log I), at most
+    1. Logits here are the network's; the linear model that serving adds (`recommend.gate`) is left out, in `gain` too.
+    Rows stay within `max_shift` of where training put them, adapters within `max_adapter` of zero. The same
     examples in the same order give the same parameters, to the last bit on one kind of machine.
 
     Attributes:
@@ -137,7 +138,8 @@ class Learner:
         self.user_changed[user_id] = self.examples
 
     def _weight(self, example: Example, chance: float) -> float:
-        surprise = -np.log(max(chance, 1e-9)) / (self._config.surprise * np.log(len(self.shift)))
+        seen = chance if example.wanted else 1 - chance  # of what happened
+        surprise = -np.log(max(seen, 1e-9)) / (self._config.surprise * np.log(len(self.shift)))
         if example.propensity is None:
             return float(min(surprise, 1.0))
         inverse = min(1 / max(example.propensity, 1e-9), self._config.max_weight)

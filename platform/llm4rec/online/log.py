@@ -261,10 +261,14 @@ class EventLog:
         with reading(self._engine) as connection:
             return _releases(connection)
 
-    def rewards(self) -> list[OfUser]:
-        """Of each model and user, how many slates there were, and of how many something good was said."""
+    def rewards(self, since: int = 0) -> list[OfUser]:
+        """Of each model and user, how many slates there were since a time, and of how many the user said good."""
+        shown = EXPOSURES.alias()
+        on_slate = select(shown.c.item_id).where(shown.c.slate_id == EXPOSURES.c.slate_id).correlate(EXPOSURES)
         good = and_(
             FEEDBACK.c.slate_id == EXPOSURES.c.slate_id,
+            FEEDBACK.c.user_id == EXPOSURES.c.user_id,
+            FEEDBACK.c.item_id.in_(on_slate),
             FEEDBACK.c.event.not_in(NEGATIVE_EVENTS),
             or_(FEEDBACK.c.event != RATE, FEEDBACK.c.value > HIGHEST_DISLIKED_RATING),
         )
@@ -272,7 +276,7 @@ class EventLog:
         version, user = EXPOSURES.c.model_version, EXPOSURES.c.user_id
         query = (
             select(version, user, func.count(), func.sum(case((earned, 1), else_=0)))
-            .where(EXPOSURES.c.position == 1, user.is_not(None))
+            .where(EXPOSURES.c.position == 1, user.is_not(None), EXPOSURES.c.timestamp >= since)
             .group_by(version, user)
             .order_by(version, user)
         )

@@ -16,6 +16,9 @@ from llm4rec.online.feedback import LearnerState
 from llm4rec.online.learner import Adapter, Learner
 from llm4rec.schema import FloatMatrix, FloatVector, IntVector
 
+PARTS = {"items", "shift", "step", "adapters", "adapter_steps", "gains", "told"}
+"""Of a snapshot."""
+
 
 @dataclass(frozen=True)
 class Update:
@@ -149,6 +152,8 @@ def restore(learner: Learner, snapshot: LearnerState) -> None:
     if hashlib.sha256(snapshot.contents).hexdigest() != snapshot.sha256:
         raise DataError("the snapshot of what was learnt online is damaged: its checksum does not fit")
     parts = load(snapshot.contents)
+    if missing := PARTS - parts.keys():
+        raise DataError(f"the snapshot of what was learnt online is of another version: it has no {sorted(missing)[0]}")
     told = json.loads(parts["told"].tobytes())
     items = parts["items"]
     if parts["shift"].shape[1] != learner.shift.shape[1] or (len(items) and items.max() >= len(learner.shift)):

@@ -1,6 +1,6 @@
 """The tables of the log."""
 
-from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, LargeBinary, MetaData, String, Table
 
 METADATA = MetaData()
 
@@ -15,8 +15,8 @@ FEEDBACK = Table(
     Column("event", String, nullable=False),
     Column("value", Float),
     Column("slate_id", String, index=True),
-    Column("timestamp", Integer),  # as the sender gave it: part of what makes two events the same
-    Column("received", Integer, nullable=False),
+    Column("timestamp", BigInteger),  # as the sender gave it: part of what makes two events the same
+    Column("received", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
 
@@ -30,7 +30,7 @@ EXPOSURES = Table(
     Column("score", Float, nullable=False),
     Column("propensity", Float, nullable=False),
     Column("model_version", String, nullable=False),
-    Column("timestamp", Integer, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
     sqlite_with_rowid=False,  # one tree for table and key: half as many pages to bring to the disk
 )
 
@@ -92,6 +92,6 @@ RELEASES = Table(
     Column("version", String, nullable=False),
     Column("path", String, nullable=False),
     Column("share", Float, nullable=False),
-    Column("published", Integer, nullable=False),
+    Column("published", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
