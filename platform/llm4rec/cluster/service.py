@@ -105,9 +105,11 @@ class Service:
 
     async def feedback(self, events: Sequence[contract.FeedbackEvent]) -> contract.Accepted:
         """Store a batch; it is on the disk when this returns, and the next slate reads it from there."""
+        catalogues = [engine.catalogue for engine in self._engines.all()]  # a model that is tried may know more
         item_ids = {event.item_id for event in events}
-        if not all(map(self._engine.catalogue.has, item_ids)):
-            await _in_thread(lambda: self._engine.with_items(item_ids))
+        unknown = [item_id for item_id in item_ids if not any(catalogue.has(item_id) for catalogue in catalogues)]
+        if unknown:
+            await _in_thread(lambda: self._engine.with_items(unknown))
         appended = await self._commit.append_feedback([Feedback(**event.model_dump()) for event in events])
         return contract.Accepted(accepted=appended.accepted, duplicates=appended.duplicates)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from llm4rec.online.feedback import Appended, Feedback, Slate
 from llm4rec.online.group import Write
@@ -22,6 +23,7 @@ class GroupCommit:
         self._log = log
         self._waiting: list[tuple[Write, asyncio.Future[Appended | None]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")  # its own: no other work goes before it
 
     async def append_feedback(self, events: Sequence[Feedback]) -> Appended:
         """Append a batch, see `EventLog.append_feedback`.
@@ -54,7 +56,8 @@ class GroupCommit:
         while self._waiting:
             group = self._next_group()
             try:
-                results = await asyncio.to_thread(self._log.write_group, [write for write, _ in group])
+                writes, loop = [write for write, _ in group], asyncio.get_running_loop()
+                results = await loop.run_in_executor(self._thread, self._log.write_group, writes)
             except Exception as error:  # of the database, or of ours: those who wait must hear of it
                 for _, future in group:
                     _settle(future, error)
