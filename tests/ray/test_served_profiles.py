@@ -14,7 +14,7 @@ from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import load_run
 from tests.ray.conftest import HOME, SMOKE
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SPREAD = ["cluster.profile=cluster", "cluster.recommender_cpus=0.1", "cluster.explainer_cpus=0.1", "online.shards=2"]
 
@@ -40,7 +40,7 @@ def deployments(cluster: LocalCluster) -> set[str]:
         except psutil.Error:
             continue
         if "ServeReplica:recommender:" in title:
-            found.add(title.split(":")[-1])
+            found.add(title.split(":")[-1].partition(".")[0])  # while it answers, the method follows
     return found
 
 

@@ -96,8 +96,8 @@ def _mask(text: str, titles: Sequence[str]) -> str:
 
 
 def _mention(name: str) -> str:
-    """The pattern of a title where it is one."""
-    before, after = ("(?<!\\w)", "(?!\\w)") if re.search(r"\w", name) else ('(?<=["“])', '(?=["”])')
+    """The pattern of a title where it is one: "sci" is none in "sci-fi"."""
+    before, after = ("(?<![\\w-])", "(?![\\w-])") if re.search(r"\w", name) else ('(?<=["“])', '(?=["”])')
     return before + re.escape(name) + after
 
 
