@@ -15,7 +15,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -28,11 +27,11 @@ from typing import Any
 import numpy as np
 import psutil
 from measure import HOME, store
+from served import free_port, title
 
 from llm4rec.cluster.demo import Client, deploy
 from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import load_run
-from llm4rec.cluster.session import LOOPBACK
 
 CONFIG, DEADLINE_S, GRACE_S, EXPLAINER = "configs/smoke.yaml", 2.0, 0.05, "explainer"
 PHASES = ("clean", "slow", "stopped", "killed")
@@ -102,14 +101,6 @@ def explainers(cluster: LocalCluster) -> list[psutil.Process]:
     return [process for process in cluster.processes() if EXPLAINER in title(process)]
 
 
-def title(process: psutil.Process) -> str:
-    """What a process calls itself, nothing if it has just ended."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
 @contextmanager
 def fault(name: str, cluster: LocalCluster) -> Iterator[None]:
     """The explainer stands still (stopped), or for three quarters of the time (slow)."""
@@ -164,13 +155,6 @@ def nonsense(folder: Path) -> Path:
 
     folder.mkdir()
     return save_tiny_llama(folder)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

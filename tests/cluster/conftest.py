@@ -1,5 +1,8 @@
 """A snapshot of a small run: a real corpus, network, index and evidence store, held in memory."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +10,23 @@ import torch
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.index import user_states
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.debias.estimate import Effects
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import Passage
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.scorer import ModelScorer
+from llm4rec.online.log import EventLog
 from llm4rec.recommend.gate import Gate
 from llm4rec.recommend.prices import Prices
 from llm4rec.schema import Corpus
+from tests.cluster.small_run import effects
 from tests.corpora import random_features, tiny_recommender, write_small_corpus
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EventLog]:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db")
+    yield log
+    log.close()
 
 
 @pytest.fixture(scope="session")
@@ -28,18 +39,11 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     torch.manual_seed(0)
     model = tiny_recommender(corpus, features, folder / "llama")
     scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
-    effects = Effects(
-        propensity=np.full(6, 0.5, np.float32),
-        weight=np.ones(6, np.float32),
-        user_effect=np.array([0.5, -0.25, 0.05], np.float32),
-        popularity=np.array([1.5, -0.5, -0.5, 0.5, -1.0], np.float32),
-        summary={},
-    )
     passage = Passage(passage_id="p0", item=0, source="facts", text="A film.", subjects=())
     return Snapshot(
         corpus=corpus,
         features=features,
-        effects=effects,
+        effects=effects(),
         scorer=scorer,
         gate=Gate.shut(corpus.num_warm_items),
         index=ItemIndex.build(scorer.item_vectors.numpy()),

@@ -1,5 +1,6 @@
 """A finished run of the small corpus on the disk, as the stages would leave it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.index import user_states
 from llm4rec.debias.estimate import Effects, write_effects
+from llm4rec.encode.config import EncodeConfig
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import Passage
 from llm4rec.index.user_states import write_states
@@ -62,3 +64,13 @@ def effects() -> Effects:
         popularity=np.array([1.5, -0.5, -0.5, 0.5, -1.0], np.float32),
         summary={"outcome_model": False},
     )
+
+
+class WordsAsNumbers:
+    """In the place of the text encoder: counts a text's letters in six classes."""
+
+    def __init__(self, config: EncodeConfig) -> None: ...
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of width 6."""
+        return np.stack([np.bincount([ord(letter) % 6 for letter in text], minlength=6) for text in texts]).astype("f4")

@@ -1,8 +1,6 @@
 """One version of the model at work: what it knows of users and items, and what others have changed or learnt."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from llm4rec.online.log import EventLog
 from llm4rec.online.parameters import Shift
 from llm4rec.serve.contract import RecommendRequest
 from llm4rec.serve.errors import NotFoundError
+from tests.cluster.small_run import WordsAsNumbers
 
 CONFIG = RunConfig.model_validate(
     {
@@ -29,27 +28,13 @@ CONFIG = RunConfig.model_validate(
 RECORD: dict[str, Any] = {"title": "Fargo (1996)", "text": "Snow.", "categories": ["Drama"], "numbers": {}}
 
 
-class WordsAsNumbers:
-    """Encodes a text by its letters."""
-
-    def encode(self, texts: list[str]) -> np.ndarray:
-        return np.stack([np.bincount([ord(letter) % 6 for letter in text], minlength=6) for text in texts]).astype("f4")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    log = EventLog(f"sqlite:///{tmp_path}/log.db")
-    yield log
-    log.close()
-
-
 @pytest.fixture
 def engine(snapshot: Snapshot, log: EventLog) -> Engine:
     return new_engine(snapshot, log)
 
 
 def new_engine(snapshot: Snapshot, log: EventLog) -> Engine:
-    return Engine(snapshot, CONFIG, log, WordsAsNumbers())  # type: ignore[arg-type]
+    return Engine(snapshot, CONFIG, log, WordsAsNumbers(CONFIG.encode))  # type: ignore[arg-type]
 
 
 def shown(engine: Engine, **request: Any) -> list[str]:

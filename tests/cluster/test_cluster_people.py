@@ -1,8 +1,5 @@
 """Users of the corpus, users put since, strangers: who a slate is for."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from llm4rec.cluster.catalogue import LiveCatalogue
@@ -13,13 +10,6 @@ from llm4rec.online.log import EventLog
 from llm4rec.serve.contract import HistoryEntry, RecommendRequest
 from llm4rec.serve.errors import NotFoundError
 from tests.cluster.new_item import RECORD, TEXT_VECTOR, VECTOR
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    log = EventLog(f"sqlite:///{tmp_path}/log.db")
-    yield log
-    log.close()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Models that are published, refused, tried and rolled back: real run folders, opened as replicas open them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from llm4rec.artifacts import RunStore
@@ -16,29 +14,13 @@ from llm4rec.errors import ArtifactError
 from llm4rec.online.log import EventLog
 from llm4rec.serve.contract import RecommendRequest
 from llm4rec.serve.errors import NotReadyError
-from tests.cluster.small_run import write_run
-
-
-class WordsAsNumbers:
-    """Encodes a text by its letters."""
-
-    def __init__(self, config: object) -> None: ...
-
-    def encode(self, texts: list[str]) -> np.ndarray:
-        return np.stack([np.bincount([ord(letter) % 6 for letter in text], minlength=6) for text in texts]).astype("f4")
+from tests.cluster.small_run import WordsAsNumbers, write_run
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("runs")
     return [write_run(folder / str(seed), seed) for seed in range(3)]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    log = EventLog(f"sqlite:///{tmp_path}/log.db")
-    yield log
-    log.close()
 
 
 def settings(run: str, **serve: object) -> RunConfig:
