@@ -10,11 +10,10 @@ another one under a new name, give it out, and revoke the old one.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-from llm4rec.errors import Llm4RecError
+from llm4rec.errors import told_in_one_line
 from llm4rec.serve.keys import SCOPES, create_key, read_keys, revoke_key
 
 
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=["read"], help="what the new key may do")
     parser.add_argument("--days", type=int, help="after how many days the new key counts no more")
     options = parser.parse_args()
-    try:
+    with told_in_one_line():
         if options.create:
             print(create_key(options.file, options.create, options.scopes, options.days))
         elif options.revoke:
@@ -38,9 +37,6 @@ def main() -> None:
             for key in read_keys(options.file):
                 ends = "" if key.expires is None else time.strftime("  until %F %T", time.localtime(key.expires))
                 print(f"{key.name}  {' '.join(key.scopes)}{ends}")
-    except Llm4RecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

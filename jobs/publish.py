@@ -17,7 +17,7 @@ import sys
 from llm4rec.cluster.publish import current, publish
 from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.serve import log_url
-from llm4rec.errors import ConfigError, Llm4RecError
+from llm4rec.errors import ConfigError, told_in_one_line
 from llm4rec.online.log import EventLog
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     logging.getLogger("llm4rec").setLevel(logging.INFO)
-    try:
+    with told_in_one_line():
         config = load_run(options.config, options.set, options.home)
         if not 0 < options.share <= 1:
             raise ConfigError(f"--share is {options.share:g}, it must be above 0 and at most 1")
@@ -50,9 +50,6 @@ def main() -> None:
             print(release.sequence, release.step, release.version, f"{release.share:g}", release.path)
         trial = f", {routing.candidate.version} for {routing.candidate.share:g}" if routing.candidate else ""
         print(f"answers: {routing.main.version}{trial}")
-    except Llm4RecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> No
     log.append_feedback([like("e1"), like("e2", user_id="u2")])
     log.record_exposures(SLATE)
     log.delete_user("u1")
-    assert log.user_overlay("u1") is None and log.feedback_of("u1") == [] and log.slate("s1") is None
+    assert log.known("u1").attributes is None and log.feedback_of("u1") == [] and log.slate("s1") is None
     assert log.is_forgotten("u1") and not log.is_forgotten("u2")
     assert log.counts() == {
         "changes": 1,
@@ -157,7 +157,7 @@ def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> No
         "users": 0,
     }
     log.put_user("u1", {"age": 4})
-    assert log.user_overlay("u1") == {"age": 4} and log.is_forgotten("u1")
+    assert log.known("u1").attributes == {"age": 4} and log.is_forgotten("u1")
 
 
 def test_deleting_a_user_leaves_no_byte_of_the_id_on_the_disk(tmp_path: Path) -> None:

@@ -179,10 +179,6 @@ class EventLog:
         with writing(self._engine) as connection:
             _replace(connection, USERS, user_id=user_id, record=dict(record))
 
-    def user_overlay(self, user_id: str) -> Record | None:
-        """The attributes that were put for a user, or None."""
-        return self.known(user_id).attributes
-
     def known(self, user_id: str) -> Known:
         """All that the log holds of a user."""
         with reading(self._engine) as connection:
