@@ -42,7 +42,7 @@ from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.cluster.serve import vocabulary_of
-from llm4rec.cluster.service import Service
+from llm4rec.cluster.service import LocalDrawing, Service
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.encode.text import TextEncoder
 from llm4rec.errors import Llm4RecError
@@ -275,7 +275,9 @@ def main() -> None:
         log = EventLog(f"sqlite:///{Path(folder, 'events.db')}")
         reasons = DeadlineReasons(LocalWriter(writer), 60.0, vocabulary)
         engines = Engines(config, log, snapshot)
-        figures = asyncio.run(attack(Service(engines, log, reasons), engines.main))
+        figures = asyncio.run(
+            attack(Service(engines, log, reasons, LocalDrawing(engines, config.cluster.queued_requests)), engines.main)
+        )
     figures["reviews_taken"] = taken
     store("injection", figures, time.monotonic() - began, [config.run.seed])
 

@@ -8,6 +8,11 @@ from contextlib import contextmanager
 class Llm4RecError(ValueError):
     """Something the user can mend. Commands print it as one line and exit 2, the service as a 4xx."""
 
+    @property
+    def told(self) -> str:
+        """What a client of the service is told; less where the error says much of the server."""
+        return str(self)
+
 
 class ConfigError(Llm4RecError):
     """A configuration key, value or file that cannot be used."""

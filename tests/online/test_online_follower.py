@@ -193,6 +193,22 @@ def test_a_forgotten_user_is_unlearnt(log: EventLog, tmp_path_factory: pytest.Te
     other.close()
 
 
+def test_while_all_is_learnt_anew_slates_have_what_was_learnt_before(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm4rec.online.follower.PAGE", 10)
+    fill(log)
+    learnt = caught_up(log)
+    before = learnt.update_since("", 0)
+    log.delete_user("u")
+    assert learnt.catch_up() == 10 and learnt.told()["examples"] < before.examples
+    assert learnt.update_since(before.epoch, before.examples).epoch == before.epoch
+    while learnt.catch_up():
+        pass
+    after = learnt.update_since(before.epoch, before.examples)
+    assert after.epoch != before.epoch and set(after.adapters) == set("stvwxyz")
+
+
 def test_shards_share_the_users_out(log: EventLog) -> None:
     fill(log)
     parts = [caught_up(log, shard=shard, shards=3) for shard in range(3)]

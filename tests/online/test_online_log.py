@@ -160,6 +160,17 @@ def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> No
     assert log.known("u1").attributes == {"age": 4} and log.is_forgotten("u1")
 
 
+def test_a_slate_that_was_being_drawn_when_its_user_was_deleted_is_not_written(log: EventLog) -> None:
+    log.put_user("u1", {"age": 3})
+    log.delete_user("u1")
+    late, other = SLATE, replace(SLATE, slate_id="s2", user_id="u2")
+    refused, written = log.write_group([late, other])
+    assert isinstance(refused, ConflictError) and "was deleted while" in str(refused) and written is None
+    assert log.slate("s1") is None and log.slate("s2") == other
+    log.record_exposures(replace(late, forgotten=True))
+    assert log.slate("s1") == SLATE, "of somebody who came back"
+
+
 def test_deleting_a_user_leaves_no_byte_of_the_id_on_the_disk(tmp_path: Path) -> None:
     log = EventLog(f"sqlite:///{tmp_path}/log.db")
     secret = "ann@example.org"

@@ -24,11 +24,18 @@ def test_a_slate_counts_once_however_much_good_is_said_of_it(log: EventLog) -> N
 def test_the_interval_is_that_of_users_by_hand() -> None:
     rows = [OfUser("v", "a", 4, 1), OfUser("v", "b", 2, 2), OfUser("v", "c", 4, 2)]
     found = rate_of(rows)
-    error = np.sqrt((1 - 2) ** 2 + (2 - 1) ** 2 + (2 - 2) ** 2) / 10
+    error = np.sqrt(3 / 2 * ((10 - 20) ** 2 + (20 - 10) ** 2 + (20 - 20) ** 2)) / 100
+    rows = [OfUser("v", row.user_id, 10 * row.slates, 10 * row.rewarded) for row in rows]
     assert (found.users, found.slates, found.rate) == (3, 10, 0.5)
-    assert (found.low, found.high) == pytest.approx((0.5 - 1.96 * error, 0.5 + 1.96 * error))
+    t_of_two = 4.3027
+    assert rate_of(rows).high == pytest.approx(min(1, 0.5 + t_of_two * error), abs=1e-4)
     better, low, high = difference(rows, [OfUser("w", "d", 5, 1), OfUser("w", "e", 5, 2)])
     assert better == pytest.approx(0.2) and low < 0.2 < high
+
+
+def test_a_single_user_says_nothing() -> None:
+    found = rate_of([OfUser("v", "a", 4, 1)])
+    assert (found.rate, found.low, found.high) == (0.25, 0.0, 1.0)
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:

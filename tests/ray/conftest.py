@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from llm4rec.cluster.demo import Client, deploy
 from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.session import LOOPBACK
+from tests.ports import free_port
 
 HOME = Path(__file__).parents[2]
 SMOKE = "configs/smoke.yaml"
@@ -33,12 +33,6 @@ def wait_for_tasks(driver: "subprocess.Popen[str]", run: Path, artifact: str, st
 def finished_tasks(run: Path, artifact: str, step: str) -> list[Path]:
     found = run.glob(f".work/{artifact}/*/{step}/finished/*.parquet")
     return [path for path in found if not path.name.endswith(".pending.parquet")]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

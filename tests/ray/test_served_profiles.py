@@ -1,28 +1,25 @@
-"""The same app spread over more deployments and replicas, swapped in under load and back."""
+"""The app replaced under load, and the same app spread over more deployments."""
 
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
-from llm4rec.cluster.demo import Client, deploy
+from llm4rec.cluster.demo import Client, deploy, listeners_outside_loopback
 from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import load_run
+from tests.ports import free_port
 from tests.ray.conftest import HOME, SMOKE
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SPREAD = ["cluster.profile=cluster", "cluster.recommender_cpus=0.1", "cluster.explainer_cpus=0.1", "online.shards=2"]
-
-SPREAD_OUT = {"retriever", "ranker", "learner-1"}
-
-
-def redeploy(cluster: LocalCluster, settings: list[str]) -> None:
-    deploy(cluster, load_run(HOME / SMOKE, settings, HOME), SMOKE, settings)
+TWICE = ["cluster.replicas=[2,2]", "cluster.recommender_cpus=0.1", "cluster.explainer_cpus=0.1"]
 
 
 def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
@@ -32,16 +29,17 @@ def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.5)
 
 
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).strip()  # titles are padded
+    except psutil.Error:
+        return ""
+
+
 def deployments(cluster: LocalCluster) -> set[str]:
-    found = set()
-    for process in cluster.processes():
-        try:
-            title = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if "ServeReplica:recommender:" in title:
-            found.add(title.split(":")[-1].partition(".")[0])  # while it answers, the method follows
-    return found
+    titles = [title(process) for process in cluster.processes()]
+    # While it answers, the method follows.
+    return {one.split(":")[-1].partition(".")[0] for one in titles if "ServeReplica:recommender:" in one}
 
 
 @contextmanager
@@ -62,19 +60,31 @@ def asking(app: Client) -> Iterator[list[int]]:
     thread.join()
 
 
-def test_the_app_spreads_out_under_load_learns_there_and_comes_back(
+def replicas(cluster: LocalCluster) -> set[int]:
+    return {process.pid for process in cluster.processes() if "ServeReplica:recommender:recommender" in title(process)}
+
+
+def test_the_app_is_replaced_under_load_and_nobody_notices(
     app: Client, cluster: LocalCluster, app_settings: list[str]
 ) -> None:
+    first = replicas(cluster)
     with asking(app) as statuses:
-        redeploy(cluster, [*app_settings, *SPREAD])
-        wait_for(
-            lambda: (
-                deployments(cluster) == {"recommender", "retriever", "ranker", "explainer", "learner-0", "learner-1"}
-            )
-        )
+        deploy(cluster, load_run(HOME / SMOKE, app_settings, HOME), SMOKE, [*app_settings, *TWICE])
+        wait_for(lambda: len(replicas(cluster)) == 2 and not replicas(cluster) & first)
+        deploy(cluster, load_run(HOME / SMOKE, app_settings, HOME), SMOKE, app_settings)
+        wait_for(lambda: len(replicas(cluster)) == 1)
+    assert len(statuses) > 20 and set(statuses) == {200}
+
+
+def test_the_app_spread_out_answers_and_learns(finished_run: Path, tmp_path: Path) -> None:
+    settings = [f"run.path={finished_run}", f"online.url=sqlite:///{tmp_path}/events.db", f"serve.port={free_port()}"]
+    settings += SPREAD
+    with LocalCluster(HOME, tmp_path, gcs_port=free_port(), dashboard_port=free_port()) as cluster:
+        app = deploy(cluster, load_run(HOME / SMOKE, settings, HOME), SMOKE, settings)
+        parts = {"recommender", "retriever", "ranker", "explainer", "learner-0", "learner-1"}
+        wait_for(lambda: deployments(cluster) == parts)
         wait_for(lambda: len(app.call("/v1/status")[1]["learners"]) == 2)
         users = [user["user_id"] for user in app.call("/v1/users?limit=8")[1]["users"]]
-        before = sum(learner["examples"] for learner in app.call("/v1/status")[1]["learners"])
         for user in users:
             _, slate = app.call(f"/v1/recommendations/{user}?k=3")
             liked = slate["items"][0]["item_id"]
@@ -82,8 +92,6 @@ def test_the_app_spreads_out_under_load_learns_there_and_comes_back(
             assert app.call("/v1/feedback", [{**event, "slate_id": slate["slate_id"]}])[0] == 202
             again = app.call(f"/v1/recommendations/{user}?k=50")[1]["items"]
             assert liked not in {item["item_id"] for item in again}
-        wait_for(lambda: sum(one["examples"] for one in app.call("/v1/status")[1]["learners"]) == before + len(users))
+        wait_for(lambda: sum(one["examples"] for one in app.call("/v1/status")[1]["learners"]) == len(users))
         assert all(learner["examples"] for learner in app.call("/v1/status")[1]["learners"])
-        redeploy(cluster, app_settings)
-        wait_for(lambda: deployments(cluster) == {"recommender", "explainer", "learner-0"})
-    assert len(statuses) > 20 and set(statuses) == {200}
+        assert listeners_outside_loopback(cluster) == []

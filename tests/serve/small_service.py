@@ -48,6 +48,10 @@ class SmallService:
         self.log = log
         self.is_ready = True
         self.breaks = False
+        self.busy = False
+
+    def refuses_slates(self) -> bool:
+        return self.busy
 
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         if self.breaks:

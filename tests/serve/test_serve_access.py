@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,14 @@ def test_a_changed_file_is_taken_notice_of_and_a_broken_one_is_not(
     path.write_text("[{")
     assert known.find(new) is not None
     path.unlink()
-    assert known.find(new) is not None
+    assert known.find(new) is None, "who takes the file away wants no key to count"
+
+
+def test_keys_that_are_made_at_the_same_time_are_all_kept(path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda number: keys.create_key(path, f"key {number}", ["read"]), range(40)))
+    known = keys.Keys(path)
+    assert all(known.find(key) is not None for key in made)
 
 
 def test_a_name_stands_for_one_key_and_an_unknown_one_is_not_revoked(path: Path, given: dict[str, str]) -> None:

@@ -138,7 +138,7 @@ class Engine:
         slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k, narrow=narrow)
         return Drawn(
             person=person,
-            logged=self._logged(slate, catalogue, slate_id, request.user_id, retrieved.state),
+            logged=self._logged(slate, catalogue, slate_id, request.user_id, retrieved),
             titles=[catalogue.titles[code] for code in slate.codes],
             notice=slate.notice,
             filters=understood.filters,
@@ -209,14 +209,15 @@ class Engine:
         return self._overlaid(item_id, gone).withdraw(item_id)
 
     def _logged(
-        self, slate: Slate, catalogue: LiveCatalogue, slate_id: str, user_id: str | None, state: FloatVector
+        self, slate: Slate, catalogue: LiveCatalogue, slate_id: str, user_id: str | None, retrieved: Retrieved
     ) -> LoggedSlate:
         exposures = tuple(
             Exposure(catalogue.item_ids[code], float(score), float(propensity))
             for code, score, propensity in zip(slate.codes, slate.scores, slate.propensity, strict=True)
         )
-        kept = b"" if user_id is None else state.astype("<f4").tobytes()
-        return LoggedSlate(slate_id, user_id, self.version, int(time.time()), exposures, kept)
+        kept = b"" if user_id is None else retrieved.state.astype("<f4").tobytes()
+        now, forgotten = int(time.time()), retrieved.person.forgotten
+        return LoggedSlate(slate_id, user_id, self.version, now, exposures, kept, forgotten)
 
 
 def _of_size(logits: FloatVector, size: int) -> FloatVector:

@@ -21,12 +21,13 @@ RECENT = 50
 
 @dataclass(frozen=True)
 class _Known:
-    """What corpus and log hold of a user: attributes, corpus code, feedback, whether attributes were put."""
+    """What corpus and log hold of a user: attributes, code, feedback, whether attributes were put, and if deleted."""
 
     attributes: dict[str, Any]
     code: int | None
     events: Sequence[Feedback]
     put: bool
+    forgotten: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Person:
         attributes: attribute codes, shape (A,).
         popularity_weight: how strongly popularity moves this user, as a multiple of the mean.
         unchanged: the user's code in the corpus, if nothing is known beyond it.
+        forgotten: whether the user was deleted once.
     """
 
     history: History
@@ -46,6 +48,7 @@ class Person:
     attributes: npt.NDArray[np.int64]
     popularity_weight: float
     unchanged: int | None = None
+    forgotten: bool = False
 
     def readable(self, num_items: int) -> History:
         """The history as the model can read it: items it was not trained on have no place in its tables."""
@@ -95,7 +98,7 @@ class People:
         state = history_with_feedback(logged, known.events, self._coding(catalogue))
         weight = self._mean_weight if known.code is None else float(self._weights[known.code])
         unchanged = None if known.events or known.put else known.code
-        return Person(state.history, state.seen, self._encoded(known.attributes), weight, unchanged)
+        return Person(state.history, state.seen, self._encoded(known.attributes), weight, unchanged, known.forgotten)
 
     def describe(self, user_id: str, catalogue: LiveCatalogue) -> contract.User:
         """A user's attributes and recent history, newest first; negative feedback is shown too."""
@@ -147,9 +150,8 @@ class People:
                 "and POST /v1/recommendations takes a history without any user"
             )
         from_corpus = {} if code is None else self._corpus_attributes(user_id)
-        return _Known(
-            dict(logged.attributes) if logged.attributes is not None else from_corpus, code, logged.feedback, put
-        )
+        attributes = dict(logged.attributes) if logged.attributes is not None else from_corpus
+        return _Known(attributes, code, logged.feedback, put, logged.forgotten)
 
     def _corpus_attributes(self, user_id: str) -> dict[str, Any]:
         code = self._corpus.user_codes.get(user_id)

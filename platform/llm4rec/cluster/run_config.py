@@ -75,14 +75,16 @@ class ClusterSection(StrictModel):
     """
 
     profile: Literal["laptop", "cluster"] = "laptop"
-    """laptop: what answers HTTP retrieves and ranks itself. cluster: ingress, retriever and ranker scale apart."""
+    """laptop: what answers HTTP listens, retrieves and ranks itself. cluster: ingress, retriever and ranker scale
+    apart, behind Serve's proxies."""
     replicas: tuple[PositiveInt, PositiveInt] = (1, 1)
-    """The fewest and the most replicas of each deployment that a request passes through; more are started where more
-    requests are under way, and with two or more the loss of one is not noticed."""
+    """The fewest and the most replicas of each deployment that a request passes through. With two or more the loss of
+    one is not noticed; in profile cluster more are started where more requests are under way."""
     ongoing_requests: PositiveInt = 16
     """Requests under way in a replica beyond which another one is started."""
-    queued_requests: PositiveInt = 64
-    """Requests that wait for a replica at each proxy at most; more are refused with 429."""
+    queued_requests: PositiveInt = 32
+    """Requests for slates that wait at most, at each proxy and handle or in profile laptop in each replica; more are
+    refused with 429. In profile laptop two may wait while there are some to refuse."""
     recommender_cpus: NonNegativeFloat = 0.4
     """CPUs that a replica of ingress, retriever or ranker reserves."""
     explainer_cpus: NonNegativeFloat = 0.5
@@ -98,6 +100,11 @@ class ClusterSection(StrictModel):
     def _fewest_first(self) -> Self:
         if self.replicas[0] > self.replicas[1]:
             raise ValueError(f"replicas must be the fewest and the most, got {list(self.replicas)}")
+        if self.profile == "laptop" and self.replicas[0] < self.replicas[1]:
+            raise ValueError(
+                f"replicas are {list(self.replicas)}, but profile laptop does not scale by itself: Serve does not see "
+                "its requests; name one number twice, or use profile cluster"
+            )
         return self
 
 
@@ -148,7 +155,9 @@ def load_run(path: str | Path, overrides: Sequence[str] = (), home: str | Path |
     paths = {key: getattr(config.recommend, key) for key in ("output", "users")}
     found = {key: _resolve(f"recommend.{key}", path, home) for key, path in paths.items() if path}
     recommend = config.recommend.model_copy(update=found)
-    return config.model_copy(update={"source": source, "run": run, "recommend": recommend})
+    keys = _resolve("serve.keys", config.serve.keys, home) if config.serve.keys else ""
+    serve = config.serve.model_copy(update={"keys": keys})
+    return config.model_copy(update={"source": source, "run": run, "recommend": recommend, "serve": serve})
 
 
 def _resolve(key: str, location: str, home: str | Path | None) -> str:

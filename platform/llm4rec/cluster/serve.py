@@ -1,7 +1,13 @@
-"""The serve stage on Ray Serve: one ingress that retrieves and ranks in its own process, and the explainer."""
+"""The serve stage on Ray Serve: ingress, explainer and learners; retrieval and ranking within the ingress or apart.
+
+In profile `laptop` each ingress listens itself, on a port that all of them share: a request costs a third of what it
+does through Serve's proxy (docs/log.md). In profile `cluster` Serve's proxies spread requests over nodes and replicas,
+and see how many there are, by which Serve scales.
+"""
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +16,8 @@ import ray
 import torch
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.config import ProxyLocation
+from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from threadpoolctl import threadpool_limits
 
@@ -20,7 +28,7 @@ from llm4rec.cluster.online import Ask, LearnerLoop, Listener, News, new_followe
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.service import Service
+from llm4rec.cluster.service import Drawing, LocalDrawing, Service
 from llm4rec.cluster.session import LOOPBACK
 from llm4rec.errors import ConfigError
 from llm4rec.explain.grounds import Grounds
@@ -32,10 +40,15 @@ from llm4rec.schema import Corpus
 from llm4rec.serve.app import build_app
 from llm4rec.serve.config import require_loopback
 from llm4rec.serve.contract import RecommendRequest
+from llm4rec.serve.errors import BusyError
+from llm4rec.serve.http_server import HttpServer
 
 REQUESTS_AT_ONCE = 64
 """Requests under way in a replica; more wait at the proxy."""
 EXPLANATIONS_AT_ONCE = 4
+SWITCH_S = 0.0005
+"""How long a thread may hold on to the interpreter where others want it. With Python's 5 ms what answers HTTP waits
+behind what draws slates, again and again for one request."""
 STATUSES = {ConflictError: 409, UnavailableError: 503}
 LEARNER_ANSWERS_S = 5.0
 WATCHED: dict[str, Any] = {"health_check_period_s": 2.0, "health_check_timeout_s": 10.0}
@@ -59,12 +72,11 @@ def application(config: RunConfig) -> serve.Application:
         **DRAINED,
     )
     learners = _learners(config)
-    ranker = None
-    if config.cluster.profile == "cluster":
-        retriever = _scaled(Retriever, "retriever", config).bind(config, learners)
-        ranker = _scaled(Ranker, "ranker", config).bind(config, retriever)
-    ingress = _scaled(serve.ingress()(Ingress), "recommender", config)
-    return ingress.bind(config, explainer.bind(config), learners, ranker)
+    if config.cluster.profile == "laptop":
+        return _scaled(Ingress, "recommender", config).bind(config, explainer.bind(config), learners, None)
+    retriever = _scaled(Retriever, "retriever", config).bind(config, learners)
+    ranker = _scaled(Ranker, "ranker", config).bind(config, retriever)
+    return _scaled(ProxiedIngress, "recommender", config).bind(config, explainer.bind(config), learners, ranker)
 
 
 def _scaled(kind: Any, name: str, config: RunConfig) -> Any:
@@ -108,6 +120,7 @@ def _learners(config: RunConfig) -> list[Any]:
 
 def open_engines(config: RunConfig) -> tuple[Engines, EventLog]:
     """The models that answer now, at work in this process on one thread and kept up with releases, and the log."""
+    sys.setswitchinterval(SWITCH_S)
     torch.set_num_threads(1)
     threadpool_limits(1)  # of numpy too: its threads wait for each other busily, and another process has the core
     log = EventLog(log_url(config), config.online.busy_timeout_s)
@@ -117,7 +130,10 @@ def open_engines(config: RunConfig) -> tuple[Engines, EventLog]:
 
 
 class Ingress:
-    """Answers HTTP: keeps the log, and retrieves and ranks itself unless others do."""
+    """Answers HTTP: keeps the log, and retrieves and ranks itself unless others do.
+
+    Without a ranker it listens on `serve.host:serve.port`.
+    """
 
     def __init__(
         self,
@@ -127,18 +143,44 @@ class Ingress:
         ranker: DeploymentHandle | None,
     ) -> None:
         _listen_on_loopback()
-        if not config.serve.keys:
-            require_loopback(_listening_host())
         engines, log = open_engines(config)
         vocabulary = vocabulary_of(engines.main.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
         listener = Listener(engines, [_asking(learner) for learner in learners], config.online.poll_s)
-        drawing = None if ranker is None else RemoteDrawing(ranker)
-        self._config = config
-        self._service = Service(engines, log, reasons, drawing, listener.status)
+        drawing: Drawing = (
+            LocalDrawing(engines, config.cluster.queued_requests) if ranker is None else RemoteDrawing(ranker)
+        )
+        service = Service(engines, log, reasons, drawing, listener.status)
+        self._app = build_app(lambda: service, config.serve, statuses=STATUSES)
+        self._server = None if ranker else HttpServer(self._app, config.serve.host, config.serve.port)
+
+    def check_health(self) -> None:
+        """Ask for a new replica where nothing more is answered.
+
+        Raises:
+            RuntimeError: see above.
+        """
+        if self._server is not None and not self._server.alive:
+            raise RuntimeError("the HTTP server has died")
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica is to end."""
+        if server := getattr(self, "_server", None):
+            server.stop()
+
+
+@serve.ingress()
+class ProxiedIngress(Ingress):
+    """The same behind Serve's proxies."""
+
+    def __init__(
+        self, config: RunConfig, explainer: DeploymentHandle, learners: Sequence[DeploymentHandle], ranker: Any
+    ) -> None:
+        _require_proxies(config)
+        super().__init__(config, explainer, learners, ranker)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(lambda: self._service, self._config.serve, statuses=STATUSES)
+        return self._app
 
 
 class Retriever:
@@ -177,9 +219,20 @@ class RemoteDrawing:
     def __init__(self, ranker: DeploymentHandle) -> None:
         self._ranker = ranker
 
+    def refuses(self) -> bool:
+        """Serve's proxies refuse what is too much."""
+        return False
+
     async def draw(self, request: RecommendRequest) -> Drawn:
-        """Draw a slate; it is not yet written down."""
-        return await self._ranker.draw.remote(request)
+        """Draw a slate; it is not yet written down.
+
+        Raises:
+            BusyError: too many wait for the ranker, or for the retriever.
+        """
+        try:
+            return await self._ranker.draw.remote(request)
+        except BackPressureError:
+            raise BusyError from None
 
 
 class Learner:
@@ -283,14 +336,23 @@ def vocabulary_of(corpus: Corpus) -> list[str]:
     return sorted({category for own in item_categories(corpus.items) for category in own})
 
 
-def _listening_host() -> str:
-    """The address that Serve's proxies listen on, which the app's configuration does not decide."""
+def _require_proxies(config: RunConfig) -> None:
+    """Make sure that Serve's proxies listen, and where they may: the app's configuration does not decide that.
+
+    Raises:
+        ConfigError: they do not.
+    """
     from ray.serve.context import _get_global_client  # noqa: PLC2701
 
-    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1":
-        return "0.0.0.0"  # whatever is configured
     client: Any = _get_global_client()
-    return str(client.http_config.host or LOOPBACK)
+    options = client.http_config
+    if options.location == ProxyLocation.Disabled:
+        raise ConfigError(
+            "cluster.profile cluster needs Serve's proxies: set proxy_location: EveryNode where it starts"
+        )
+    if not config.serve.keys:  # HAProxy listens on all addresses, whatever is configured
+        every = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1"
+        require_loopback("0.0.0.0" if every else str(options.host or LOOPBACK))
 
 
 def _listen_on_loopback() -> None:

@@ -23,6 +23,7 @@ from llm4rec.online.log import EventLog
 from llm4rec.online.trial import OfUser, difference, rate_of
 from llm4rec.recommend.filters import Filters
 from llm4rec.serve import contract
+from llm4rec.serve.admission import Queue
 from llm4rec.serve.errors import NotFoundError
 
 T = TypeVar("T")
@@ -36,22 +37,35 @@ KEPT_ANONYMOUS = 1000
 class Drawing(Protocol):
     """Who retrieves and ranks."""
 
+    def refuses(self) -> bool:
+        """Whether `draw` takes no more now."""
+
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
-        """Draw a slate; it is not yet written down."""
+        """Draw a slate; it is not yet written down.
+
+        Raises:
+            BusyError: too many wait.
+        """
 
 
 class LocalDrawing:
     """Retrieval and ranking in this process."""
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, burst: int) -> None:
         self._engines = engines
         self._threads = ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="drawing")
+        self._queue = Queue(burst)
+
+    def refuses(self) -> bool:
+        """Whether too many wait already."""
+        return self._queue.refuses()
 
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
         """Draw a slate; it is not yet written down."""
         engine = self._engines.of(request.user_id)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: engine.rank(request, engine.retrieve(request)))
+        with self._queue:
+            return await loop.run_in_executor(self._threads, lambda: engine.rank(request, engine.retrieve(request)))
 
 
 class Service:
@@ -62,26 +76,30 @@ class Service:
         engines: Engines,
         log: EventLog,
         reasons: DeadlineReasons,
-        drawing: Drawing | None = None,
+        drawing: Drawing,
         learners: Callable[[], list[contract.LearnerStatus]] = list,
     ) -> None:
         """Put together.
 
         Args:
-            engines: the models; also where slates are drawn by default.
+            engines: the models.
             log: the durable log.
             reasons: who writes reasons.
-            drawing: who draws slates instead.
+            drawing: who draws slates.
             learners: tells how far those are who learn from the log.
         """
         self._engines = engines
         self._log = log
         self._commit = GroupCommit(log)
         self._reasons = reasons
-        self._drawing = drawing or LocalDrawing(engines)
+        self._drawing = drawing
         self._learners = learners
         self._replica = uuid.uuid4().hex[:8]
         self._anonymous: OrderedDict[str, Person] = OrderedDict()
+
+    def refuses_slates(self) -> bool:
+        """Whether another slate would have to wait for too long."""
+        return self._drawing.refuses()
 
     async def recommend(self, request: contract.RecommendRequest) -> contract.RecommendResponse:
         """Draw a slate, write its exposures down, and give its reasons."""

@@ -9,3 +9,8 @@ class ConflictError(Llm4RecError):
 
 class UnavailableError(Llm4RecError):
     """The log cannot be read or written now; nothing was acknowledged, so the caller may try again."""
+
+    @property
+    def told(self) -> str:
+        """Neither where the log is nor what its database said."""
+        return "the log cannot be read or written now, so nothing was acknowledged; try again later"

@@ -1,7 +1,7 @@
 """The records of the log: feedback (what followed an exposure), slates with their exposures, catalogue overlays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -51,6 +51,7 @@ class Slate:
         user_id: None for an anonymous history.
         exposures: in order of position.
         state: what the model took the user for, h_u as little-endian float32; empty where it was not kept.
+        forgotten: whether its user had been deleted once when it was drawn.
     """
 
     slate_id: str
@@ -59,6 +60,7 @@ class Slate:
     timestamp: int
     exposures: tuple[Exposure, ...]
     state: bytes = b""
+    forgotten: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

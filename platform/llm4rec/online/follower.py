@@ -59,6 +59,7 @@ class Follower:
         settings = content_hash(config)  # what was learnt with others is not what these would have learnt
         self.key = f"{version} {shard}/{shards} {settings}"
         self._shard, self._shards = shard, shards
+        self._before: tuple[Learner, str, int] | None = None  # what others hear of while all is learnt anew
         self._start_from_nothing()
 
     def open(self) -> None:
@@ -84,7 +85,9 @@ class Follower:
         """
         if self._log.times_forgotten() != self._forgotten:
             logger.info("a user was forgotten: the log is learnt anew")
+            before = self._before or (self.learner, self._epoch(), self.sequence)
             self._start_from_nothing()
+            self._before = before
         rows = [row for row in self._log.logged_after(self.sequence, PAGE) if until is None or row.sequence <= until]
         with threadpool_limits(1, "blas"):  # sums of several threads differ in the last bit
             for row in rows:
@@ -93,6 +96,8 @@ class Follower:
                     if example is not None:
                         self.learner.learn(example)
                 self.sequence = row.sequence
+        if self._before is not None and (not rows or self.sequence >= self._before[2]):
+            self._before = None
         return len(rows)
 
     def save(self) -> bool:
@@ -100,9 +105,12 @@ class Follower:
         return self._log.save_snapshot(self.key, to_snapshot(self.learner, self.sequence, self._forgotten))
 
     def update_since(self, epoch: str, examples: int) -> Update:
-        """What has changed since somebody had an update of this epoch and number of examples; all in another epoch."""
-        now = f"{self._start}-{self.learner.rollbacks}"
-        return update_since(self.learner, now, examples if epoch == now else 0, self.sequence)
+        """What has changed since somebody had an update of this epoch and number of examples; all in another epoch.
+
+        While the log is learnt anew, this is of what was learnt before, so that slates are not without it meanwhile.
+        """
+        learner, now, sequence = self._before or (self.learner, self._epoch(), self.sequence)
+        return update_since(learner, now, examples if epoch == now else 0, sequence)
 
     def told(self) -> dict[str, Any]:
         """How far it is, and how well it does."""
@@ -114,7 +122,11 @@ class Follower:
             "gain": self.learner.gain,
         }
 
+    def _epoch(self) -> str:
+        return f"{self._start}-{self.learner.rollbacks}"
+
     def _start_from_nothing(self) -> None:
+        self._before = None
         self._forgotten = self._log.times_forgotten()
         self._start = uuid.uuid4().hex
         self._reader = self._new_reader()

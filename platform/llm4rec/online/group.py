@@ -9,7 +9,15 @@ from sqlalchemy import Connection, insert, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Feedback, Slate
-from llm4rec.online.rows import IDS_PER_QUERY, by_event_id, exposure_rows, logged_feedback, require_same
+from llm4rec.online.rows import (
+    IDS_PER_QUERY,
+    by_event_id,
+    exposure_rows,
+    forgotten_of,
+    hashed,
+    logged_feedback,
+    require_same,
+)
 from llm4rec.online.tables import EXPOSURES, FEEDBACK, STATES
 
 Write = Sequence[Feedback] | Slate
@@ -23,6 +31,7 @@ class Group:
     Attributes:
         logged: feedback by event_id, of the log and of writes before.
         slates: ids of recorded slates, of the log and of writes before.
+        forgotten: hashes of users of the slates who have been deleted once.
         feedback: rows to write.
         exposures: rows to write.
         states: rows to write.
@@ -30,6 +39,7 @@ class Group:
 
     logged: dict[str, Feedback] = field(default_factory=dict)
     slates: set[str] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
     feedback: list[dict[str, Any]] = field(default_factory=list)
     exposures: list[dict[str, Any]] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
@@ -37,9 +47,17 @@ class Group:
     @classmethod
     def beside(cls, connection: Connection, writes: Sequence[Write]) -> Self:
         """Look up what the log holds of what some writes name."""
-        slates = [write.slate_id for write in writes if isinstance(write, Slate)]
+        group = cls.hopeful(connection, writes)
         events = [event.event_id for write in writes if not isinstance(write, Slate) for event in write]
-        return cls(logged_feedback(connection, list(dict.fromkeys(events))), _recorded(connection, slates))
+        group.logged |= logged_feedback(connection, list(dict.fromkeys(events)))
+        group.slates |= _recorded(connection, [write.slate_id for write in writes if isinstance(write, Slate)])
+        return group
+
+    @classmethod
+    def hopeful(cls, connection: Connection, writes: Sequence[Write]) -> Self:
+        """The same, where no id of the writes is in the log yet; the database refuses the group if one is."""
+        users = {write.user_id for write in writes if isinstance(write, Slate) and write.user_id is not None}
+        return cls(forgotten=forgotten_of(connection, users))
 
     def take(self, write: Write) -> Appended | ConflictError | None:
         """Take one more write in, unless it conflicts with the log or with one before."""
@@ -68,6 +86,10 @@ class Group:
         return Appended(accepted=len(new), duplicates=len(events) - len(new))
 
     def _record(self, slate: Slate) -> None:
+        if slate.user_id is not None and not slate.forgotten and hashed(slate.user_id) in self.forgotten:
+            raise ConflictError(
+                f"user {slate.user_id!r} was deleted while a slate was being drawn; nothing was written"
+            )
         if slate.slate_id in self.slates:
             raise ConflictError(f"slate_id {slate.slate_id!r} was recorded before; draw a new id for every slate")
         self.slates.add(slate.slate_id)

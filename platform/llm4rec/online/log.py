@@ -1,7 +1,7 @@
 """The event log: feedback and exposures, on the disk before anyone is told so, and overlays on the corpus."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, or_, select
@@ -12,7 +12,7 @@ from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Known, LearnerState, Logged, Slate
 from llm4rec.online.group import Group, Write
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
-from llm4rec.online.rows import hashed, logged_slates, overlay, timed
+from llm4rec.online.rows import forgotten_of, hashed, logged_slates, overlay, timed
 from llm4rec.online.tables import (
     CHANGES,
     EXPOSURES,
@@ -91,7 +91,7 @@ class EventLog:
         """Write down what a slate showed and with which propensities, before it is shown.
 
         Raises:
-            ConflictError: a slate of this id was recorded before.
+            ConflictError: a slate of this id was recorded before, or its user was deleted while it was drawn.
         """
         (recorded,) = self.write_group([slate])
         if isinstance(recorded, ConflictError):
@@ -104,13 +104,15 @@ class EventLog:
             of each write what came of it: of feedback what was appended, of a slate None, of a conflict the error.
         """
         try:
-            return self._write(writes, Group())
+            return self._write(writes, Group.hopeful)
         except IntegrityError:  # something of it is in the log already: look up what
-            return self._write(writes, None)
+            return self._write(writes, Group.beside)
 
-    def _write(self, writes: Sequence[Write], group: Group | None) -> list[Appended | ConflictError | None]:
+    def _write(
+        self, writes: Sequence[Write], looked_up: Callable[[Connection, Sequence[Write]], Group]
+    ) -> list[Appended | ConflictError | None]:
         with writing(self._engine) as connection:
-            group = Group.beside(connection, writes) if group is None else group
+            group = looked_up(connection, writes)
             done = [group.take(write) for write in writes]
             group.write(connection)
         return done
@@ -305,8 +307,7 @@ def _feedback_of(connection: Connection, user_id: str) -> list[Feedback]:
 
 
 def _is_forgotten(connection: Connection, user_id: str) -> bool:
-    query = select(FORGOTTEN).where(FORGOTTEN.c.user_hash == hashed(user_id))
-    return connection.execute(query).first() is not None
+    return bool(forgotten_of(connection, [user_id]))
 
 
 def _releases(connection: Connection) -> list[Release]:

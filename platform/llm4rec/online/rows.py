@@ -1,14 +1,14 @@
 """Between records and rows of the log."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Slate
-from llm4rec.online.tables import EXPOSURES, FEEDBACK, STATES
+from llm4rec.online.tables import EXPOSURES, FEEDBACK, FORGOTTEN, STATES
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
 
@@ -49,6 +49,15 @@ def logged_feedback(connection: Connection, event_ids: Sequence[str]) -> dict[st
     return found
 
 
+def forgotten_of(connection: Connection, user_ids: Iterable[str]) -> set[str]:
+    """Hashes of those of some users who have been deleted once."""
+    hashes, found = [hashed(user_id) for user_id in user_ids], set()
+    for start in range(0, len(hashes), IDS_PER_QUERY):
+        wanted = FORGOTTEN.c.user_hash.in_(hashes[start : start + IDS_PER_QUERY])
+        found |= set(connection.execute(select(FORGOTTEN.c.user_hash).where(wanted)).scalars())
+    return found
+
+
 def logged_slates(connection: Connection, slate_ids: Sequence[str]) -> dict[str, Slate]:
     """Those of some slates that the log holds, by id."""
     shown: dict[str, list[RowMapping]] = {}
@@ -71,7 +80,7 @@ def _slate(rows: Sequence[RowMapping], state: bytes) -> Slate:
 
 def exposure_rows(slate: Slate) -> list[dict[str, Any]]:
     """A slate's rows, one a place."""
-    shared = {key: value for key, value in vars(slate).items() if key not in {"exposures", "state"}}
+    shared = {key: value for key, value in vars(slate).items() if key not in {"exposures", "state", "forgotten"}}
     return [shared | vars(shown) | {"position": place} for place, shown in enumerate(slate.exposures, start=1)]
 
 

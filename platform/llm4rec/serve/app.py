@@ -12,6 +12,7 @@ from llm4rec import __version__
 from llm4rec.errors import Llm4RecError
 from llm4rec.serve import catalogue_routes, slate_routes, status_routes
 from llm4rec.serve.access import Access
+from llm4rec.serve.admission import Admission
 from llm4rec.serve.backend import Backend
 from llm4rec.serve.body_limit import BodyLimit
 from llm4rec.serve.config import ServeConfig
@@ -49,6 +50,8 @@ def build_app(
     known = Keys(Path(config.keys)) if config.keys else None
     app.add_middleware(Access, known=known, rate=config.requests_per_s)
     app.add_middleware(EncodedPath)
+    most, retry = config.requests_at_once, config.retry_after_s
+    app.add_middleware(Admission, get_backend=get_backend, most=most, retry_after_s=retry)
     app.add_middleware(SecurityHeaders)
     return app
 

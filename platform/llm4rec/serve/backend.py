@@ -31,6 +31,9 @@ class Backend(Protocol):
     can mend; the client is shown the message. Errors that are no Llm4RecError are bugs: 500, message kept back.
     """
 
+    def refuses_slates(self) -> bool:
+        """Whether another slate would have to wait for too long: `recommend` raises BusyError then."""
+
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Draw a slate (`request.k` is set) and write its exposures down before it is returned."""
 

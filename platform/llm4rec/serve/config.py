@@ -35,7 +35,9 @@ class ServeConfig(StrictModel):
     request_timeout_s: float = Field(30.0, gt=0)
     """Seconds after which a request is given up with 503."""
     retry_after_s: int = Field(1, ge=1)
-    """What a client is told to wait after a 503."""
+    """What a client is told to wait after a 429 or 503."""
+    requests_at_once: int = Field(256, ge=1)
+    """Requests under way in a replica at most, streams included; more are refused with 429."""
     max_body_bytes: int = Field(1 << 20, ge=1)
     """Largest request body; a larger one is refused with 413."""
 

@@ -9,3 +9,10 @@ class NotFoundError(Llm4RecError):
 
 class NotReadyError(Llm4RecError):
     """The service cannot answer yet: 503, the client may try again."""
+
+
+class BusyError(Llm4RecError):
+    """More is asked for than can be answered in time: 429, the client may try again."""
+
+    def __init__(self) -> None:
+        super().__init__("too many requests are under way; try again later")

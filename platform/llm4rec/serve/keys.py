@@ -1,19 +1,24 @@
 """API keys: only their hashes are kept, each with what it may do; the file may change while the service runs."""
 
+import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from llm4rec.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -62,7 +67,7 @@ def read_keys(path: Path) -> list[Key]:
 
 
 def create_key(path: Path, name: str, scopes: Sequence[Scope], days: int | None = None) -> str:
-    """Add a key to a file, which is made if there is none, readable by its owner only.
+    """Add a key to a file, which is made if there is none, readable by its owner only. Others who change it wait.
 
     Returns:
         the key; it is kept nowhere.
@@ -70,12 +75,13 @@ def create_key(path: Path, name: str, scopes: Sequence[Scope], days: int | None 
     Raises:
         ConfigError: the name is taken, or the file cannot be read.
     """
-    keys = read_keys(path) if path.exists() else []
-    if name in {key.name for key in keys}:
-        raise ConfigError(f"a key named {name!r} is in {path} already; revoke it first, or choose another name")
     key = PREFIX + secrets.token_urlsafe(32)
     expires = None if days is None else int(time.time()) + days * 86_400
-    _write(path, [*keys, Key(name=name, sha256=_digest(key), scopes=tuple(scopes), expires=expires)])
+    with _changing(path):
+        keys = read_keys(path) if path.exists() else []
+        if name in {key.name for key in keys}:
+            raise ConfigError(f"a key named {name!r} is in {path} already; revoke it first, or choose another name")
+        _write(path, [*keys, Key(name=name, sha256=_digest(key), scopes=tuple(scopes), expires=expires)])
     return key
 
 
@@ -85,17 +91,17 @@ def revoke_key(path: Path, name: str) -> None:
     Raises:
         ConfigError: there is none of this name.
     """
-    keys = read_keys(path)
-    left = [key for key in keys if key.name != name]
-    if len(left) == len(keys):
-        raise ConfigError(
-            f"no key named {name!r} is in {path}; there are: {', '.join(key.name for key in keys) or '-'}"
-        )
-    _write(path, left)
+    with _changing(path):
+        keys = read_keys(path)
+        left = [key for key in keys if key.name != name]
+        if len(left) == len(keys):
+            names = ", ".join(key.name for key in keys) or "-"
+            raise ConfigError(f"no key named {name!r} is in {path}; there are: {names}")
+        _write(path, left)
 
 
 class Keys:
-    """The keys of a file as they are now; safe for several threads."""
+    """The keys of a file as they are now, none once the file is gone; safe for several threads."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.
@@ -127,17 +133,29 @@ class Keys:
             changed = _changed(self._path)
             if changed != self._changed:
                 try:
-                    self._keys, self._changed = read_keys(self._path), changed
-                except ConfigError:
-                    return
+                    self._keys = read_keys(self._path) if changed is not None else []
+                except ConfigError as error:
+                    logger.error("the keys before go on counting: %s", error)
+                self._changed = changed
 
 
-def _changed(path: Path) -> tuple[int, int]:
+def _changed(path: Path) -> tuple[int, int] | None:
+    """What is another after every change; None where there is no file."""
     try:
         found = path.stat()
     except OSError:
-        return (0, 0)
+        return None
     return (found.st_mtime_ns, found.st_ino)
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    try:
+        with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be changed ({error.strerror})") from None
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:

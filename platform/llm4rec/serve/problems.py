@@ -15,12 +15,12 @@ from starlette.responses import Response
 
 from llm4rec.errors import Llm4RecError
 from llm4rec.serve.contract import FieldProblem, Problem
-from llm4rec.serve.errors import NotFoundError, NotReadyError
+from llm4rec.serve.errors import BusyError, NotFoundError, NotReadyError
 
 logger = logging.getLogger(__name__)
 
 MAX_FIELDS = 20
-STATUS_OF: dict[type[Llm4RecError], int] = {Llm4RecError: 422, NotFoundError: 404, NotReadyError: 503}
+STATUS_OF: dict[type[Llm4RecError], int] = {Llm4RecError: 422, NotFoundError: 404, BusyError: 429, NotReadyError: 503}
 
 PROBLEM_CONTENT = {"application/problem+json": {"schema": Problem.model_json_schema()}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -48,7 +48,9 @@ def install_problem_handlers(
     @app.exception_handler(Llm4RecError)
     async def on_known_error(_: Request, error: Llm4RecError) -> Response:
         status = next(status_of[kind] for kind in type(error).mro() if kind in status_of)
-        return problem_response(status, str(error), retry if status == 503 else None)
+        if error.told != str(error):
+            logger.error("%s: %s", type(error).__name__, error)
+        return problem_response(status, error.told, retry if status in {429, 503} else None)
 
     @app.exception_handler(TimeoutError)
     async def on_timeout(_: Request, error: TimeoutError) -> Response:

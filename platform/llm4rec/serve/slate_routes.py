@@ -76,7 +76,7 @@ async def _frames(first: ExplanationEvent | None, rest: AsyncIterator[Explanatio
                 yield _frame(event)
     except Exception as error:  # the status line is gone, so the stream itself must say it
         logger.exception("an explanation broke off")
-        detail = str(error) if isinstance(error, Llm4RecError) else "the explanation broke off; try again"
+        detail = error.told if isinstance(error, Llm4RecError) else "the explanation broke off; try again"
         yield _frame(ExplanationEvent(kind="error", text=detail))
 
 

@@ -1,0 +1,89 @@
+"""Which requests are taken at all: so few at once that those which are taken are answered in time.
+
+A queue that stays long is no use: it makes everybody wait and answers no more requests. So a burst may wait, but once
+somebody had to be refused only `STANDING` may, until nobody has been refused for `CALM_S` (in the manner of Maurer,
+"Fail at Scale", ACM Queue 13(8), 2015).
+"""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from llm4rec.serve.backend import Backend
+from llm4rec.serve.errors import BusyError, NotReadyError
+from llm4rec.serve.problems import problem_response
+
+STANDING = 2
+CALM_S = 1.0
+SLATES = "/v1/recommendations"
+
+
+class Queue:
+    """Counts those who wait for slates; `with queue:` is to be one of them. For one event loop."""
+
+    def __init__(self, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nobody waits.
+
+        Args:
+            burst: how many may wait.
+            clock: seconds.
+        """
+        self._burst, self._clock = burst, clock
+        self._waiting = 0
+        self._refused = -CALM_S
+
+    def refuses(self) -> bool:
+        """Whether nobody more may wait; somebody who is asked about is refused then."""
+        calm = self._clock() - self._refused >= CALM_S
+        if self._waiting < (self._burst if calm else min(STANDING, self._burst)):
+            return False
+        self._refused = self._clock()
+        return True
+
+    def __enter__(self) -> None:
+        if self.refuses():
+            raise BusyError
+        self._waiting += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiting -= 1
+
+
+class Admission:
+    """ASGI middleware: 429, before anything else is done, for more than can be answered."""
+
+    def __init__(self, app: ASGIApp, get_backend: Callable[[], Backend], most: int, retry_after_s: int) -> None:
+        """Stand before an app.
+
+        Args:
+            app: what is protected.
+            get_backend: whose slates are asked for; may raise NotReadyError.
+            most: requests under way at once, streams that are being sent included.
+            retry_after_s: what is told to those who are refused.
+        """
+        self._app, self._get_backend, self._most = app, get_backend, most
+        self._headers = {"retry-after": str(retry_after_s)}
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._under_way >= self._most or (scope["path"].startswith(SLATES) and self._busy()):
+            await problem_response(429, str(BusyError()), self._headers)(scope, receive, send)
+        else:
+            self._under_way += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._under_way -= 1
+
+    def _busy(self) -> bool:
+        try:
+            return self._get_backend().refuses_slates()
+        except NotReadyError:
+            return False

@@ -1,0 +1,126 @@
+"""An HTTP server in a thread, with an event loop of its own."""
+
+import asyncio
+import socket
+import threading
+import time
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from llm4rec.errors import ConfigError
+
+START_S = 30.0
+DRAIN_S = 10
+SOON_S = 0.01
+LINGER_S = 1.0
+"""Between the last connection that is taken and the end: time for requests to come, and for clients to go elsewhere."""
+BACKLOG = 2048
+
+
+class HttpServer:
+    """uvicorn, answering in this process beside whatever else it does.
+
+    Processes may share the port: the kernel gives every new connection to one of them, so a successor can listen before
+    its predecessor has ended, and nobody is left without an answer.
+    """
+
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+        """Listen, and return when requests are answered.
+
+        Args:
+            app: answers them.
+            host: address.
+            port: TCP port.
+
+        Raises:
+            ConfigError: somebody else listens there.
+        """
+        listening = _listen(host, port)
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # whoever asks could claim any address
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listening]}, daemon=True, name="http"
+        )
+        self._thread.start()
+        deadline = time.monotonic() + START_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise ConfigError(f"nothing answers on {host}:{port}; the log says why")
+            time.sleep(0.01)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still answers."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Take no more connections, finish what was begun, and end."""
+        self._server.should_exit = True
+        self._thread.join(LINGER_S + DRAIN_S + 5)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which when it ends would reset connections that nobody has looked at yet."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take what has been waiting, let all that is open hear of the end, then end."""
+        kept = [listening.dup() for listening in sockets or []]  # connections wait at it, and would end with it
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(SOON_S)  # the loop closes them in its next round
+        waiting = [connection for listening in kept for connection in _accepted(listening)]
+        protocol: Any = partial(
+            cast(Any, self.config.http_protocol_class),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        await asyncio.sleep(LINGER_S)
+        await super().shutdown(sockets)
+
+
+def _accepted(listening: socket.socket) -> list[socket.socket]:
+    """All connections that wait; after that none is taken any more."""
+    found = []
+    listening.setblocking(False)
+    try:
+        while True:
+            found.append(listening.accept()[0])
+    except BlockingIOError:
+        pass
+    finally:
+        listening.close()
+    return found
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"serve.host:serve.port is {host}:{port}, where this process cannot listen ({error.strerror}); end what "
+            "listens there, or choose another port"
+        ) from None
+    listening.listen(BACKLOG)
+    return listening

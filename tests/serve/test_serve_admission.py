@@ -1,0 +1,181 @@
+import asyncio
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from small_service import STATUSES, SmallService
+from starlette.testclient import TestClient
+
+from llm4rec.errors import ConfigError
+from llm4rec.serve.admission import CALM_S, STANDING, Queue
+from llm4rec.serve.app import build_app
+from llm4rec.serve.config import ServeConfig
+from llm4rec.serve.errors import BusyError
+from llm4rec.serve.http_server import HttpServer
+from tests.ports import free_port
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def wait_in(queue: Queue, count: int) -> None:
+    for _ in range(count):
+        queue.__enter__()
+
+
+def leave(queue: Queue, count: int) -> None:
+    for _ in range(count):
+        queue.__exit__(None, None, None)
+
+
+def test_a_burst_may_wait_and_no_more() -> None:
+    queue = Queue(10, Clock())
+    wait_in(queue, 10)
+    with pytest.raises(BusyError, match="try again"):
+        queue.__enter__()
+    leave(queue, 10)
+
+
+def test_while_some_are_refused_few_may_wait_until_it_is_calm_again() -> None:
+    clock = Clock()
+    queue = Queue(10, clock)
+    wait_in(queue, 10)
+    assert queue.refuses()
+    leave(queue, 10)
+    wait_in(queue, STANDING)
+    clock.now += 0.9 * CALM_S
+    assert queue.refuses(), "refusals go on"
+    clock.now += 0.9 * CALM_S
+    assert queue.refuses(), "the last one was not long ago"
+    clock.now += CALM_S
+    assert not queue.refuses()
+    wait_in(queue, 10 - STANDING)
+    assert queue.refuses()
+
+
+def test_a_failure_leaves_the_queue_too() -> None:
+    queue = Queue(1, Clock())
+    with pytest.raises(RuntimeError), queue:
+        raise RuntimeError
+    assert not queue.refuses()
+
+
+def test_slates_are_refused_while_too_many_wait_and_nothing_else_is(service: SmallService) -> None:
+    service.busy = True
+    with TestClient(build_app(lambda: service, ServeConfig(retry_after_s=2), statuses=STATUSES)) as client:
+        for answer in (client.get("/v1/recommendations/7"), client.post("/v1/recommendations", json={"history": []})):
+            assert answer.status_code == 429
+            assert answer.headers["retry-after"] == "2"
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "x-content-type-options" in answer.headers
+        assert client.get("/v1/status").status_code == 200
+        service.busy = False
+        assert client.get("/v1/recommendations/7").status_code == 200
+
+
+def test_a_slate_that_finds_the_queue_full_is_refused_the_same_way(service: SmallService) -> None:
+    async def full(request: object) -> None:
+        raise BusyError
+
+    service.recommend = full  # type: ignore[assignment, method-assign]
+    with TestClient(build_app(lambda: service, ServeConfig(), statuses=STATUSES)) as client:
+        answer = client.get("/v1/recommendations/7")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+
+
+@contextmanager
+def listening(service: SmallService, port: int, config: ServeConfig) -> Iterator[HttpServer]:
+    server = HttpServer(build_app(lambda: service, config, statuses=STATUSES), "127.0.0.1", port)
+    yield server
+    server.stop()
+    assert not server.alive
+
+
+def status_of(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def slow(service: SmallService, seconds: float) -> threading.Event:
+    """Make slates slow; the event is set when the first is being drawn."""
+    begun, recommend = threading.Event(), service.recommend
+
+    async def late(request: object) -> object:
+        begun.set()
+        await asyncio.sleep(seconds)
+        return await recommend(request)  # type: ignore[arg-type]
+
+    service.recommend = late  # type: ignore[assignment, method-assign]
+    return begun
+
+
+def asked_beside(port: int, path: str) -> tuple[threading.Thread, list[int]]:
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(status_of(port, path)))
+    thread.start()
+    return thread, statuses
+
+
+def test_no_more_than_so_many_requests_are_under_way(service: SmallService) -> None:
+    port, begun = free_port(), slow(service, 1.0)
+    with listening(service, port, ServeConfig(requests_at_once=1)):
+        thread, statuses = asked_beside(port, "/v1/recommendations/7")
+        assert begun.wait(10)
+        assert status_of(port, "/v1/status") == 429
+        thread.join()
+        assert status_of(port, "/v1/status") == 200
+    assert statuses == [200]
+
+
+def test_a_server_that_stops_finishes_what_it_has_begun(service: SmallService) -> None:
+    port, begun = free_port(), slow(service, 0.5)
+    with listening(service, port, ServeConfig()):
+        thread, statuses = asked_beside(port, "/v1/recommendations/7")
+        assert begun.wait(10)
+    thread.join()
+    assert statuses == [200]
+    with pytest.raises(urllib.error.URLError):
+        status_of(port, "/v1/status")
+
+
+def test_a_successor_shares_the_port_so_that_somebody_always_answers(service: SmallService) -> None:
+    port, statuses, over = free_port(), [], threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            statuses.append(status_of(port, "/v1/status"))
+
+    first = HttpServer(build_app(lambda: service, ServeConfig(), statuses=STATUSES), "127.0.0.1", port)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    with listening(service, port, ServeConfig()):
+        time.sleep(0.2)
+        first.stop()
+        time.sleep(0.2)
+        over.set()
+        thread.join()
+    assert len(statuses) > 20
+    assert set(statuses) == {200}
+
+
+def test_a_port_that_another_program_has_is_named(service: SmallService) -> None:
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{port}, where this process cannot listen .Address already"):
+            HttpServer(build_app(lambda: service, ServeConfig()), "127.0.0.1", port)
