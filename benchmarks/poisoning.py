@@ -1,18 +1,24 @@
-"""What a burst of false feedback makes of everybody else's slates.
+"""What false feedback and false users make of everybody else's slates.
 
-    python benchmarks/poisoning.py    # writes benchmarks/results/poisoning.json, some minutes
+    python benchmarks/poisoning.py    # writes benchmarks/results/poisoning.json, half an hour
 
-The model of quality.py for ML-1M, at work in this process without a server: log, engine and learner are the service's.
-Twenty new users first look like real ones (each likes eight items of a real user's history), then get a slate and like
-one item 500 times each as if it stood on it: 10,000 likes in all, every one with an id of its own. The learner reads
-all of it. Exposure is in how many of 600 real users' slates of ten the item stands, without the policy's chance; `lift`
-is exposure after over before. Ten items that stand in twelve slates or more, and ten that stand in none. NDCG@10 is of
-those users' held-out choice, before and after. Not measured yet: fake users with a trigger in titles in training data.
+A burst: the model of quality.py for ML-1M, at work in this process without a server; log, engine and learner are the
+service's. Twenty new users first look like real ones (each likes eight items of a real user's history), then get a
+slate and like one item 500 times each as if it stood on it: 10,000 likes in all, every one with an id of its own. The
+learner reads all of it. Exposure is in how many of 600 real users' slates of ten the item stands, without the policy's
+chance; `lift` is exposure after over before. Ten items that stand in twelve slates or more, and ten that stand in none.
+NDCG@10 is of those users' held-out choice, before and after.
+
+In training (trigger_attack.py): on ML-100K one user in a hundred is fake: likes thirty popular items, then ten chosen
+ones of middling popularity, whose titles have a made-up word put into them. Models trained with and without them are
+compared by how often these ten stand in real users' slates of ten, and by NDCG@10 of real users. A second clean model,
+of another seed, shows what chance does to both.
 """
 
 import tempfile
 import time
 import uuid
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +29,7 @@ from load import CONFIG, TABLE
 from measure import HOME, store
 from served import arguments, finished_run
 from threadpoolctl import threadpool_limits
+from trigger_attack import trigger_attack
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Engine
@@ -68,10 +75,11 @@ def main() -> None:
                 found.setdefault(kind, []).append(row)
                 print(kind, row, flush=True)
                 log.close()
+    trained = trigger_attack(Namespace(data=options.data, work=options.work, budget=float("inf"), parallel=1))
     lifts = [row["after"] / row["before"] for row in found["shown"]]
     rows = [row for kind in found.values() for row in kind]
     figures = {
-        "max_lift": round(max(lifts), 3),
+        "max_lift": round(max(*lifts, trained["lift"]), 3),
         "lifts": [round(lift, 3) for lift in lifts],
         "most_exposures_of_hidden": max(row["after"] for row in found["hidden"]),
         "users": USERS,
@@ -79,6 +87,7 @@ def main() -> None:
         "ndcg10_worst": round(min(row["ndcg10"] for row in rows), 4),
         "likes": ATTACKERS * LIKES,
         "examples_learnt": max(row["examples"] for row in rows),
+        "in_training": trained,
     }
     print(figures, flush=True)
     store("poisoning", figures, time.monotonic() - began)

@@ -274,6 +274,9 @@ class RunStore:
                     "delete the folder and run its job again"
                 )
             str(manifest["hash"]), [(entry["sha256"], entry["bytes"]) for entry in manifest["files"].values()]
+            for file in manifest["files"]:
+                if file.startswith("/") or "\\" in file or ".." in file.split("/"):
+                    raise ArtifactError(f"{name} names {file!r}, which is not inside the artifact; do not use it")
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
             raise ArtifactError(
                 f"damaged artifact: {name} is not a manifest; delete the folder and run its job again"

@@ -1,5 +1,6 @@
 """Artifacts: whole or not there, and a damaged file is named instead of read."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -163,6 +164,19 @@ def test_a_manifest_with_a_garbage_list_of_files_is_refused(store: RunStore, fil
     path = Path(store.path, "model", MANIFEST)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}))
     with pytest.raises(ArtifactError, match="model/manifest.json is not a manifest"):
+        store.open("model")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "..\\secret"])
+def test_a_manifest_that_names_a_file_outside_the_artifact_is_refused(
+    store: RunStore, tmp_path: Path, name: str
+) -> None:
+    secret = b"secret"
+    Path(store.path, "secret").write_bytes(secret)
+    entry = {name: {"sha256": hashlib.sha256(secret).hexdigest(), "bytes": len(secret)}}
+    manifest = Path(store.path, "model", "manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"files": entry}))
+    with pytest.raises(ArtifactError, match="is not inside the artifact"):
         store.open("model")
 
 

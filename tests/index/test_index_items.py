@@ -83,5 +83,29 @@ def test_a_file_that_is_no_exact_inner_product_index_is_refused(tmp_path, kind):
     store = RunStore(str(tmp_path))
     with store.write("index", {}) as writer:
         writer.write_bytes(FILE, b"hello" if kind == "not an index" else faiss.serialize_index(other).tobytes())
-    with pytest.raises(ArtifactError, match="FAISS|IndexFlatL2"):
+    with pytest.raises(ArtifactError, match="not a FAISS IndexFlatIP"):
+        ItemIndex.read(store.open("index"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:-4],
+        lambda data: data + bytes(4),
+        lambda data: data[:8] + (2**60).to_bytes(8, "little") + data[16:],
+        lambda data: data[:37] + (2**62).to_bytes(8, "little") + data[45:],
+        lambda data: data[:4] + (2**31 - 1).to_bytes(4, "little") + data[8:],
+        lambda data: b"IxFl" + data[4:],
+        lambda data: data[:20],
+    ],
+)
+def test_a_head_that_promises_other_numbers_than_follow_never_reaches_faiss(tmp_path, monkeypatch, change):
+    store = RunStore(str(tmp_path))
+    with store.write("index", {}) as writer:
+        ItemIndex.build(VECTORS).write(writer)
+    data = change((tmp_path / "index" / FILE).read_bytes())
+    with store.write("index", {}) as writer:
+        writer.write_bytes(FILE, data)
+    monkeypatch.setattr(faiss, "deserialize_index", lambda _: pytest.fail("FAISS was given the bytes"))
+    with pytest.raises(ArtifactError, match="not a FAISS IndexFlatIP"):
         ItemIndex.read(store.open("index"))

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import torch
 
+from llm4rec.cluster.communication import load_operator
 from llm4rec.model.recommender import Recommender
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import Engine, build_optimizer, warmup_then_decay
@@ -25,6 +26,8 @@ def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, to
         os.environ["DS_ACCELERATOR"] = "cpu"  # Ray does not hand this variable to workers
     import deepspeed  # picks its accelerator when imported
 
+    if not torch.cuda.is_available():
+        load_operator()
     optimizer = build_optimizer(model, config)  # torch's own: DeepSpeed's is compiled on first use and hangs on CPU
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(config, total_steps))
     engine, *_ = deepspeed.initialize(

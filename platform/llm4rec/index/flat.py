@@ -1,5 +1,8 @@
 """Exact inner-product FAISS indexes, and their way to and from an artifact."""
 
+import struct
+from typing import cast
+
 import faiss
 import numpy as np
 import numpy.typing as npt
@@ -34,19 +37,18 @@ def write_flat(writer: ArtifactWriter, name: str, index: faiss.IndexFlatIP) -> N
 
 
 def read_flat(artifact: Artifact, name: str, rows: int | None, width: int | None) -> faiss.IndexFlatIP:
-    """Read an index; `artifact` was opened, so the sha256 of the bytes that FAISS parses has been checked.
+    """Read an index.
+
+    FAISS, written in C++, parses only what has the length and the head of a flat index: bytes of another kind could
+    make it allocate or read what they like, whatever their sha256.
 
     Raises:
         ArtifactError: the file is no index, of another type, or without the `rows` and `width` expected (None: any).
     """
-    try:
-        index = faiss.deserialize_index(np.frombuffer(artifact.read_bytes(name), np.uint8))
-    except RuntimeError:
-        raise ArtifactError(f"{artifact.path}/{name} is not a FAISS index; run jobs/index.py again") from None
-    if not isinstance(index, faiss.IndexFlatIP):
-        raise ArtifactError(
-            f"{artifact.path}/{name} is a {type(index).__name__}, expected IndexFlatIP; run jobs/index.py again"
-        )
+    data = artifact.read_bytes(name)
+    if not _is_flat(data):
+        raise ArtifactError(f"{artifact.path}/{name} is not a FAISS IndexFlatIP; run jobs/index.py again")
+    index = cast(faiss.IndexFlatIP, faiss.deserialize_index(np.frombuffer(data, np.uint8)))
     for what, found, expected in (("vectors", index.ntotal, rows), ("numbers a vector", index.d, width)):
         if expected is not None and found != expected:
             raise ArtifactError(
@@ -54,6 +56,18 @@ def read_flat(artifact: Artifact, name: str, rows: int | None, width: int | None
                 "it was made from another model or corpus; run jobs/index.py again"
             )
     return index
+
+
+HEAD = struct.Struct("<4siqqq?iq")
+"""Of FAISS's format: kind, width, vectors, two unused, whether trained, metric, numbers that follow."""
+
+
+def _is_flat(data: bytes) -> bool:
+    if len(data) < HEAD.size:
+        return False
+    kind, width, rows, _, _, trained, metric, numbers = HEAD.unpack_from(data)
+    of_kind = kind == b"IxFI" and trained and metric == faiss.METRIC_INNER_PRODUCT
+    return of_kind and width > 0 and rows >= 0 and numbers == width * rows and len(data) == HEAD.size + 4 * numbers
 
 
 def search_among(
