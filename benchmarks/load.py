@@ -5,13 +5,11 @@
 
 The model of quality.py for ML-1M (6,040 users, 3,883 items) on this machine, client included. Load is open loop: see
 open_loop.py; each request is a slate of ten of another user, without reasons, written to the exposure log before it is
-answered. `laptop`: the profile as it is, 100 requests a second. `throughput`: Ray started with the two settings that
-README.md names for it, 200 a second. Overload: five times the rate for a minute, then the rate again. `ratio_to_bare`:
+answered. `laptop`: the profile as it is, 100 requests a second. `throughput`: two replicas, 200 a second. Overload: five times the rate for a minute, then the rate again. `ratio_to_bare`:
 answers a second of 16 clients who ask again at once, over those of bare_app.py, the two measured in turn, three times.
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -30,9 +28,9 @@ from served import STAGES, Served, arguments, finished_run, free_port, served
 from llm4rec.cluster.demo import Client
 
 TABLE, CONFIG = "ml-1m-seq", "benchmarks/configs/ml-1m-seq.yaml"
-PROFILES: dict[str, tuple[float, dict[str, str]]] = {
-    "laptop": (100.0, {}),
-    "throughput": (200.0, {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}),
+PROFILES: dict[str, tuple[float, list[str]]] = {
+    "laptop": (100.0, []),
+    "throughput": (200.0, ["cluster.replicas=[2,2]"]),
 }
 CLIENTS, ROUNDS, ROUND_S = 16, 3, 20.0
 OVERLOAD, OVERLOAD_S, AFTER_S = 5, 60.0, 30.0
@@ -50,16 +48,14 @@ def main() -> None:
     figures: dict[str, Any] = {}
     overload: dict[str, Any] = {}
     for name in options.profiles:
-        rate, environment = PROFILES[name]
-        for variable in {variable for _, more in PROFILES.values() for variable in more}:
-            os.environ.pop(variable, None)
-        with served(CONFIG, settings, environment, *STAGES) as app:
+        rate, more = PROFILES[name]
+        with served(CONFIG, [*settings, *more], {}, *STAGES) as app:
             figures[name] = held(app, rate, 60 * options.minutes)
             overload[name] = overloaded(app, rate, figures[name]["p99_ms"])
             figures[name] |= beside_bare(app, settings)
             print(name, figures[name], overload[name], flush=True)
     first = figures[options.profiles[0]]
-    if options.minutes < 5 or len(options.profiles) < len(PROFILES):
+    if options.minutes < 5 or len(figures) < len(PROFILES):
         print("a trial: nothing is stored")
         return
     shown = {key: first[key] for key in ("rps", "p50_ms", "p99_ms", "errors", "ratio_to_bare")}
