@@ -5,8 +5,9 @@
 
 The model of quality.py for ML-1M (6,040 users, 3,883 items) on this machine, client included. Load is open loop: see
 open_loop.py; each request is a slate of ten of another user, without reasons, written to the exposure log before it is
-answered. `laptop`: the profile as it is, 100 requests a second. `throughput`: two replicas, 200 a second. Overload: five times the rate for a minute, then the rate again. `ratio_to_bare`:
-answers a second of 16 clients who ask again at once, over those of bare_app.py, the two measured in turn, three times.
+answered. `laptop`: the profile as it is, 100 requests a second. `throughput`: two replicas, 200 a second. Overload:
+five times the rate for a minute, then the rate again. `ratio_to_bare`: answers a second of 16 clients who ask again at
+once, over those of bare_app.py, the two measured in turn, three times.
 """
 
 import argparse
