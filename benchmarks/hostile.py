@@ -70,7 +70,8 @@ def main() -> None:
     figures["memory_mb"] = max(part["memory_mb"] for part in parts)
     print(json.dumps(figures), flush=True)
     store("hostile", figures, time.monotonic() - began)
-    bad = figures["status_500"] or figures["memory_mb"] > MEMORY_MB or not all(part["up"] for part in parts)
+    bad = figures["schema"]["exit"] or not figures["schema"]["requests"] or figures["slowness"]["failed"]
+    bad = bad or figures["status_500"] or figures["memory_mb"] > MEMORY_MB or not all(part["up"] for part in parts)
     sys.exit(bool(bad or figures["logged"] or figures["bundles"]["taken"] or figures["bundles"]["executed"]))
 
 
@@ -159,7 +160,7 @@ def by_slowness(app: Served, _: Path) -> dict[str, Any]:
     over.set()
     thread.join()
     failed = [answer for answer in answers if answer.status != 200]
-    return {"sockets": SOCKETS, **summary(answers), "status_5xx": len(failed)}
+    return {"sockets": SOCKETS, **summary(answers), "failed": len(failed), "status_5xx": 0}
 
 
 async def _loris(app: Served, over: threading.Event) -> None:

@@ -55,6 +55,7 @@ from llm4rec.index.reviews import review_sentences
 from llm4rec.online.log import EventLog
 from llm4rec.schema import ITEM, REVIEW, SPLIT, SPLIT_NAMES, TRAIN, VALUE
 from llm4rec.serve import contract
+from llm4rec.serve.admission import Queue
 
 USERS, ITEMS, EXPOSED, EXPLAINED = 100, 10, 5, 1
 PROMPT_PARTS = (
@@ -276,7 +277,10 @@ def main() -> None:
         reasons = DeadlineReasons(LocalWriter(writer), 60.0, vocabulary)
         engines = Engines(config, log, snapshot)
         figures = asyncio.run(
-            attack(Service(engines, log, reasons, LocalDrawing(engines, config.cluster.queued_requests)), engines.main)
+            attack(
+                Service(engines, log, reasons, LocalDrawing(engines), Queue(config.cluster.queued_requests)),
+                engines.main,
+            )
         )
     figures["reviews_taken"] = taken
     store("injection", figures, time.monotonic() - began, [config.run.seed])

@@ -3,7 +3,7 @@
 `make serve` runs it on this machine, on loopback, with a Ray of its own. A running cluster gets it by either of
 
     serve deploy serve_apps/recommender.yaml
-    RAY_ADDRESS=HEAD:6379 PYTHONPATH=platform serve run serve_apps.recommender:build config=configs/demo.yaml home=$PWD
+    RAY_ADDRESS=HEAD:6379 PYTHONPATH=platform LLM4REC_HOME=$PWD serve run serve_apps/recommender.yaml
 
 with RAY_AUTH_MODE and the token as that cluster has them. Without RAY_ADDRESS `serve run` would start a Ray that
 listens on every interface.

@@ -150,6 +150,7 @@ def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> No
         "exposures": 0,
         "feedback": 1,
         "forgotten_users": 1,
+        "plain_requests": 0,
         "items": 0,
         "releases": 0,
         "snapshots": 0,

@@ -22,15 +22,18 @@ def test_a_slate_counts_once_however_much_good_is_said_of_it(log: EventLog) -> N
 
 
 def test_the_interval_is_that_of_users_by_hand() -> None:
-    rows = [OfUser("v", "a", 4, 1), OfUser("v", "b", 2, 2), OfUser("v", "c", 4, 2)]
+    rows = [OfUser("v", "a", 4, 1), OfUser("v", "b", 2, 1), OfUser("v", "c", 4, 3), OfUser("v", "d", 10, 5)]
     found = rate_of(rows)
-    error = np.sqrt(3 / 2 * ((10 - 20) ** 2 + (20 - 10) ** 2 + (20 - 20) ** 2)) / 100
-    rows = [OfUser("v", row.user_id, 10 * row.slates, 10 * row.rewarded) for row in rows]
-    assert (found.users, found.slates, found.rate) == (3, 10, 0.5)
-    t_of_two = 4.3027
-    assert rate_of(rows).high == pytest.approx(min(1, 0.5 + t_of_two * error), abs=1e-4)
-    better, low, high = difference(rows, [OfUser("w", "d", 5, 1), OfUser("w", "e", 5, 2)])
-    assert better == pytest.approx(0.2) and low < 0.2 < high
+    # R = 10 / 20; r - R n: -1, 0, 1, 0; times m / (m - 1) = 4 / 3; t of 3 degrees of freedom is 3.1824.
+    error = np.sqrt(4 / 3 * (1 + 0 + 1 + 0)) / 20
+    assert (found.users, found.slates, found.rate) == (4, 20, 0.5)
+    assert (found.low, found.high) == pytest.approx((0.5 - 3.1824 * error, 0.5 + 3.1824 * error), abs=1e-4)
+    other = [OfUser("w", "e", 10, 3), OfUser("w", "f", 10, 1)]
+    # R = .2; r - R n: 1, -1; m / (m - 1) = 2; t of 1 degree of freedom is 12.7062.
+    half = 12.7062 * np.hypot(error, np.sqrt(2 * 2) / 20)
+    better, low, high = difference(rows, other)
+    assert better == pytest.approx(0.3)
+    assert (low, high) == pytest.approx((max(0.3 - half, -1), min(0.3 + half, 1)), abs=1e-4)
 
 
 def test_a_single_user_says_nothing() -> None:

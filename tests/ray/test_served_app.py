@@ -1,14 +1,19 @@
 """The deployed app over real HTTP."""
 
+import json
+import re
+import time
 import urllib.error
 import urllib.request
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm4rec.cluster.demo import Client, listeners_outside_loopback
 from llm4rec.cluster.local import LocalCluster
+from tests.ray.conftest import HOME
 
 pytestmark = pytest.mark.ray
 
@@ -191,3 +196,32 @@ def send(app: Client, method: str, path: str, record: object = None) -> int:
     request = urllib.request.Request(app.url + path, data, {"content-type": "application/json"}, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return int(answer.status)
+
+
+def exported() -> str:
+    """All metrics of this node, as Prometheus would get them."""
+    found = json.loads(Path("/tmp/ray/prom_metrics_service_discovery.json").read_text())
+    texts = []
+    for target in found[0]["targets"]:
+        try:
+            texts.append(Client(f"http://{target}").call("/metrics")[1])
+        except OSError:
+            continue  # of a Ray that has ended
+    return "\n".join(map(str, texts))
+
+
+def test_metrics_that_the_dashboard_shows_are_exported_and_name_nobody(app: Client) -> None:
+    user = "ann.example+metrics@example.org"
+    known = first_user(app)
+    item = app.call(f"/v1/recommendations/{known}?k=1&explain=true")[1]["items"][0]["item_id"]
+    app.call("/v1/feedback", [event(user, item)])
+    assert app.call(f"/v1/recommendations/{user}?k=1")[0] == 200
+    board = Path(HOME, "deploy/grafana/llm4rec.json").read_text()
+    wanted = set(re.findall(r"ray_llm4rec_\w+", board))
+    deadline = time.monotonic() + 60  # Ray gathers every few seconds
+    while missing := {name for name in wanted if name not in (text := exported())}:
+        assert time.monotonic() < deadline, f"not exported: {missing}"
+        time.sleep(2)
+    ours = [line for line in text.splitlines() if line.startswith("ray_llm4rec_")]
+    assert any('route="/v1/recommendations/{user_id}"' in line and 'status="200"' in line for line in ours)
+    assert not any("ann.example" in line for line in text.splitlines())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm4rec.errors import ConfigError, DataError
-from llm4rec.recommend.policy import draw, propensities
+from llm4rec.recommend.policy import chances_of, draw, propensities
 
 # exp(scores) = 1, 2, 3, 6 at temperature 1: probabilities can be worked out by hand.
 SCORES = np.log(np.array([1, 2, 3, 6])).astype(np.float32)
@@ -92,3 +92,17 @@ def test_unusable_settings_are_refused(k, temperature):
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(DataError):
         draw(np.array([1, np.nan], np.float32), 1, 1.0, np.random.default_rng(0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(scores_of_any_size, st.integers(1, 40), st.sampled_from([0.0, 1e-6, 0.05, 100.0]), st.integers(0, 2**32 - 1))
+def test_the_chances_of_a_draw_are_its_propensities(values, k, temperature, seed):
+    scores = np.array(values, np.float32)
+    order, propensity = draw(scores, k, temperature, np.random.default_rng(seed))
+    np.testing.assert_allclose(chances_of(scores, order, temperature), propensity, rtol=1e-6, atol=1e-12)
+
+
+def test_the_chances_of_another_order_by_hand():
+    np.testing.assert_allclose(chances_of(SCORES, np.array([3, 0, 1]), 1.0), [6 / 12, 1 / 6, 2 / 5], rtol=1e-6)
+    np.testing.assert_allclose(chances_of(SCORES, np.array([2, -1, 3]), 1.0), [3 / 12, 0, 6 / 9], rtol=1e-6)
+    assert chances_of(SCORES, np.array([3, 1, 2]), 0.0).tolist() == [1, 0, 1]

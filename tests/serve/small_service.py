@@ -18,10 +18,12 @@ from llm4rec.serve.contract import (
     ItemRecord,
     ItemSummary,
     Models,
+    ModelStatistics,
     RecommendedItem,
     RecommendRequest,
     RecommendResponse,
     Status,
+    TrialResult,
     User,
     UserList,
     UserRecord,
@@ -160,7 +162,17 @@ class SmallService:
         )
 
     async def models(self) -> Models:
-        return Models(main="small-1", statistics=[])
+        return Models(
+            main="small-1",
+            candidate="small-2",
+            share=0.25,
+            trial=TrialResult(difference=0.1, low=0.02, high=0.18),
+            statistics=[
+                ModelStatistics(version="small-1", users=75, slates=1200, rate=0.2, low=0.17, high=0.23),
+                ModelStatistics(version="small-2", users=25, slates=400, rate=0.3, low=0.23, high=0.37),
+            ],
+            failed={"small-3": "a file is <damaged>"},
+        )
 
     async def ready(self) -> bool:
         return self.is_ready

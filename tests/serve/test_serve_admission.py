@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from small_service import STATUSES, SmallService
@@ -16,6 +17,7 @@ from llm4rec.serve.app import build_app
 from llm4rec.serve.config import ServeConfig
 from llm4rec.serve.errors import BusyError
 from llm4rec.serve.http_server import HttpServer
+from llm4rec.serve.keys import create_key
 from tests.ports import free_port
 
 
@@ -27,9 +29,15 @@ class Clock:
         return self.now
 
 
-def wait_in(queue: Queue, count: int) -> None:
+def come(queue: Queue, count: int) -> int:
+    """So many come and stay; how many are refused."""
+    refused = 0
     for _ in range(count):
-        queue.__enter__()
+        if queue.refuses():
+            refused += 1
+        else:
+            queue.__enter__()
+    return refused
 
 
 def leave(queue: Queue, count: int) -> None:
@@ -39,27 +47,34 @@ def leave(queue: Queue, count: int) -> None:
 
 def test_a_burst_may_wait_and_no_more() -> None:
     queue = Queue(10, Clock())
-    wait_in(queue, 10)
-    with pytest.raises(BusyError, match="try again"):
-        queue.__enter__()
-    leave(queue, 10)
+    assert come(queue, 10) == 0
+    assert come(queue, 3) == 3
 
 
-def test_while_some_are_refused_few_may_wait_until_it_is_calm_again() -> None:
+def test_while_many_are_refused_few_may_wait() -> None:
     clock = Clock()
     queue = Queue(10, clock)
-    wait_in(queue, 10)
-    assert queue.refuses()
+    assert come(queue, 11) == 1
     leave(queue, 10)
-    wait_in(queue, STANDING)
-    clock.now += 0.9 * CALM_S
-    assert queue.refuses(), "refusals go on"
-    clock.now += 0.9 * CALM_S
-    assert queue.refuses(), "the last one was not long ago"
+    for _ in range(5):  # twice as many as can be answered, for longer than it takes to calm down
+        assert come(queue, 2 * STANDING) == STANDING
+        leave(queue, STANDING)
+        clock.now += 0.9 * CALM_S
+
+
+def test_when_few_are_refused_a_burst_may_wait_again_although_some_still_are() -> None:
+    clock = Clock()
+    queue = Queue(10, clock)
+    come(queue, 11)
+    leave(queue, 10)
     clock.now += CALM_S
-    assert not queue.refuses()
-    wait_in(queue, 10 - STANDING)
-    assert queue.refuses()
+    for _ in range(3):
+        assert come(queue, STANDING) == 0
+        leave(queue, STANDING)
+    assert come(queue, STANDING + 2) == 2
+    leave(queue, STANDING)
+    clock.now += CALM_S
+    assert come(queue, 10) == 0
 
 
 def test_a_failure_leaves_the_queue_too() -> None:
@@ -67,6 +82,41 @@ def test_a_failure_leaves_the_queue_too() -> None:
     with pytest.raises(RuntimeError), queue:
         raise RuntimeError
     assert not queue.refuses()
+
+
+def test_who_may_not_ask_does_not_count_as_somebody_who_asks(service: SmallService, tmp_path: Path) -> None:
+    asked = []
+    service.refuses_slates = lambda: bool(asked.append(1))  # type: ignore[method-assign]
+    create_key(tmp_path / "keys.json", "shop", ["read"])
+    with TestClient(build_app(lambda: service, ServeConfig(keys=str(tmp_path / "keys.json")))) as client:
+        assert client.get("/v1/recommendations/7").status_code == 401
+    assert not asked
+
+
+def test_requests_are_told_by_route_with_what_became_of_them(service: SmallService) -> None:
+    heard: list[tuple[str, str, int]] = []
+
+    def hear(method: str, route: str, status: int, seconds: float) -> None:
+        assert seconds >= 0
+        heard.append((method, route, status))
+
+    app = build_app(lambda: service, ServeConfig(), statuses=STATUSES, observer=hear)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        client.get("/v1/recommendations/7?k=2")
+        client.get("/v1/recommendations/nobody")
+        client.get("/nothing/at/all")
+        service.breaks = True
+        client.get("/v1/recommendations/7")
+        service.busy = True
+        client.get("/v1/recommendations/7")
+    slates = "/v1/recommendations/{user_id}"
+    assert heard == [
+        ("GET", slates, 200),
+        ("GET", slates, 404),
+        ("GET", "other", 404),
+        ("GET", slates, 500),
+        ("GET", "/v1/recommendations", 429),
+    ]
 
 
 def test_slates_are_refused_while_too_many_wait_and_nothing_else_is(service: SmallService) -> None:

@@ -19,7 +19,7 @@ from tests.browser import opened
 
 @pytest.fixture
 def key(tmp_path: Path) -> str:
-    return create_key(tmp_path / "keys.json", "page", ["read", "write"])
+    return create_key(tmp_path / "keys.json", "page", ["read", "write", "admin"])
 
 
 @pytest.fixture(params=["open", "with keys"])
@@ -109,3 +109,27 @@ def test_a_wrong_key_is_asked_for_again(url: str, key: str) -> None:
         page.locator("#key-box button").click()
         expect(page.locator("#message")).to_contain_text("no valid key")
         expect(page.locator("#key-box")).to_be_visible()
+
+
+def test_models_are_compared_with_their_intervals(url: str, key: str) -> None:
+    for width in (1200, 360):
+        with opened(url, width=width) as (page, wrong):
+            page.goto(f"{url}/models")
+            expect(page.locator("#models:visible, #key-box:visible").first).to_be_visible()
+            if page.locator("#key-box").is_visible():
+                page.locator("#key").fill("l4r_wrong")
+                page.locator("#key-box button").click()
+                expect(page.locator("#message")).to_contain_text("no valid key")
+                page.locator("#key").fill(key)
+                page.locator("#key-box button").click()
+            rows = page.locator("#models tbody tr")
+            expect(rows).to_have_count(2)
+            expect(rows.nth(1)).to_contain_text("small-2")
+            expect(rows.nth(1)).to_contain_text("25.0 %")
+            expect(rows.nth(1)).to_contain_text("23.0 % to 37.0 %")
+            expect(page.locator("#trial")).to_have_text(
+                "The candidate's share is higher by 10.0 percentage points (2.0 to 18.0): better."
+            )
+            expect(page.locator("#failed")).to_have_text("small-3 could not be opened: a file is <damaged>")
+            assert grave_faults(page) == []
+            assert [text for text in wrong if "401" not in text] == []

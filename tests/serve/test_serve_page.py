@@ -22,7 +22,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/models"])
 def test_a_page_loads_what_it_names_from_this_host_and_has_no_inline_code(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")

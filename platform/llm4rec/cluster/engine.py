@@ -20,17 +20,20 @@ from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.cluster.states import States
 from llm4rec.encode.text import TextEncoder
 from llm4rec.explain.grounds import Grounds
-from llm4rec.online.feedback import Exposure
+from llm4rec.online.feedback import Exposure, Plain
 from llm4rec.online.feedback import Slate as LoggedSlate
 from llm4rec.online.log import EventLog
 from llm4rec.online.parameters import Shift, Update
+from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.filters import Filters
+from llm4rec.recommend.policy import chances_of
 from llm4rec.recommend.relevance import relevance
 from llm4rec.recommend.request import Understood, as_words, follow, narrowed
-from llm4rec.recommend.slate import Slate, Wish, draw_slate
+from llm4rec.recommend.slate import Contest, Slate, Wish, compete, draw_from
 from llm4rec.schema import EMPTY_HISTORY, FloatVector, IntVector
 from llm4rec.serve import contract
 
+QUICK_ITEMS = 20_000
 WORDS_ALONE = 100.0
 """What words count against the taste of somebody without a history, of whom none is known."""
 
@@ -118,7 +121,9 @@ class Engine:
     def retrieve(self, request: contract.RecommendRequest) -> Retrieved:
         """Find out who asks, and score every item for them."""
         catalogue = self.catalogue
-        person = self.people.asking(request, catalogue)
+        return self._retrieved(request, self.people.asking(request, catalogue), catalogue)
+
+    def _retrieved(self, request: contract.RecommendRequest, person: Person, catalogue: LiveCatalogue) -> Retrieved:
         state, shift = self._states.of(person), self.shift
         products = shift.products(shift.state(request.user_id, state), catalogue.ranking.vectors)
         return Retrieved(self.version, person, state, self.snapshot.logits_of(products[None], [person.history])[0])
@@ -126,23 +131,50 @@ class Engine:
     def rank(self, request: contract.RecommendRequest, retrieved: Retrieved) -> Drawn:
         """Draw a slate from retrieved items; the caller writes it down before anybody sees it."""
         catalogue, slate_id = self.catalogue, uuid.uuid4().hex
-        logits = _of_size(retrieved.logits, len(catalogue))
-        scores = np.where(catalogue.withdrawn, -np.inf, logits).astype(np.float32)
-        asked = {"diversity": request.diversity, "debias": request.debias}
-        settings = self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
         rng = np.random.default_rng(int(slate_id[:16], 16))
         understood = _understood(catalogue, request)
-        person = retrieved.person
-        wish = self._wish(catalogue, understood, person)
-        narrow = narrow_by(catalogue.id_generator, retrieved.state, settings)
-        slate = draw_slate(scores, person.seen, settings, catalogue.ranking, rng, wish, k=request.k, narrow=narrow)
+        settings = self._settings(request)
+        contest = self._contest(catalogue, request, retrieved, understood, settings)
+        slate = draw_from(contest, request.k or settings.k, settings.temperature, rng, understood.filters)
+        plain = Plain(request.diversity, request.debias) if _is_plain(request) else None
         return Drawn(
-            person=person,
-            logged=self._logged(slate, catalogue, slate_id, request.user_id, retrieved),
+            person=retrieved.person,
+            logged=self._logged(slate, catalogue, slate_id, request.user_id, retrieved, plain),
             titles=[catalogue.titles[code] for code in slate.codes],
             notice=slate.notice,
             filters=understood.filters,
         )
+
+    def draw_quickly(self, request: contract.RecommendRequest) -> Drawn | None:
+        """A slate, where that takes a millisecond or two: no words, a state at hand, few items, a log in a file.
+
+        Raises:
+            NotFoundError: nothing is known of the user.
+        """
+        catalogue = self.catalogue
+        worded = request.history is not None or request.query is not None or request.dialogue is not None
+        if worded or catalogue.id_generator is not None or len(catalogue) > QUICK_ITEMS or not self._log.in_a_file:
+            return None
+        person = self.people.asking(request, catalogue)
+        return self.rank(request, self._retrieved(request, person, catalogue)) if self._states.at_hand(person) else None
+
+    def chances(self, slate: LoggedSlate) -> FloatVector:
+        """With what chance this model, as it is set here, would have put each item of a plain slate in its place.
+
+        Given the items above it, to the user as of then. Shape (S,).
+
+        Raises:
+            NotFoundError: nothing is known of the user.
+        """
+        assert slate.plain is not None and slate.user_id is not None
+        catalogue = self.catalogue
+        person = self.people.find(slate.user_id, catalogue, before=slate.timestamp)
+        request = contract.RecommendRequest(user_id=slate.user_id, k=len(slate.exposures), **vars(slate.plain))
+        retrieved, settings = self._retrieved(request, person, catalogue), self._settings(request)
+        contest = self._contest(catalogue, request, retrieved, _understood(catalogue, request), settings)
+        places = {int(code): place for place, code in enumerate(contest.codes)}
+        chosen = [places.get(catalogue.codes.get(shown.item_id, -1), -1) for shown in slate.exposures]
+        return chances_of(contest.scores, np.array(chosen, np.int64), settings.temperature).astype(np.float32)
 
     def grounds(self, catalogue: LiveCatalogue, item_ids: Sequence[str], person: Person) -> list[Grounds]:
         """What may be said of why items are for a person."""
@@ -191,6 +223,24 @@ class Engine:
             return EMPTY_HISTORY.item, None
         return self.people.past(code), self.snapshot.states[code] if len(self.snapshot.states) else None
 
+    def _settings(self, request: contract.RecommendRequest) -> RecommendConfig:
+        asked = {"diversity": request.diversity, "debias": request.debias}
+        return self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
+
+    def _contest(
+        self,
+        catalogue: LiveCatalogue,
+        request: contract.RecommendRequest,
+        retrieved: Retrieved,
+        understood: Understood,
+        settings: RecommendConfig,
+    ) -> Contest:
+        logits = _of_size(retrieved.logits, len(catalogue))
+        scores = np.where(catalogue.withdrawn, -np.inf, logits).astype(np.float32)
+        wish = self._wish(catalogue, understood, retrieved.person)
+        narrow, k = narrow_by(catalogue.id_generator, retrieved.state, settings), request.k or settings.k
+        return compete(scores, retrieved.person.seen, settings, catalogue.ranking, wish, k=k, narrow=narrow)
+
     def _wish(self, catalogue: LiveCatalogue, understood: Understood, person: Person) -> Wish:
         settings = self._config.recommend.query
         return Wish(
@@ -209,7 +259,13 @@ class Engine:
         return self._overlaid(item_id, gone).withdraw(item_id)
 
     def _logged(
-        self, slate: Slate, catalogue: LiveCatalogue, slate_id: str, user_id: str | None, retrieved: Retrieved
+        self,
+        slate: Slate,
+        catalogue: LiveCatalogue,
+        slate_id: str,
+        user_id: str | None,
+        retrieved: Retrieved,
+        plain: Plain | None,
     ) -> LoggedSlate:
         exposures = tuple(
             Exposure(catalogue.item_ids[code], float(score), float(propensity))
@@ -217,7 +273,7 @@ class Engine:
         )
         kept = b"" if user_id is None else retrieved.state.astype("<f4").tobytes()
         now, forgotten = int(time.time()), retrieved.person.forgotten
-        return LoggedSlate(slate_id, user_id, self.version, now, exposures, kept, forgotten)
+        return LoggedSlate(slate_id, user_id, self.version, now, exposures, kept, forgotten, plain)
 
 
 def _of_size(logits: FloatVector, size: int) -> FloatVector:
@@ -225,6 +281,11 @@ def _of_size(logits: FloatVector, size: int) -> FloatVector:
     if len(logits) >= size:
         return logits[:size]
     return np.concatenate([logits, np.full(size - len(logits), -np.inf, np.float32)])
+
+
+def _is_plain(request: contract.RecommendRequest) -> bool:
+    own = (request.history, request.query, request.dialogue, request.filters)
+    return request.user_id is not None and not any(value is not None for value in own)
 
 
 def _understood(catalogue: LiveCatalogue, request: contract.RecommendRequest) -> Understood:

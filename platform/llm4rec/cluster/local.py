@@ -55,8 +55,9 @@ class LocalCluster:
     def environment(self) -> dict[str, str]:
         """What processes of this cluster, and commands that talk to it, need in their environment."""
         paths = [str(self.home / "platform"), str(self.home), *filter(None, [os.environ.get("PYTHONPATH")])]
+        own = {name: value for name, value in os.environ.items() if name != "LLM4REC_LOG_URL"}  # of another service
         return {
-            **os.environ,
+            **own,
             **LOOPBACK_ONLY,
             **{name: f"{LOOPBACK},localhost" for name in ("NO_PROXY", "no_proxy")},
             MARK: self.mark,

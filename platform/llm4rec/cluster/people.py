@@ -87,17 +87,23 @@ class People:
         """Somebody of whom nothing is known."""
         return Person(EMPTY_HISTORY, EMPTY_HISTORY.item, self._encoded({}), self._mean_weight)
 
-    def find(self, user_id: str, catalogue: LiveCatalogue) -> Person:
+    def find(self, user_id: str, catalogue: LiveCatalogue, before: int | None = None) -> Person:
         """A user of the corpus, or one who was put or gave feedback since.
+
+        Args:
+            user_id: whom.
+            catalogue: the items.
+            before: leaves out feedback of that time and later, in seconds since 1970.
 
         Raises:
             NotFoundError: nothing is known of this user.
         """
         known = self._known(user_id)
         logged = EMPTY_HISTORY if known.code is None else self._histories[known.code]
-        state = history_with_feedback(logged, known.events, self._coding(catalogue))
+        events = [event for event in known.events if before is None or int(event.timestamp or 0) < before]
+        state = history_with_feedback(logged, events, self._coding(catalogue))
         weight = self._mean_weight if known.code is None else float(self._weights[known.code])
-        unchanged = None if known.events or known.put else known.code
+        unchanged = None if events or known.put else known.code
         return Person(state.history, state.seen, self._encoded(known.attributes), weight, unchanged, known.forgotten)
 
     def describe(self, user_id: str, catalogue: LiveCatalogue) -> contract.User:

@@ -87,6 +87,8 @@ class ClusterSection(StrictModel):
     refused with 429. In profile laptop two may wait while there are some to refuse."""
     recommender_cpus: NonNegativeFloat = 0.4
     """CPUs that a replica of ingress, retriever or ranker reserves."""
+    serving_resource: str = ""
+    """A resource that nodes were started with; replicas that requests pass through run only where it is."""
     explainer_cpus: NonNegativeFloat = 0.5
     """CPUs that a replica of the explainer reserves."""
     explainer_gpus: NonNegativeFloat = 0.0

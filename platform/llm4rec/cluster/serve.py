@@ -6,6 +6,7 @@ and see how many there are, by which Serve scales.
 """
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -24,11 +25,12 @@ from threadpoolctl import threadpool_limits
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Drawn, Retrieved
 from llm4rec.cluster.explainer import read_explainer
+from llm4rec.cluster.metrics import CountedService, ServiceMetrics
 from llm4rec.cluster.online import Ask, LearnerLoop, Listener, News, new_follower
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.service import Drawing, LocalDrawing, Service
+from llm4rec.cluster.service import Drawing, LocalDrawing
 from llm4rec.cluster.session import LOOPBACK
 from llm4rec.errors import ConfigError
 from llm4rec.explain.grounds import Grounds
@@ -37,6 +39,7 @@ from llm4rec.index.facts import item_categories
 from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.log import EventLog
 from llm4rec.schema import Corpus
+from llm4rec.serve.admission import Queue
 from llm4rec.serve.app import build_app
 from llm4rec.serve.config import require_loopback
 from llm4rec.serve.contract import RecommendRequest
@@ -99,7 +102,10 @@ def _scaled(kind: Any, name: str, config: RunConfig) -> Any:
         max_ongoing_requests=REQUESTS_AT_ONCE,
         max_queued_requests=cluster.queued_requests,
         backpressure_config={"status_code": 429, "retry_after_s": config.serve.retry_after_s},
-        ray_actor_options={"num_cpus": cluster.recommender_cpus},
+        ray_actor_options={
+            "num_cpus": cluster.recommender_cpus,
+            "resources": {cluster.serving_resource: 0.001} if cluster.serving_resource else {},
+        },
         logging_config={"enable_access_log": False},
         **scaling,
         **WATCHED,
@@ -125,6 +131,8 @@ def open_engines(config: RunConfig) -> tuple[Engines, EventLog]:
     threadpool_limits(1)  # of numpy too: its threads wait for each other busily, and another process has the core
     log = EventLog(log_url(config), config.online.busy_timeout_s)
     engines = Engines(config, log)
+    gc.collect()
+    gc.freeze()  # else the collector looks through the whole catalogue every so often, and everybody waits .3 s
     engines.follow(config.online.poll_s)
     return engines, log
 
@@ -147,11 +155,14 @@ class Ingress:
         vocabulary = vocabulary_of(engines.main.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
         listener = Listener(engines, [_asking(learner) for learner in learners], config.online.poll_s)
-        drawing: Drawing = (
-            LocalDrawing(engines, config.cluster.queued_requests) if ranker is None else RemoteDrawing(ranker)
-        )
-        service = Service(engines, log, reasons, drawing, listener.status)
-        self._app = build_app(lambda: service, config.serve, statuses=STATUSES)
+        drawing: Drawing = LocalDrawing(engines) if ranker is None else RemoteDrawing(ranker)
+        # Behind Serve's proxies no more come than REQUESTS_AT_ONCE.
+        queue = Queue(config.cluster.queued_requests if ranker is None else REQUESTS_AT_ONCE + 1)
+        self._metrics, self._listener = ServiceMetrics(), listener
+        service = CountedService(self._metrics, engines, log, reasons, drawing, queue, listener.status)
+        self._app = build_app(lambda: service, config.serve, statuses=STATUSES, observer=self._metrics.request)
+        if ranker is None:
+            _require_port_free_of_proxies(config)
         self._server = None if ranker else HttpServer(self._app, config.serve.host, config.serve.port)
 
     def check_health(self) -> None:
@@ -162,6 +173,7 @@ class Ingress:
         """
         if self._server is not None and not self._server.alive:
             raise RuntimeError("the HTTP server has died")
+        self._metrics.tell(self._listener.status())
 
     def __del__(self) -> None:
         """Serve calls this when the replica is to end."""
@@ -218,10 +230,6 @@ class RemoteDrawing:
 
     def __init__(self, ranker: DeploymentHandle) -> None:
         self._ranker = ranker
-
-    def refuses(self) -> bool:
-        """Serve's proxies refuse what is too much."""
-        return False
 
     async def draw(self, request: RecommendRequest) -> Drawn:
         """Draw a slate; it is not yet written down.
@@ -319,11 +327,13 @@ class RemoteWriter:
 def log_url(config: RunConfig) -> str:
     """Where the event log lives: as configured, else a SQLite file in the run folder.
 
+    The environment's LLM4REC_LOG_URL, which may hold a password, counts where nothing is configured.
+
     Raises:
         ConfigError: the run folder is remote, where SQLite cannot work.
     """
-    if config.online.url:
-        return config.online.url
+    if url := config.online.url or os.environ.get("LLM4REC_LOG_URL"):
+        return url
     if "://" in config.run.path:
         raise ConfigError(
             f"online.url must be set when run.path is remote ({config.run.path}); SQLite needs a local file"
@@ -334,6 +344,23 @@ def log_url(config: RunConfig) -> str:
 def vocabulary_of(corpus: Corpus) -> list[str]:
     """All categories of the catalogue: words that a reason may only use with support."""
     return sorted({category for own in item_categories(corpus.items) for category in own})
+
+
+def _require_port_free_of_proxies(config: RunConfig) -> None:
+    """Make sure that Serve's proxies do not listen where this replica will: the port can be shared unnoticed.
+
+    Raises:
+        ConfigError: they do.
+    """
+    from ray.serve.context import _get_global_client  # noqa: PLC2701
+
+    client: Any = _get_global_client()
+    options = client.http_config
+    if options.location != ProxyLocation.Disabled and options.port == config.serve.port:
+        raise ConfigError(
+            f"Serve's proxies listen on port {options.port}, where replicas of cluster.profile laptop are to listen: "
+            "start Serve with proxy_location: Disabled (a running one keeps what it was started with: `serve shutdown`)"
+        )
 
 
 def _require_proxies(config: RunConfig) -> None:

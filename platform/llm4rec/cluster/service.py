@@ -37,9 +37,6 @@ KEPT_ANONYMOUS = 1000
 class Drawing(Protocol):
     """Who retrieves and ranks."""
 
-    def refuses(self) -> bool:
-        """Whether `draw` takes no more now."""
-
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
         """Draw a slate; it is not yet written down.
 
@@ -51,21 +48,19 @@ class Drawing(Protocol):
 class LocalDrawing:
     """Retrieval and ranking in this process."""
 
-    def __init__(self, engines: Engines, burst: int) -> None:
+    def __init__(self, engines: Engines) -> None:
         self._engines = engines
         self._threads = ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="drawing")
-        self._queue = Queue(burst)
-
-    def refuses(self) -> bool:
-        """Whether too many wait already."""
-        return self._queue.refuses()
 
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
         """Draw a slate; it is not yet written down."""
         engine = self._engines.of(request.user_id)
+        await asyncio.sleep(0)  # those who come at the same time are counted first
+        # Threads that take turns with this one wait for each other: what is quick is quicker here.
+        if (drawn := engine.draw_quickly(request)) is not None:
+            return drawn
         loop = asyncio.get_running_loop()
-        with self._queue:
-            return await loop.run_in_executor(self._threads, lambda: engine.rank(request, engine.retrieve(request)))
+        return await loop.run_in_executor(self._threads, lambda: engine.rank(request, engine.retrieve(request)))
 
 
 class Service:
@@ -77,6 +72,7 @@ class Service:
         log: EventLog,
         reasons: DeadlineReasons,
         drawing: Drawing,
+        queue: Queue,
         learners: Callable[[], list[contract.LearnerStatus]] = list,
     ) -> None:
         """Put together.
@@ -86,6 +82,7 @@ class Service:
             log: the durable log.
             reasons: who writes reasons.
             drawing: who draws slates.
+            queue: of those who wait for a slate, until it is written down.
             learners: tells how far those are who learn from the log.
         """
         self._engines = engines
@@ -93,26 +90,29 @@ class Service:
         self._commit = GroupCommit(log)
         self._reasons = reasons
         self._drawing = drawing
+        self._queue = queue
         self._learners = learners
         self._replica = uuid.uuid4().hex[:8]
         self._anonymous: OrderedDict[str, Person] = OrderedDict()
 
     def refuses_slates(self) -> bool:
         """Whether another slate would have to wait for too long."""
-        return self._drawing.refuses()
+        return self._queue.refuses()
 
     async def recommend(self, request: contract.RecommendRequest) -> contract.RecommendResponse:
         """Draw a slate, write its exposures down, and give its reasons."""
         came = time.monotonic()
-        drawn = await self._drawing.draw(request)
-        await self._commit.record_exposures(drawn.logged)
+        with self._queue:
+            drawn = await self._drawing.draw(request)
+            await self._commit.record_exposures(drawn.logged)
         if request.user_id is None:
             self._keep(drawn)
         reasons: list[Reason] = []
         if request.explain:
             grounds = await _in_thread(lambda: self._grounds(drawn))
             reasons = await self._reasons.write(grounds, came)
-        return contract.RecommendResponse(
+        # What was made here need not be checked: `model_construct` takes a tenth of the time.
+        return contract.RecommendResponse.model_construct(
             slate_id=drawn.logged.slate_id,
             model_version=drawn.logged.model_version,
             source=_source({reason.source for reason in reasons}),
@@ -283,7 +283,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
 
 def _shown(drawn: Drawn, place: int, reasons: Sequence[Reason]) -> contract.RecommendedItem:
-    return contract.RecommendedItem(
+    return contract.RecommendedItem.model_construct(
         **vars(drawn.logged.exposures[place]),
         title=drawn.titles[place],
         reason=reasons[place].text if reasons else None,

@@ -38,6 +38,13 @@ class States:
                 self._kept.popitem(last=False)
         return state
 
+    def at_hand(self, person: Person) -> bool:
+        """Whether `of` need not compute."""
+        if person.unchanged is not None and len(self._snapshot.states):
+            return True
+        with self._lock:
+            return self._key(person) in self._kept
+
     @staticmethod
     def _key(person: Person) -> bytes:
         history = person.history

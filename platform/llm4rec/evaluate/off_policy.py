@@ -129,6 +129,27 @@ def policy_values(decisions: Decisions, *, max_weight: float, samples: int, seed
     return found
 
 
+def snips_by_user(decisions: Decisions, users: npt.NDArray[np.int64], *, samples: int, seed: int) -> PolicyValue:
+    """SNIPS with an interval over users, whose decisions go well or ill together.
+
+    Args:
+        decisions: the log.
+        users: whose each is, numbered from 0 without gaps, shape (n,).
+        samples: bootstrap resamples of users.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: the policy to be valued makes none of the logged choices.
+    """
+    value = float(snips(decisions).mean())
+    # The sums of the weights are resampled with those of the rewards: equal seeds draw equal users.
+    weights, rewards = (
+        resampled_means(np.bincount(users, terms).astype(np.float64), samples, seed)
+        for terms in (decisions.weight, ips(decisions))
+    )
+    return _value(value, rewards[weights > 0] / weights[weights > 0])
+
+
 def effective_sample_size(decisions: Decisions) -> float:
     """Decisions of equal weight that would tell as much: (sum w)^2 / sum w^2 (Kish 1965); 0 if all weights are 0."""
     squares = float(np.square(decisions.weight).sum())

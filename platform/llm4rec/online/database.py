@@ -89,6 +89,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def asking(engine: Engine) -> Iterator[Any]:
+    """A cursor of the driver itself, for one question: SQLAlchemy's part would take longer than the answer.
+
+    Raises:
+        UnavailableError: it cannot be answered.
+    """
+    try:
+        connection = engine.raw_connection()
+        try:
+            yield connection.cursor()
+        finally:
+            connection.close()
+    except (DBAPIError, TimeoutError, engine.dialect.loaded_dbapi.Error) as error:
+        raise _unavailable(engine, "read", getattr(error, "orig", None) or error) from error
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction, on the disk when the block is left without an error, else undone.
 
@@ -130,7 +147,7 @@ def erase_remains(engine: Engine) -> None:
 
 def _rewrite(engine: Engine) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM (FULL) feedback, exposures, states, users, snapshots")
+        connection.exec_driver_sql("VACUUM (FULL) feedback, exposures, states, plain_requests, users, snapshots")
 
 
 @contextmanager
@@ -140,11 +157,14 @@ def _explained(engine: Engine, done: str) -> Iterator[None]:
     except IntegrityError:
         raise
     except (DBAPIError, TimeoutError) as error:
-        cause = getattr(error, "orig", None) or error
-        raise UnavailableError(
-            f"the log {_name(engine)} could not be {done}: {cause}; nothing was acknowledged. Check its disk (space, "
-            "permissions, other processes); if the file is damaged, restore it from a backup"
-        ) from error
+        raise _unavailable(engine, done, getattr(error, "orig", None) or error) from error
+
+
+def _unavailable(engine: Engine, done: str, cause: BaseException) -> UnavailableError:
+    return UnavailableError(
+        f"the log {_name(engine)} could not be {done}: {cause}; nothing was acknowledged. Check its disk (space, "
+        "permissions, other processes); if the file is damaged, restore it from a backup"
+    )
 
 
 def _name(engine: Engine) -> str:

@@ -44,6 +44,17 @@ class Exposure:
 
 
 @dataclass(frozen=True)
+class Plain:
+    """What a user's request without words, constraints or a history of its own asked for, so it can be asked again.
+
+    None stands for what the service is set to.
+    """
+
+    diversity: float | None
+    debias: float | None
+
+
+@dataclass(frozen=True)
 class Slate:
     """A slate as it was shown.
 
@@ -52,6 +63,7 @@ class Slate:
         exposures: in order of position.
         state: what the model took the user for, h_u as little-endian float32; empty where it was not kept.
         forgotten: whether its user had been deleted once when it was drawn.
+        plain: what was asked for, if the request was plain.
     """
 
     slate_id: str
@@ -61,6 +73,7 @@ class Slate:
     exposures: tuple[Exposure, ...]
     state: bytes = b""
     forgotten: bool = field(default=False, compare=False)
+    plain: Plain | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,14 @@ class Logged:
     received: int
     feedback: Feedback
     slate: Slate | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A slate of a plain request, and which of its items its user said something good of."""
+
+    slate: Slate
+    good: frozenset[str]
 
 
 @dataclass(frozen=True)

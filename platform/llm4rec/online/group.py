@@ -18,7 +18,7 @@ from llm4rec.online.rows import (
     logged_feedback,
     require_same,
 )
-from llm4rec.online.tables import EXPOSURES, FEEDBACK, STATES
+from llm4rec.online.tables import EXPOSURES, FEEDBACK, PLAIN, STATES
 
 Write = Sequence[Feedback] | Slate
 """A batch of feedback, or a slate."""
@@ -35,6 +35,7 @@ class Group:
         feedback: rows to write.
         exposures: rows to write.
         states: rows to write.
+        plain: rows to write.
     """
 
     logged: dict[str, Feedback] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Group:
     feedback: list[dict[str, Any]] = field(default_factory=list)
     exposures: list[dict[str, Any]] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
+    plain: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def beside(cls, connection: Connection, writes: Sequence[Write]) -> Self:
@@ -71,7 +73,8 @@ class Group:
 
     def write(self, connection: Connection) -> None:
         """Write all that was taken in."""
-        for table, rows in ((FEEDBACK, self.feedback), (EXPOSURES, self.exposures), (STATES, self.states)):
+        tables = (FEEDBACK, self.feedback), (EXPOSURES, self.exposures), (STATES, self.states), (PLAIN, self.plain)
+        for table, rows in tables:
             if rows:
                 connection.execute(insert(table), rows)
 
@@ -96,6 +99,9 @@ class Group:
         self.exposures += exposure_rows(slate)
         if slate.state:
             self.states.append({"slate_id": slate.slate_id, "user_id": slate.user_id, "state": slate.state})
+        if slate.plain and slate.user_id is not None:
+            head = {"slate_id": slate.slate_id, "user_id": slate.user_id, "timestamp": slate.timestamp}
+            self.plain.append(head | vars(slate.plain))
 
 
 def _recorded(connection: Connection, slate_ids: Sequence[str]) -> set[str]:

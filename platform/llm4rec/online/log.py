@@ -1,5 +1,6 @@
 """The event log: feedback and exposures, on the disk before anyone is told so, and overlays on the corpus."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from llm4rec.online.database import erase_remains, open_engine, reading, writing
+from llm4rec.online.database import asking, erase_remains, open_engine, reading, writing
 from llm4rec.online.errors import ConflictError
-from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Known, LearnerState, Logged, Slate
+from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Judged, Known, LearnerState, Logged, Slate
 from llm4rec.online.group import Group, Write
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
-from llm4rec.online.rows import forgotten_of, hashed, logged_slates, overlay, timed
+from llm4rec.online.rows import forgotten_of, good_items, hashed, logged_slates, overlay, timed
 from llm4rec.online.tables import (
     CHANGES,
     EXPOSURES,
@@ -20,6 +21,7 @@ from llm4rec.online.tables import (
     FORGOTTEN,
     ITEMS,
     METADATA,
+    PLAIN,
     RELEASES,
     SNAPSHOTS,
     STATES,
@@ -61,12 +63,18 @@ class EventLog:
             UnavailableError: the database cannot be opened or is damaged.
         """
         self._engine = open_engine(url, busy_timeout_s)
+        self._known: Any = KNOWN.compile(dialect=self._engine.dialect)
         with writing(self._engine) as connection:
             METADATA.create_all(connection)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    @property
+    def in_a_file(self) -> bool:
+        """Whether the database is a file here, whose readers wait for nobody."""
+        return self._engine.dialect.name == "sqlite"
 
     def answers(self) -> bool:
         """True; raises where the database does not answer."""
@@ -183,10 +191,14 @@ class EventLog:
 
     def known(self, user_id: str) -> Known:
         """All that the log holds of a user."""
-        with reading(self._engine) as connection:
-            found = connection.execute(KNOWN, {"user_id": user_id, "user_hash": hashed(user_id)}).one()
-            feedback = _feedback_of(connection, user_id) if found.newest is not None else []
-        return Known(attributes=found.record, feedback=feedback, forgotten=found.forgotten is not None)
+        values = self._known.construct_params({"user_id": user_id, "user_hash": hashed(user_id)})
+        order = self._known.positiontup
+        with asking(self._engine) as cursor:
+            cursor.execute(str(self._known), values if order is None else [values[name] for name in order])
+            record, newest, forgotten = cursor.fetchone()
+        attributes = json.loads(record) if isinstance(record, str) else record
+        feedback = self.feedback_of(user_id) if newest is not None else []
+        return Known(attributes=attributes, feedback=feedback, forgotten=forgotten is not None)
 
     def user_overlays(self) -> dict[str, Record]:
         """The attributes of every user that was put, by id."""
@@ -201,7 +213,7 @@ class EventLog:
             UnavailableError: not all remains could be removed; call it again.
         """
         with writing(self._engine) as connection:
-            for table in (USERS, FEEDBACK, EXPOSURES, STATES):
+            for table in (USERS, FEEDBACK, EXPOSURES, STATES, PLAIN):
                 connection.execute(delete(table).where(table.c.user_id == user_id))
             connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
             _replace(connection, FORGOTTEN, user_hash=hashed(user_id))
@@ -280,6 +292,15 @@ class EventLog:
         )
         with reading(self._engine) as connection:
             return [OfUser(*row) for row in connection.execute(query)]
+
+    def judged(self, limit: int) -> list[Judged]:
+        """The newest slates of plain requests, oldest first, each with what its user said good of."""
+        newest = select(PLAIN.c.slate_id).order_by(PLAIN.c.timestamp.desc(), PLAIN.c.slate_id).limit(limit)
+        with reading(self._engine) as connection:
+            ids = list(connection.execute(newest).scalars())[::-1]
+            slates = logged_slates(connection, ids)
+            good = good_items(connection, ids)
+        return [Judged(slates[slate_id], frozenset(good.get(slate_id, ()))) for slate_id in ids if slate_id in slates]
 
     def counts(self) -> dict[str, int]:
         """Rows of each table."""

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, select
 
 from llm4rec.online.errors import ConflictError
-from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Slate
-from llm4rec.online.tables import EXPOSURES, FEEDBACK, FORGOTTEN, STATES
+from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Plain, Slate
+from llm4rec.online.tables import EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, STATES
+from llm4rec.online.user_state import is_negative
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
 
@@ -62,6 +63,7 @@ def logged_slates(connection: Connection, slate_ids: Sequence[str]) -> dict[str,
     """Those of some slates that the log holds, by id."""
     shown: dict[str, list[RowMapping]] = {}
     states: dict[str, bytes] = {}
+    plain: dict[str, Plain] = {}
     for start in range(0, len(slate_ids), IDS_PER_QUERY):
         ids = slate_ids[start : start + IDS_PER_QUERY]
         query = select(EXPOSURES).where(EXPOSURES.c.slate_id.in_(ids)).order_by(EXPOSURES.c.position)
@@ -69,18 +71,40 @@ def logged_slates(connection: Connection, slate_ids: Sequence[str]) -> dict[str,
             shown.setdefault(row["slate_id"], []).append(row)
         kept = select(STATES.c.slate_id, STATES.c.state).where(STATES.c.slate_id.in_(ids))
         states |= {slate_id: bytes(state) for slate_id, state in connection.execute(kept)}
-    return {slate_id: _slate(rows, states.get(slate_id, b"")) for slate_id, rows in shown.items()}
+        asked = select(PLAIN.c.slate_id, PLAIN.c.diversity, PLAIN.c.debias).where(PLAIN.c.slate_id.in_(ids))
+        plain |= {slate_id: Plain(*rest) for slate_id, *rest in connection.execute(asked)}
+    return {slate_id: _slate(rows, states.get(slate_id, b""), plain.get(slate_id)) for slate_id, rows in shown.items()}
 
 
-def _slate(rows: Sequence[RowMapping], state: bytes) -> Slate:
+def good_items(connection: Connection, slate_ids: Sequence[str]) -> dict[str, set[str]]:
+    """Of some slates the items that their users said something good of; slates without any are left out."""
+    found: dict[str, set[str]] = {}
+    for start in range(0, len(slate_ids), IDS_PER_QUERY):
+        on_slate = (
+            FEEDBACK.c.slate_id == EXPOSURES.c.slate_id,
+            FEEDBACK.c.item_id == EXPOSURES.c.item_id,
+            FEEDBACK.c.user_id == EXPOSURES.c.user_id,
+        )
+        said = select(FEEDBACK).where(FEEDBACK.c.slate_id.in_(slate_ids[start : start + IDS_PER_QUERY]))
+        query = said.where(select(EXPOSURES.c.slate_id).where(*on_slate).correlate(FEEDBACK).exists())
+        for row in connection.execute(query).mappings():
+            if not is_negative(as_sent(row)):
+                found.setdefault(row["slate_id"], set()).add(row["item_id"])
+    return found
+
+
+def _slate(rows: Sequence[RowMapping], state: bytes, plain: Plain | None) -> Slate:
     first = rows[0]
     exposures = tuple(Exposure(row["item_id"], row["score"], row["propensity"]) for row in rows)
-    return Slate(first["slate_id"], first["user_id"], first["model_version"], first["timestamp"], exposures, state)
+    head = first["slate_id"], first["user_id"], first["model_version"], first["timestamp"]
+    return Slate(*head, exposures, state, plain=plain)
 
 
 def exposure_rows(slate: Slate) -> list[dict[str, Any]]:
     """A slate's rows, one a place."""
-    shared = {key: value for key, value in vars(slate).items() if key not in {"exposures", "state", "forgotten"}}
+    shared = {
+        key: value for key, value in vars(slate).items() if key not in {"exposures", "state", "forgotten", "plain"}
+    }
     return [shared | vars(shown) | {"position": place} for place, shown in enumerate(slate.exposures, start=1)]
 
 

@@ -44,6 +44,18 @@ STATES = Table(
     sqlite_with_rowid=False,
 )
 
+# Requests that can be asked again of another model: none with words, constraints or a history of its own.
+PLAIN = Table(
+    "plain_requests",
+    METADATA,
+    Column("slate_id", String, primary_key=True),
+    Column("user_id", String, nullable=False, index=True),
+    Column("timestamp", BigInteger, nullable=False, index=True),
+    Column("diversity", Float),
+    Column("debias", Float),
+    sqlite_with_rowid=False,
+)
+
 ITEMS = Table(
     "items",
     METADATA,

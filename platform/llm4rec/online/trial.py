@@ -58,7 +58,7 @@ def difference(new: Sequence[OfUser], old: Sequence[OfUser]) -> tuple[float, flo
         errors.append(_error(slates, rewarded))
     half = _quantile(min(len(new), len(old)) - 1) * math.hypot(*errors)
     found = float(means[0] - means[1])
-    return found, found - half, found + half
+    return found, max(found - half, -1.0), min(found + half, 1.0)
 
 
 def _error(slates: np.ndarray, rewarded: np.ndarray) -> float:

@@ -38,13 +38,34 @@ def draw(
     if temperature == 0:
         order = np.argsort(-scores, kind="stable")[:k]
         return order, np.ones(len(order))
-    # Shifted first: a tiny temperature must not turn the best score into infinity. Floored, so that the differences
-    # among hopeless candidates stay numbers: draw and propensity both use the floored logits.
-    with np.errstate(over="ignore"):
-        logits = (scores.astype(np.float64) - scores.max(initial=-np.inf)) / temperature
-    logits = np.maximum(logits, LOWEST_LOGIT)
+    logits = _logits(scores, temperature)
     order = np.argsort(-(logits + rng.gumbel(size=len(logits))), kind="stable")
     return order[:k], propensities(logits[order])[:k]
+
+
+def chances_of(scores: FloatVector, chosen: LongVector, temperature: float) -> npt.NDArray[np.float64]:
+    """With what chance `draw` would have made each of some choices, given those before it.
+
+    Args:
+        scores: of the candidates, shape (n,), finite.
+        chosen: rows of `scores` in order, each once, shape (k,); -1 for what is no candidate.
+        temperature: of the policy; at 0 the highest score is sure, the first among equals.
+
+    Returns:
+        shape (k,); 0 for what is no candidate.
+    """
+    left = np.ones(len(scores), np.bool_)
+    logits = _logits(scores, temperature) if temperature else scores
+    found = np.zeros(len(chosen))
+    for place, row in enumerate(chosen):
+        if row < 0:
+            continue
+        if temperature == 0:
+            found[place] = float(row == np.flatnonzero(left)[logits[left].argmax()])
+        else:
+            found[place] = np.exp(logits[row] - np.logaddexp.reduce(logits[left]))
+        left[row] = False
+    return found
 
 
 def propensities(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -54,3 +75,11 @@ def propensities(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     remaining = np.logaddexp.accumulate(logits[::-1])[::-1]
     return np.exp(logits - remaining)
+
+
+def _logits(scores: FloatVector, temperature: float) -> npt.NDArray[np.float64]:
+    # Shifted first: a tiny temperature must not turn the best score into infinity. Floored, so that the differences
+    # among hopeless candidates stay numbers: draw and propensity both use the floored logits.
+    with np.errstate(over="ignore"):
+        logits = (scores.astype(np.float64) - scores.max(initial=-np.inf)) / temperature
+    return np.maximum(logits, LOWEST_LOGIT)

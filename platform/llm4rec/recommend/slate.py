@@ -71,6 +71,21 @@ class Slate:
     notice: str = ""
 
 
+@dataclass(frozen=True)
+class Contest:
+    """Who competes for the places of a slate.
+
+    Attributes:
+        codes: of the candidates, best first before diversity, shape (C,).
+        scores: what they are drawn by, shape (C,).
+        matching: which items of the catalogue meet the request's constraints, seen ones too, shape (I,).
+    """
+
+    codes: IntVector
+    scores: FloatVector
+    matching: BoolVector
+
+
 def draw_slate(
     scores: FloatVector,
     seen: IntVector,
@@ -82,16 +97,47 @@ def draw_slate(
     k: int | None = None,
     narrow: Narrow | None = None,
 ) -> Slate:
-    """Mask, standardise, steer, debias, narrow, cut to candidates, diversify, and draw.
+    """Draw from those who compete; for the arguments see `compete`, `rng` is the source of the policy's randomness.
+
+    Raises:
+        ConfigError: k below 1.
+        DataError: scores of another shape, or NaN among them.
+    """
+    k = config.k if k is None else k
+    contest = compete(scores, seen, config, catalogue, wish, k=k, narrow=narrow)
+    return draw_from(contest, k, config.temperature, rng, wish.filters)
+
+
+def draw_from(contest: Contest, k: int, temperature: float, rng: np.random.Generator, filters: Filters) -> Slate:
+    """Draw k of those who compete; `filters`, which they meet, are named where there are fewer."""
+    order, propensity = draw(contest.scores, k, temperature, rng)
+    return Slate(
+        codes=contest.codes[order],
+        scores=contest.scores[order].astype(np.float32),
+        propensity=propensity.astype(np.float32),
+        notice=_notice(len(order), k, contest.matching, filters),
+    )
+
+
+def compete(
+    scores: FloatVector,
+    seen: IntVector,
+    config: RecommendConfig,
+    catalogue: Catalogue,
+    wish: Wish = NO_WISH,
+    *,
+    k: int,
+    narrow: Narrow | None = None,
+) -> Contest:
+    """Mask, standardise, steer, debias, narrow, cut to candidates, and diversify.
 
     Args:
         scores: the logit of every item, shape (I,); -inf for items that must not be shown.
         seen: codes of items to leave out.
         config: strengths, the number of candidates and the logging policy's temperature.
         catalogue: the items.
-        rng: source of the policy's randomness.
         wish: what this request adds.
-        k: items wanted, `config.k` by default.
+        k: items wanted.
         narrow: chooses who competes among the items that may be shown, where neither words nor `debias` do; by default
             all compete.
 
@@ -99,7 +145,6 @@ def draw_slate(
         ConfigError: k below 1.
         DataError: scores of another shape, or NaN among them.
     """
-    k = config.k if k is None else k
     if k < 1:
         raise ConfigError(f"k must be at least 1, got {k}")
     if scores.shape != catalogue.years.shape:
@@ -113,15 +158,8 @@ def draw_slate(
     # Words and prices look for what taste alone would not find.
     by_taste_alone = wish.relevance is None and not config.debias * wish.popularity_weight
     codes = np.sort(narrow(eligible, k)) if narrow is not None and by_taste_alone else np.flatnonzero(eligible)
-    codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]]
-    marginal = diversify(final[codes], catalogue.vectors[codes], config.diversity)
-    order, propensity = draw(marginal, k, config.temperature, rng)
-    return Slate(
-        codes=codes[order].astype(np.int32),
-        scores=marginal[order].astype(np.float32),
-        propensity=propensity.astype(np.float32),
-        notice=_notice(len(order), k, matching, wish.filters),
-    )
+    codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]].astype(np.int32)
+    return Contest(codes, diversify(final[codes], catalogue.vectors[codes], config.diversity), matching)
 
 
 def _final_scores(

@@ -13,7 +13,7 @@ from llm4rec.serve.problems import problem_response
 
 logger = logging.getLogger(__name__)
 
-OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json")
+OPEN = ("/healthz", "/readyz", "/docs", "/models", "/openapi.json")
 """What probes and browsers must see before anybody can show a key; the page asks for one."""
 READS_BY_POST = ("/v1/recommendations",)
 ADMIN = "/v1/models"

@@ -1,8 +1,8 @@
 """Which requests are taken at all: so few at once that those which are taken are answered in time.
 
 A queue that stays long is no use: it makes everybody wait and answers no more requests. So a burst may wait, but once
-somebody had to be refused only `STANDING` may, until nobody has been refused for `CALM_S` (in the manner of Maurer,
-"Fail at Scale", ACM Queue 13(8), 2015).
+somebody had to be refused only `STANDING` may, until in `CALM_S` no more than `CALM_SHARE` were (in the manner of
+Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 """
 
 import time
@@ -15,9 +15,12 @@ from llm4rec.serve.backend import Backend
 from llm4rec.serve.errors import BusyError, NotReadyError
 from llm4rec.serve.problems import problem_response
 
-STANDING = 2
+STANDING = 4
 CALM_S = 1.0
+CALM_SHARE = 0.3
+"""Of requests refused; at nine tenths of what can be answered a queue of four refuses half as many."""
 SLATES = "/v1/recommendations"
+PROBES = ("/healthz", "/readyz")
 
 
 class Queue:
@@ -32,19 +35,24 @@ class Queue:
         """
         self._burst, self._clock = burst, clock
         self._waiting = 0
-        self._refused = -CALM_S
+        self._since: float | None = None  # few may wait, counted since then
+        self._asked = self._refused = 0
 
     def refuses(self) -> bool:
-        """Whether nobody more may wait; somebody who is asked about is refused then."""
-        calm = self._clock() - self._refused >= CALM_S
-        if self._waiting < (self._burst if calm else min(STANDING, self._burst)):
+        """Whether nobody more may wait; to be asked once for everybody who comes, who is refused then."""
+        if self._since is not None and self._clock() - self._since >= CALM_S:
+            calm = self._refused <= CALM_SHARE * self._asked
+            self._since, self._asked, self._refused = None if calm else self._clock(), 0, 0
+        self._asked += 1
+        limit = self._burst if self._since is None else min(STANDING, self._burst)
+        if self._waiting < limit:
             return False
-        self._refused = self._clock()
+        self._refused += 1
+        if self._since is None:
+            self._since, self._asked, self._refused = self._clock(), 1, 1
         return True
 
     def __enter__(self) -> None:
-        if self.refuses():
-            raise BusyError
         self._waiting += 1
 
     def __exit__(
@@ -71,7 +79,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
         elif self._under_way >= self._most or (scope["path"].startswith(SLATES) and self._busy()):
             await problem_response(429, str(BusyError()), self._headers)(scope, receive, send)

@@ -32,7 +32,7 @@ class Backend(Protocol):
     """
 
     def refuses_slates(self) -> bool:
-        """Whether another slate would have to wait for too long: `recommend` raises BusyError then."""
+        """Whether another slate would have to wait for too long; asked once before each that is asked for."""
 
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Draw a slate (`request.k` is set) and write its exposures down before it is returned."""

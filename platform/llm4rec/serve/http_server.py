@@ -1,6 +1,7 @@
 """An HTTP server in a thread, with an event loop of its own."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -18,6 +19,9 @@ SOON_S = 0.01
 LINGER_S = 1.0
 """Between the last connection that is taken and the end: time for requests to come, and for clients to go elsewhere."""
 BACKLOG = 2048
+KEEP_ALIVE_S = 90
+"""Longer than gateways keep idle connections, so that none uses one that is being closed."""
+ALIVE_S = 2.0
 
 
 class HttpServer:
@@ -47,6 +51,8 @@ class HttpServer:
                 access_log=False,
                 proxy_headers=False,  # whoever asks could claim any address
                 server_header=False,
+                ws="none",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=DRAIN_S,
             )
@@ -63,8 +69,15 @@ class HttpServer:
 
     @property
     def alive(self) -> bool:
-        """Whether it still answers."""
-        return self._thread.is_alive()
+        """Whether it still answers; waits for `ALIVE_S` at most."""
+        if not self._thread.is_alive() or self._server.loop is None:
+            return False
+        turn = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._server.loop)
+        try:
+            turn.result(ALIVE_S)
+        except TimeoutError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Take no more connections, finish what was begun, and end."""
@@ -74,6 +87,13 @@ class HttpServer:
 
 class _Server(uvicorn.Server):
     """uvicorn, which when it ends would reset connections that nobody has looked at yet."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what has been waiting, let all that is open hear of the end, then end."""
@@ -89,7 +109,8 @@ class _Server(uvicorn.Server):
             app_state=self.lifespan.state,
         )
         for connection in waiting:
-            await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
+            with contextlib.suppress(OSError):  # its other end may be gone
+                await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(LINGER_S)
         await super().shutdown(sockets)
@@ -102,7 +123,7 @@ def _accepted(listening: socket.socket) -> list[socket.socket]:
     try:
         while True:
             found.append(listening.accept()[0])
-    except BlockingIOError:
+    except OSError:  # no more, or no more that could be taken
         pass
     finally:
         listening.close()

@@ -130,22 +130,21 @@ class Keys:
             if time.monotonic() - self._looked < LOOK_AGAIN_S:
                 return
             self._looked = time.monotonic()
-            changed = _changed(self._path)
-            if changed != self._changed:
-                try:
-                    self._keys = read_keys(self._path) if changed is not None else []
-                except ConfigError as error:
-                    logger.error("the keys before go on counting: %s", error)
-                self._changed = changed
+            try:
+                changed = _changed(self._path)
+                if changed != self._changed:
+                    self._keys, self._changed = read_keys(self._path) if changed else [], changed
+            except (ConfigError, OSError) as error:
+                logger.error("the keys before go on counting: %s", error)
 
 
 def _changed(path: Path) -> tuple[int, int] | None:
     """What is another after every change; None where there is no file."""
     try:
         found = path.stat()
-    except OSError:
+    except FileNotFoundError:
         return None
-    return (found.st_mtime_ns, found.st_ino)
+    return (found.st_ctime_ns, found.st_ino)
 
 
 @contextmanager

@@ -19,7 +19,9 @@ export async function call(path, options = {}) {
   }
   const body = answer.status === 204 ? null : await answer.json().catch(() => null);
   if (answer.status === 401) document.dispatchEvent(new Event("keyneeded"));
-  if (!answer.ok) throw new Error(body?.detail ?? `The service answered ${answer.status}.`);
+  if (!answer.ok) {
+    throw Object.assign(new Error(body?.detail ?? `The service answered ${answer.status}.`), { status: answer.status });
+  }
   return body;
 }
 
