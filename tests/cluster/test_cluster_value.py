@@ -58,9 +58,9 @@ def test_only_plain_requests_are_kept_and_they_go_with_their_user(snapshot: Snap
 
 
 def test_the_value_of_another_policy_is_found_from_the_log_of_this_one(snapshot: Snapshot, log: EventLog) -> None:
-    """First places of u0 earn where they hold the item that the other policy draws most; later places always earn."""
+    """First places of u1 earn where they hold the item that the other policy draws most; later places always earn."""
     engine, other = engine_at(1.0, snapshot, log), engine_at(0.4, snapshot, log)
-    slates = [drawn(engine, log, user_id="u0", k=2) for _ in range(600)]
+    slates = [drawn(engine, log, user_id="u1", k=2) for _ in range(600)]
     chance = {slate.exposures[0].item_id: float(other.chances(slate)[0]) for slate in slates}
     own = {slate.exposures[0].item_id: slate.exposures[0].propensity for slate in slates}
     assert sum(chance.values()) == pytest.approx(1, abs=1e-3), "every first item has been drawn once"
@@ -69,7 +69,7 @@ def test_the_value_of_another_policy_is_found_from_the_log_of_this_one(snapshot:
     for slate in slates:
         good = [shown.item_id for place, shown in enumerate(slate.exposures) if place or shown.item_id == earning]
         events = [
-            Feedback(f"{slate.slate_id}-{item}", "u0", item, "like", None, slate.slate_id, 2**31) for item in good
+            Feedback(f"{slate.slate_id}-{item}", "u1", item, "like", None, slate.slate_id, 2**31) for item in good
         ]
         log.append_feedback(events)
     found = logged_value(other, log, 1000)
