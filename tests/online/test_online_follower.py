@@ -202,7 +202,10 @@ def test_while_all_is_learnt_anew_slates_have_what_was_learnt_before(
     before = learnt.update_since("", 0)
     log.delete_user("u")
     assert learnt.catch_up() == 10 and learnt.told()["examples"] < before.examples
-    assert learnt.update_since(before.epoch, before.examples).epoch == before.epoch
+    meanwhile = learnt.update_since(before.epoch, before.examples)
+    assert meanwhile.epoch != before.epoch and meanwhile.examples == before.examples
+    assert set(meanwhile.adapters) == set("stvwxyz"), "of the deleted user nothing is used any more"
+    assert len(meanwhile.items) == len(before.items)
     while learnt.catch_up():
         pass
     after = learnt.update_since(before.epoch, before.examples)

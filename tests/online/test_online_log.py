@@ -168,8 +168,14 @@ def test_a_slate_that_was_being_drawn_when_its_user_was_deleted_is_not_written(l
     refused, written = log.write_group([late, other])
     assert isinstance(refused, ConflictError) and "was deleted while" in str(refused) and written is None
     assert log.slate("s1") is None and log.slate("s2") == other
-    log.record_exposures(replace(late, forgotten=True))
+    assert log.known("u1").forgotten == 1
+    log.record_exposures(replace(late, forgotten=1))
     assert log.slate("s1") == SLATE, "of somebody who came back"
+    log.delete_user("u1")
+    again = replace(SLATE, slate_id="s3", forgotten=1)
+    with pytest.raises(ConflictError, match="was deleted while"):
+        log.record_exposures(again)
+    assert log.known("u1").forgotten == 2
 
 
 def test_deleting_a_user_leaves_no_byte_of_the_id_on_the_disk(tmp_path: Path) -> None:

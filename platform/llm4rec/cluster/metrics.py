@@ -6,7 +6,7 @@ Ray puts `ray_` before every name, and adds labels of its own. Nothing here name
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ray.util.metrics import Counter, Gauge
@@ -38,6 +38,13 @@ class CountedService(Service):
         slate = await super().recommend(request)
         self._metrics.reasons([item.reason_source for item in slate.items if item.reason_source])
         return slate
+
+    async def explanation(self, slate_id: str, item_id: str) -> AsyncIterator[contract.ExplanationEvent]:
+        """Stream a reason and count who wrote it."""
+        async for event in super().explanation(slate_id, item_id):
+            if event.source is not None:
+                self._metrics.reasons([event.source])
+            yield event
 
     async def feedback(self, events: Sequence[contract.FeedbackEvent]) -> contract.Accepted:
         """Store a batch and count it."""

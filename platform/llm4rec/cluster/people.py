@@ -27,7 +27,7 @@ class _Known:
     code: int | None
     events: Sequence[Feedback]
     put: bool
-    forgotten: bool
+    forgotten: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Person:
         attributes: attribute codes, shape (A,).
         popularity_weight: how strongly popularity moves this user, as a multiple of the mean.
         unchanged: the user's code in the corpus, if nothing is known beyond it.
-        forgotten: whether the user was deleted once.
+        forgotten: how often the user was deleted.
     """
 
     history: History
@@ -48,7 +48,7 @@ class Person:
     attributes: npt.NDArray[np.int64]
     popularity_weight: float
     unchanged: int | None = None
-    forgotten: bool = False
+    forgotten: int = 0
 
     def readable(self, num_items: int) -> History:
         """The history as the model can read it: items it was not trained on have no place in its tables."""

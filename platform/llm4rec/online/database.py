@@ -176,7 +176,8 @@ def _checked(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ConfigError(f"online.url {url!r} is not a database URL; {examples}") from None
+        # It may hold a password, so it is not shown.
+        raise ConfigError(f"online.url (or LLM4REC_LOG_URL) is not a database URL; {examples}") from None
     shown = parsed.render_as_string(hide_password=True)
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
         raise ConfigError(f"online.url {shown!r} is neither of SQLite nor of PostgreSQL; {examples}")

@@ -62,7 +62,7 @@ class Slate:
         user_id: None for an anonymous history.
         exposures: in order of position.
         state: what the model took the user for, h_u as little-endian float32; empty where it was not kept.
-        forgotten: whether its user had been deleted once when it was drawn.
+        forgotten: how often its user had been deleted when it was drawn.
         plain: what was asked for, if the request was plain.
     """
 
@@ -72,7 +72,7 @@ class Slate:
     timestamp: int
     exposures: tuple[Exposure, ...]
     state: bytes = b""
-    forgotten: bool = field(default=False, compare=False)
+    forgotten: int = field(default=0, compare=False)
     plain: Plain | None = None
 
 
@@ -115,12 +115,12 @@ class Known:
     Attributes:
         attributes: those that were put, or None.
         feedback: in order of arrival.
-        forgotten: whether the user was deleted once: then what the corpus knows must not be used.
+        forgotten: how often the user was deleted: after once what the corpus knows must not be used.
     """
 
     attributes: Mapping[str, Any] | None
     feedback: Sequence[Feedback]
-    forgotten: bool
+    forgotten: int
 
 
 @dataclass(frozen=True)

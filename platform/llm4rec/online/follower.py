@@ -87,7 +87,9 @@ class Follower:
             logger.info("a user was forgotten: the log is learnt anew")
             before = self._before or (self.learner, self._epoch(), self.sequence)
             self._start_from_nothing()
-            self._before = before
+            for user_id in [one for one in before[0].adapters if self._log.is_forgotten(one)]:
+                before[0].forget(user_id)
+            self._before = (before[0], uuid.uuid4().hex, before[2])  # another epoch, so that all of it is heard anew
         rows = [row for row in self._log.logged_after(self.sequence, PAGE) if until is None or row.sequence <= until]
         with threadpool_limits(1, "blas"):  # sums of several threads differ in the last bit
             for row in rows:

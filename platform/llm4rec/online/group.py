@@ -31,7 +31,7 @@ class Group:
     Attributes:
         logged: feedback by event_id, of the log and of writes before.
         slates: ids of recorded slates, of the log and of writes before.
-        forgotten: hashes of users of the slates who have been deleted once.
+        forgotten: how often users of the slates have been deleted, by hash, of those who have.
         feedback: rows to write.
         exposures: rows to write.
         states: rows to write.
@@ -40,7 +40,7 @@ class Group:
 
     logged: dict[str, Feedback] = field(default_factory=dict)
     slates: set[str] = field(default_factory=set)
-    forgotten: set[str] = field(default_factory=set)
+    forgotten: dict[str, int] = field(default_factory=dict)
     feedback: list[dict[str, Any]] = field(default_factory=list)
     exposures: list[dict[str, Any]] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Group:
         return Appended(accepted=len(new), duplicates=len(events) - len(new))
 
     def _record(self, slate: Slate) -> None:
-        if slate.user_id is not None and not slate.forgotten and hashed(slate.user_id) in self.forgotten:
+        if slate.user_id is not None and slate.forgotten < self.forgotten.get(hashed(slate.user_id), 0):
             raise ConflictError(
                 f"user {slate.user_id!r} was deleted while a slate was being drawn; nothing was written"
             )

@@ -157,6 +157,11 @@ class Learner:
             self.start_again()
             self.rollbacks += 1
 
+    def forget(self, user_id: str) -> None:
+        """Drop a user's adapter; items keep what the user taught."""
+        self.adapters.pop(user_id, None)
+        self.user_changed.pop(user_id, None)
+
     def start_again(self) -> None:
         """Back to the frozen model."""
         for array in (self.shift, self.step, self.changed):

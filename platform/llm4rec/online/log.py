@@ -198,7 +198,12 @@ class EventLog:
             record, newest, forgotten = cursor.fetchone()
         attributes = json.loads(record) if isinstance(record, str) else record
         feedback = self.feedback_of(user_id) if newest is not None else []
-        return Known(attributes=attributes, feedback=feedback, forgotten=forgotten is not None)
+        times = 0 if forgotten is None else self._times_deleted(user_id)
+        return Known(attributes=attributes, feedback=feedback, forgotten=times)
+
+    def _times_deleted(self, user_id: str) -> int:
+        with reading(self._engine) as connection:
+            return forgotten_of(connection, [user_id]).get(hashed(user_id), 0)
 
     def user_overlays(self) -> dict[str, Record]:
         """The attributes of every user that was put, by id."""

@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Plain, Slate
-from llm4rec.online.tables import EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, STATES
+from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, STATES
 from llm4rec.online.user_state import is_negative
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
@@ -50,13 +50,14 @@ def logged_feedback(connection: Connection, event_ids: Sequence[str]) -> dict[st
     return found
 
 
-def forgotten_of(connection: Connection, user_ids: Iterable[str]) -> set[str]:
-    """Hashes of those of some users who have been deleted once."""
+def forgotten_of(connection: Connection, user_ids: Iterable[str]) -> dict[str, int]:
+    """How often some users have been deleted, by hash; those who have not are left out."""
     hashes, found = [hashed(user_id) for user_id in user_ids], set()
     for start in range(0, len(hashes), IDS_PER_QUERY):
         wanted = FORGOTTEN.c.user_hash.in_(hashes[start : start + IDS_PER_QUERY])
         found |= set(connection.execute(select(FORGOTTEN.c.user_hash).where(wanted)).scalars())
-    return found
+    times = select(func.count()).select_from(CHANGES).where(CHANGES.c.kind == "forgotten")
+    return {one: connection.execute(times.where(CHANGES.c.key == one)).scalar_one() for one in found}
 
 
 def logged_slates(connection: Connection, slate_ids: Sequence[str]) -> dict[str, Slate]:
