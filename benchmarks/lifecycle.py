@@ -92,7 +92,7 @@ def published(app: Served, events: EventLog, run: Path) -> str | None:
     try:
         publish(app.config, events, str(run))
     except Llm4RecError as error:
-        return str(error)
+        return str(error).replace(str(run), "RUN")
     return None
 
 
