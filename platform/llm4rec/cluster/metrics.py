@@ -56,7 +56,8 @@ class CountedService(Service):
 class ServiceMetrics:
     """What a replica that answers HTTP tells.
 
-    Events are counted here and handed to Ray together, by `tell`: Ray takes a tenth of a millisecond for each.
+    Events are counted here and handed to Ray together, by `tell`: one by one Ray took an eighth of the time of the
+    thread that answers (docs/log.md).
     """
 
     def __init__(self) -> None:

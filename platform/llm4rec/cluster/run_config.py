@@ -84,7 +84,7 @@ class ClusterSection(StrictModel):
     """Requests under way in a replica beyond which another one is started."""
     queued_requests: PositiveInt = 32
     """Requests for slates that wait at most, at each proxy and handle or in profile laptop in each replica; more are
-    refused with 429. In profile laptop two may wait while there are some to refuse."""
+    refused with 429. In profile laptop far fewer may wait while many are refused."""
     recommender_cpus: NonNegativeFloat = 0.4
     """CPUs that a replica of ingress, retriever or ranker reserves."""
     serving_resource: str = ""

@@ -132,7 +132,7 @@ def open_engines(config: RunConfig) -> tuple[Engines, EventLog]:
     log = EventLog(log_url(config), config.online.busy_timeout_s)
     engines = Engines(config, log)
     gc.collect()
-    gc.freeze()  # else the collector looks through the whole catalogue every so often, and everybody waits .3 s
+    gc.freeze()  # the collector need not look through the whole catalogue again and again
     engines.follow(config.online.poll_s)
     return engines, log
 
@@ -151,6 +151,8 @@ class Ingress:
         ranker: DeploymentHandle | None,
     ) -> None:
         _listen_on_loopback()
+        if ranker is None:
+            _require_port_free_of_proxies(config)
         engines, log = open_engines(config)
         vocabulary = vocabulary_of(engines.main.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
@@ -161,8 +163,6 @@ class Ingress:
         self._metrics, self._listener = ServiceMetrics(), listener
         service = CountedService(self._metrics, engines, log, reasons, drawing, queue, listener.status)
         self._app = build_app(lambda: service, config.serve, statuses=STATUSES, observer=self._metrics.request)
-        if ranker is None:
-            _require_port_free_of_proxies(config)
         self._server = None if ranker else HttpServer(self._app, config.serve.host, config.serve.port)
 
     def check_health(self) -> None:

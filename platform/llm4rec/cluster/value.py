@@ -57,7 +57,6 @@ def logged_value(engine: Engine, log: EventLog, limit: int, seed: int = 0) -> Lo
     target: list[float] = []
     owner: list[str] = []
     judged = log.judged(limit)
-    slates = 0
     for number, one in enumerate(judged, start=1):
         if number % SHOWN_EVERY == 0:
             logger.info("value: %d of %d slates", number, len(judged))
@@ -67,13 +66,12 @@ def logged_value(engine: Engine, log: EventLog, limit: int, seed: int = 0) -> Lo
             continue
         if not len(chances):
             continue
-        slates += 1
         first = one.slate.exposures[0]
         target.append(float(chances[0]))
         rewards.append(float(first.item_id in one.good))
         logged.append(first.propensity)
         owner.append(str(one.slate.user_id))
-    if not slates:
+    if not rewards:
         raise DataError(
             "the log holds no slate of a plain request (GET /v1/recommendations/USER, without words, filters or a "
             "history) by a user whom this model knows; let the service run, then try again"
@@ -82,7 +80,7 @@ def logged_value(engine: Engine, log: EventLog, limit: int, seed: int = 0) -> Lo
     decisions = Decisions(np.array(rewards), np.array(logged), np.clip(target, 0, 1), nothing, nothing)
     names, users = np.unique(owner, return_inverse=True)
     return LoggedValue(
-        slates=slates,
+        slates=len(rewards),
         users=len(names),
         logged=float(np.mean(rewards)),
         value=snips_by_user(decisions, users.astype(np.int64), samples=SAMPLES, seed=seed),
