@@ -10,10 +10,7 @@ that is damaged or worse is refused (exit 2) and nothing changes. Replicas take 
 a restart; GET /v1/models tells how its slates do.
 """
 
-import argparse
-import logging
-import sys
-
+from llm4rec.cluster.command import job_parser, show_progress
 from llm4rec.cluster.publish import current, publish
 from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.serve import log_url
@@ -23,18 +20,14 @@ from llm4rec.online.log import EventLog
 
 def main() -> None:
     """Publish, roll back or list."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the service")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
-    parser.add_argument("--home", help="folder that relative paths in the config start from")
+    parser = job_parser(__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", help="run folder of the model to release")
     what.add_argument("--roll-back", action="store_true", help="take the newest release back")
     what.add_argument("--list", action="store_true", help="show what was released")
     parser.add_argument("--share", type=float, default=1.0, help="of the users who get the model; default: all")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
-    logging.getLogger("llm4rec").setLevel(logging.INFO)
+    show_progress()
     with told_in_one_line():
         config = load_run(options.config, options.set, options.home)
         if not 0 < options.share <= 1:

@@ -11,11 +11,8 @@ policy never did, of which the log tells nothing. Few effective slates say that 
 anything; jobs/publish.py --share tries a model on a part of the users.
 """
 
-import argparse
-import logging
-import sys
-
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.command import job_parser, show_progress
 from llm4rec.cluster.engine import Engine
 from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.serve import log_url
@@ -28,15 +25,11 @@ from llm4rec.online.log import EventLog
 
 def main() -> None:
     """Open the model and the log, and print what comes out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the service")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
-    parser.add_argument("--home", help="folder that relative paths in the config start from")
+    parser = job_parser(__doc__)
     parser.add_argument("--run", help="run folder of the model; by default the service's own")
     parser.add_argument("--slates", type=int, default=2000, help="so many at most, the newest")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
-    logging.getLogger("llm4rec").setLevel(logging.INFO)
+    show_progress()
     with told_in_one_line():
         service = load_run(options.config, options.set, options.home)
         other = [f"run.path={options.run}"] if options.run else []

@@ -1,6 +1,6 @@
 """KubeRay's schemas as the tests use them: names and types of all fields, without descriptions.
 
-    python tests/deploy/fetch_crds.py feeaf72facab4881ba2b179248bb67315634e229    # a tag or commit; writes kuberay.json.gz
+    python tests/deploy/fetch_crds.py feeaf72facab4881ba2b179248bb67315634e229    # writes kuberay.json.gz
 
 They are those of https://github.com/ray-project/kuberay (Apache-2.0).
 """

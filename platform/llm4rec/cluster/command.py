@@ -18,13 +18,8 @@ def main(stage: str, description: str | None) -> None:
 
     Bad input ends with one clear line and exit status 2; nothing is written before the configuration is valid.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file, see configs/")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
-    parser.add_argument("--home", help="folder that relative paths in the config start from (needed in a Ray job)")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
-    logging.getLogger("llm4rec").setLevel(logging.INFO)
+    arguments = job_parser(description).parse_args()
+    show_progress()
     try:
         config = load_run(arguments.config, arguments.set, arguments.home)
         connect()
@@ -36,6 +31,21 @@ def main(stage: str, description: str | None) -> None:
             raise
         print(f"error: {message}", file=sys.stderr, flush=True)
         sys.exit(EXIT_BAD_INPUT)
+
+
+def job_parser(description: str | None) -> argparse.ArgumentParser:
+    """What every job's command line has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file, see configs/")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
+    parser.add_argument("--home", help="folder that relative paths in the config start from (needed in a Ray job)")
+    return parser
+
+
+def show_progress() -> None:
+    """Let our own lines through, and of others warnings only."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    logging.getLogger("llm4rec").setLevel(logging.INFO)
 
 
 def user_message(error: BaseException | None) -> str | None:
