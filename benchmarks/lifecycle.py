@@ -44,7 +44,11 @@ def main() -> None:
     source, folder = Path(settings[0].partition("=")[2]), options.work / "lifecycle"
     shutil.rmtree(folder, ignore_errors=True)
     runs = [(kind, made(kind, source, folder / str(n), n)) for n, kind in enumerate(KINDS * (PUBLISHES // len(KINDS)))]
-    settings += [f"cluster.replicas=[{REPLICAS},{REPLICAS}]", f"serve.canary_users={CANARY}"]
+    settings += [
+        f"cluster.replicas=[{REPLICAS},{REPLICAS}]",
+        f"serve.canary_users={CANARY}",
+        f"serve.roll_backs_kept={PUBLISHES // len(KINDS)}",
+    ]
     answers: list[Answer] = []
     with served(CONFIG, settings, {}, *STAGES) as app:
         over: list[bool] = []

@@ -2,7 +2,7 @@
 
 Run it here, on a private local Ray:
 
-    python jobs/recommend.py --config configs/demo.yaml --set recommend.output=slates.parquet
+    python jobs/recommend.py --config configs/demo.yaml
 
 or on a cluster:
 

@@ -50,6 +50,29 @@ def test_relative_locations_start_from_home(config_file: Path, tmp_path: Path, m
     assert load_run(config_file, home="/data").source.path == "/data/raw"
 
 
+def test_slates_go_into_the_run_where_nothing_else_is_said(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # so nothing may be relative
+    remote = ["source.path=s3://bucket/raw", "run.path=s3://bucket/run?region=us-east-1"]
+    output = load_run(config_file, remote).recommend.output
+    assert output == "s3://bucket/run/slates.parquet?region=us-east-1"
+    assert load_run(config_file, [*remote, "recommend.output=/out/s.parquet"]).recommend.output == "/out/s.parquet"
+    with pytest.raises(ConfigError, match=r"recommend\.output is 's\.parquet'"):
+        load_run(config_file, [*remote, "recommend.output=s.parquet"])
+
+
+@pytest.mark.parametrize("workers", ["3", "[1,2]", "[2,2]"])
+def test_workers_are_a_number_or_the_fewest_and_the_most(config_file: Path, workers: str) -> None:
+    assert load_run(config_file, [f"train.num_workers={workers}"], home="/data")
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"), [("[2,1]", "fewest and the most"), ("[0,2]", "num_workers"), ("-1", "num_w")]
+)
+def test_workers_that_make_no_sense_are_refused(config_file: Path, workers: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_run(config_file, [f"train.num_workers={workers}"], home="/data")
+
+
 def test_a_relative_location_inside_a_submitted_job_is_refused(
     config_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,19 @@ def test_a_published_model_answers_at_the_next_look_and_a_roll_back_needs_no_fil
     assert answered(engines, "u0") == version(runs[0])
 
 
+def test_as_many_roll_backs_in_a_row_as_are_kept_need_no_file(
+    engines: Engines, runs: list[str], log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in runs[1:]:
+        publish(settings(runs[0]), log, run)
+        engines.look()
+    monkeypatch.setattr(releases, "Snapshot", None)
+    for run in (runs[1], runs[0]):
+        log.roll_back(engines.first)
+        engines.look()
+        assert answered(engines, "u0") == version(run)
+
+
 def test_a_process_that_starts_later_answers_with_what_was_published(
     runs: list[str], log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

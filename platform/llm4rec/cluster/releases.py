@@ -119,9 +119,10 @@ class Engines:
         if routing.main.version not in engines:
             return False
         # Those before stay for requests that are under way.
-        kept = {release.version for release in (*routing.kept, *before.kept)}
+        number = self._config.serve.roll_backs_kept
+        kept = {release.version for release in (*routing.kept(number), *before.kept(number))}
         self._now = (routing, {version: engine for version, engine in engines.items() if version in kept})
-        self._fetch(routing.kept)  # what a roll-back needs; only now, so that nobody waits for it
+        self._fetch(routing.kept(number))  # what a roll-back needs; only now, so that nobody waits for it
         return complete
 
     def _fetch(self, releases: Sequence[Release]) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from llm4rec.artifacts import location_inside
 from llm4rec.baselines.bert4rec import BERT4RecConfig
 from llm4rec.baselines.ease import EASEConfig
 from llm4rec.baselines.genrec import GenRecConfig
@@ -87,6 +88,9 @@ class ClusterSection(StrictModel):
     refused with 429. In profile laptop far fewer may wait while many are refused."""
     recommender_cpus: NonNegativeFloat = 0.4
     """CPUs that a replica of ingress, retriever or ranker reserves."""
+    resize_s: PositiveFloat = 60.0
+    """Seconds between looks at whether a training with a range of workers could have more; growing costs the steps
+    since the last checkpoint."""
     serving_resource: str = ""
     """A resource that nodes were started with; replicas that requests pass through run only where it is."""
     explainer_cpus: NonNegativeFloat = 0.5
@@ -154,9 +158,15 @@ def load_run(path: str | Path, overrides: Sequence[str] = (), home: str | Path |
     location = config.run.path or f"runs/{Path(path).stem}"
     source = config.source.model_copy(update={"path": _resolve("source.path", config.source.path, home)})
     run = config.run.model_copy(update={"path": _resolve("run.path", location, home)})
-    paths = {key: getattr(config.recommend, key) for key in ("output", "users")}
-    found = {key: _resolve(f"recommend.{key}", path, home) for key, path in paths.items() if path}
-    recommend = config.recommend.model_copy(update=found)
+    asked = config.recommend
+    recommend = asked.model_copy(
+        update={
+            "output": _resolve("recommend.output", asked.output, home)
+            if "output" in asked.model_fields_set
+            else location_inside(run.path, asked.output),
+            "users": _resolve("recommend.users", asked.users, home) if asked.users else asked.users,
+        }
+    )
     keys = _resolve("serve.keys", config.serve.keys, home) if config.serve.keys else ""
     serve = config.serve.model_copy(update={"keys": keys})
     return config.model_copy(update={"source": source, "run": run, "recommend": recommend, "serve": serve})

@@ -61,6 +61,8 @@ DRAINED: dict[str, Any] = {
     "max_surge_percent": 100,
 }
 """A new version is started before the old one ends, which finishes what it has begun."""
+FEW_ARENAS = {"env_vars": {"MALLOC_ARENA_MAX": "2"}}
+"""With glibc's eight heaps a core what threads free in turn is kept in all of them, and memory grows by the hour."""
 
 
 def application(config: RunConfig) -> serve.Application:
@@ -70,7 +72,11 @@ def application(config: RunConfig) -> serve.Application:
         name="explainer",
         max_ongoing_requests=EXPLANATIONS_AT_ONCE,
         max_queued_requests=4 * EXPLANATIONS_AT_ONCE,
-        ray_actor_options={"num_cpus": config.cluster.explainer_cpus, "num_gpus": config.cluster.explainer_gpus},
+        ray_actor_options={
+            "num_cpus": config.cluster.explainer_cpus,
+            "num_gpus": config.cluster.explainer_gpus,
+            "runtime_env": FEW_ARENAS,
+        },
         **WATCHED,
         **DRAINED,
     )
@@ -105,6 +111,7 @@ def _scaled(kind: Any, name: str, config: RunConfig) -> Any:
         ray_actor_options={
             "num_cpus": cluster.recommender_cpus,
             "resources": {cluster.serving_resource: 0.001} if cluster.serving_resource else {},
+            "runtime_env": FEW_ARENAS,
         },
         logging_config={"enable_access_log": False},
         **scaling,
@@ -116,7 +123,7 @@ def _scaled(kind: Any, name: str, config: RunConfig) -> Any:
 def _learners(config: RunConfig) -> list[Any]:
     if config.online.learner is None:
         return []
-    reserved = {"num_cpus": config.cluster.learner_cpus}
+    reserved = {"num_cpus": config.cluster.learner_cpus, "runtime_env": FEW_ARENAS}
     found = []
     for shard in range(config.online.shards):
         learner: Any = serve.deployment(Learner, name=f"learner-{shard}", ray_actor_options=reserved, **WATCHED)

@@ -10,6 +10,7 @@ import ray.train
 import torch
 from ray.train import TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.config import ScalingConfig
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
 from llm4rec.cluster.checkpoint import PROGRESS, unnoted
@@ -77,8 +78,9 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={**settings, "checkpoint": unnoted(storage, name)},
-            scaling_config=ray.train.ScalingConfig(
+            scaling_config=ScalingConfig(
                 num_workers=config.train.num_workers,
+                elastic_resize_monitor_interval_s=config.cluster.resize_s,
                 use_gpu=torch.cuda.is_available(),
                 resources_per_worker={"CPU": 1},
             ),

@@ -91,7 +91,7 @@ def read_parts(store: RunStore, config: RunConfig) -> Parts:
     if config.train.gradient_checkpointing:
         model.users.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     validation = EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
-    dealt_out = config.train.num_workers > 0 and config.train.zero_stage == 3
+    dealt_out = config.train.num_workers != 0 and config.train.zero_stage == 3
     plain = Recommender(config.train.model, shape, features, with_weights=False) if dealt_out else None
     return Parts(model, windows, validation, attributes, corpus.num_users, plain)
 

@@ -55,10 +55,10 @@ class Routing:
         drawn = hashlib.sha256(f"{self.candidate.sequence} {user_id}".encode()).digest()[:8]
         return self.candidate if int.from_bytes(drawn, "big") < self.candidate.share * 2**64 else self.main
 
-    @property
-    def kept(self) -> list[Release]:
-        """Those that must be at hand: what answers, and what a roll-back returns to."""
-        found = [self.main, *([self.candidate] if self.candidate else []), *self.before[-1:]]
+    def kept(self, roll_backs: int) -> list[Release]:
+        """Those that must be at hand: what answers, and what so many roll-backs return to, the next one first."""
+        before = reversed(self.before[-roll_backs:])
+        found = [self.main, *([self.candidate] if self.candidate else []), *before]
         return list({release.version: release for release in found}.values())
 
 

@@ -62,7 +62,7 @@ class RecommendConfig(StrictModel):
     """File with one user id a line; without it slates are made for all users."""
 
     output: str = Field(default="slates.parquet", min_length=1)
-    """Where batch slates are written."""
+    """Where batch slates are written: a path or URI; by default a file of this name in the run."""
 
     batch_size: int = Field(default=256, ge=1, le=65_536)
     """Users scored at once."""

@@ -45,6 +45,9 @@ class ServeConfig(StrictModel):
     """Known choices, one of each user, that a model must foresee before it is released."""
     canary_loss: float = Field(0.05, ge=0, lt=1)
     """How much of the present model's NDCG@10 on them it may lose, relatively."""
+    roll_backs_kept: int = Field(2, ge=1)
+    """How many roll-backs in a row are immediate: models before the present one stay in the memory of every replica
+    and learner."""
     keys: str = ""
     """File of API keys, see jobs/keys.py; empty: none are asked for, which is allowed on this machine's own address
     only."""

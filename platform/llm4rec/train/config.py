@@ -50,8 +50,9 @@ class TrainConfig(StrictModel):
     """Weight of the penalty on showing popular items to groups of `model.protected` in different shares."""
     parity_tolerance: NonNegativeFloat = 0.0
     """Differences of shares up to this one cost nothing."""
-    num_workers: NonNegativeInt = 2
-    """Ray Train workers; 0 trains in the driver's process with plain PyTorch, without checkpoints."""
+    num_workers: NonNegativeInt | tuple[PositiveInt, PositiveInt] = 2
+    """Ray Train workers; 0 trains in the driver's process with plain PyTorch, without checkpoints. The fewest and the
+    most let training begin with what the cluster has, grow when nodes join, and shrink when they leave."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage: optimiser states (1), gradients (2) and weights (3) are shared out among the workers."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -60,6 +61,12 @@ class TrainConfig(StrictModel):
     """Steps between two checkpoints; null writes them at the ends of epochs alone, where there is always one."""
     max_failures: NonNegativeInt = 2
     """How often a run restarts by itself from its last checkpoint after a worker died."""
+
+    @model_validator(mode="after")
+    def _fewest_workers_first(self) -> Self:
+        if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
+            raise ValueError(f"num_workers must be the fewest and the most, got {list(self.num_workers)}")
+        return self
 
     @model_validator(mode="after")
     def _weights_have_something_to_act_on(self) -> Self:
