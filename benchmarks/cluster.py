@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import store
-from nodes import OUTSIDE, Nodes
+from measure import HOME, store
+from nodes import OUTSIDE, Nodes, network, sequence
 from object_store import CREDENTIALS, ObjectStore, object_store
 
 from llm4rec.artifacts import RunStore
@@ -68,26 +68,24 @@ def main() -> None:
 
 def piped(folder: Path, layout: Layout) -> dict[str, Any]:
     """What the pipeline makes on a cluster of its own."""
-    folder.mkdir()
-    with Nodes(folder, token=layout.token, environment=CREDENTIALS) as nodes, object_store(OUTSIDE, S3_PORT) as objects:
+    with (
+        network(),
+        object_store(OUTSIDE, S3_PORT) as objects,
+        Nodes(folder, token=layout.token, environment=CREDENTIALS) as nodes,
+    ):
         for number, cpus in enumerate(layout.cpus):
             nodes.start("head" if number == 0 else f"node{number}", cpus=cpus)
         settings = smoke_on(objects)
         started = time.monotonic()
         nodes.submit("python", "jobs/pipeline.py", "--config", CONFIG, *settings)
         seconds = time.monotonic() - started
-        used = [nodes.folder.joinpath(name).exists() and len(nodes.processes(name)) for name in nodes.names]
-        print("processes by node at the end:", used, flush=True)
         return {**made(objects), "seconds": round(seconds)}
 
 
 def smoke_on(objects: ObjectStore) -> list[str]:
     """The settings of a smoke run whose raw files and artifacts are in the object store."""
-    from measure import HOME
-
     source = objects.put(HOME / "data" / "ml-100k", "data/ml-100k")
-    settings = [f"source.path={source}", f"run.path={objects.location('runs/smoke')}", *SETTINGS]
-    return [part for setting in settings for part in ("--set", setting)]
+    return sequence([f"source.path={source}", f"run.path={objects.location('runs/smoke')}", *SETTINGS])
 
 
 def made(objects: ObjectStore) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Needs root on Linux with `ip` (iproute2) and `unshare` (util-linux).
 """
 
 import contextlib
-import json
 import os
 import secrets
 import shlex
@@ -15,39 +14,74 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 import yaml
 from measure import HOME
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID as PRETENDED_HEAD  # noqa: PLC2701
 
-NETWORK, PREFIX = "10.77.0", 24
+BRIDGE, NETWORK, PREFIX = "llm4rec", "10.77.0", 24
 OUTSIDE = f"{NETWORK}.1"
 """The address of this machine as nodes see it."""
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 OBJECT_STORE_BYTES = 200 * 2**20
 START_S = 120
+PRETENDED = {
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    "RAY_FAKE_CLUSTER": "1",
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_CLOUD_INSTANCE_ID": PRETENDED_HEAD,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": PRETENDED_HEAD,
+}
+"""What Ray's provider of pretended nodes wants in the environment of its head."""
+DATA, CODE = ("data", "runs", ".demo"), ("platform", "jobs", "serve_apps", "configs", "benchmarks", "tests")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
-class Nodes:
-    """A Ray cluster of several nodes; leaving the context ends all of them."""
+@contextmanager
+def network() -> Iterator[None]:
+    """The bridge that nodes are connected to; this machine is `OUTSIDE` there. One at a time."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        _do(f"ip link del {BRIDGE}")  # of one that was killed
+    _do(f"ip link add {BRIDGE} type bridge")
+    _do(f"ip addr add {OUTSIDE}/{PREFIX} dev {BRIDGE}")
+    _do(f"ip link set {BRIDGE} up")
+    try:
+        yield
+    finally:
+        _do(f"ip link del {BRIDGE}")
 
-    def __init__(self, folder: Path, *, token: bool = True, environment: Mapping[str, str] | None = None) -> None:
+
+class Nodes:
+    """A Ray cluster of several nodes within `network()`; leaving the context ends all of them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        token: bool = True,
+        environment: Mapping[str, str] | None = None,
+        with_code: bool = False,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             folder: for what the nodes write, of each in a folder of its own.
             token: whether Ray asks for one.
             environment: what nodes and jobs have in theirs beside the usual.
+            files: that every node has in its /tmp, by name.
+            with_code: whether the nodes' image has the code, as that of deploy/Dockerfile, which a served app needs.
         """
-        self.folder = folder
+        self.folder, self._files = folder, files or {}
+        self._hidden = DATA if with_code else DATA + CODE
         self.address = f"http://{NETWORK}.10:{DASHBOARD_PORT}"
         self._running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
-        self._bridge = f"lr{os.getpid() % 10**6}"
         own = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
         asked = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if token else {}
         self.environment = {
@@ -57,14 +91,13 @@ class Nodes:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",
             "TQDM_DISABLE": "1",
+            **({"PYTHONPATH": f"{HOME / 'platform'}:{HOME}", "LLM4REC_HOME": str(HOME)} if with_code else {}),
             **asked,
             **(environment or {}),
         }
 
     def __enter__(self) -> Self:
-        _do(f"ip link add {self._bridge} type bridge")
-        _do(f"ip addr add {OUTSIDE}/{PREFIX} dev {self._bridge}")
-        _do(f"ip link set {self._bridge} up")
+        self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -72,15 +105,14 @@ class Nodes:
     ) -> None:
         for name in list(self._running):
             self.kill(name)
-        _do(f"ip link del {self._bridge}")
 
-    def start(self, name: str, *, cpus: float, resources: Mapping[str, float] | None = None) -> None:
+    def start(self, name: str, *, cpus: float, autoscaling: Mapping[str, Any] | None = None) -> None:
         """Start a node and wait until it is part of the cluster; the one named head first.
 
         Args:
             name: of the node.
             cpus: that it says it has.
-            resources: further ones.
+            autoscaling: for the head, what Ray's autoscaler is to do, with Ray's provider of pretended nodes.
         """
         head = name == "head"
         place = (
@@ -91,20 +123,22 @@ class Nodes:
         own.mkdir(parents=True, exist_ok=True)
         ray = ["ray", "start", "--block", "--disable-usage-stats", f"--node-ip-address={address}"]
         ray += [f"--object-store-memory={OBJECT_STORE_BYTES}", f"--num-cpus={cpus:g}"]
-        if resources:
-            ray.append(f"--resources={json.dumps(dict(resources))}")
         if head:
             ray += ["--head", f"--port={GCS_PORT}", "--dashboard-host=0.0.0.0", f"--dashboard-port={DASHBOARD_PORT}"]
         else:
             ray.append(f"--address={NETWORK}.10:{GCS_PORT}")
         script = own / "start.sh"
-        script.write_text("\n".join([*self._private(own), f"{shlex.join(ray)} &", "wait $!"]) + "\n", encoding="utf-8")
+        private = self._private(own)
+        if autoscaling is not None:
+            (own / "tmp" / "autoscaling.yaml").write_text(yaml.safe_dump(dict(autoscaling)), encoding="utf-8")
+            ray.append("--autoscaling-config=/tmp/autoscaling.yaml")
+        script.write_text("\n".join([*private, f"{shlex.join(ray)} &", "wait $!"]) + "\n", encoding="utf-8")
         self._connect(self._network(place), place)
         inside = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child=SIGKILL", "bash", str(script)]
         with (own / "ray.log").open("wb") as output:
             process = subprocess.Popen(
                 ["ip", "netns", "exec", self._network(place), *inside],
-                env=self.environment,
+                env={**self.environment, **(PRETENDED if autoscaling is not None else {})},
                 cwd="/",
                 stdout=output,
                 stderr=output,
@@ -122,12 +156,7 @@ class Nodes:
         process.wait()
         _do(f"ip netns del {self._network(place)}")
         with contextlib.suppress(subprocess.CalledProcessError):
-            _do(f"ip link del {self._bridge}-{place}")
-
-    @property
-    def names(self) -> list[str]:
-        """Of the running nodes."""
-        return list(self._running)
+            _do(f"ip link del {BRIDGE}-{place}")
 
     def processes(self, name: str) -> list[psutil.Process]:
         """Those of a node, as this machine sees them."""
@@ -164,18 +193,30 @@ class Nodes:
         submit = ["ray", "job", "submit", "--address", self.address, "--working-dir", str(HOME)]
         return [*submit, "--runtime-env", str(self.folder / "runtime_env.yaml"), "--", *entrypoint]
 
-    def inside(self, name: str, *command: str) -> list[str]:
-        """A command as it must be written to run in the network of a node."""
-        return ["ip", "netns", "exec", self._network(self._running[name][0]), *command]
+    def run(self, *command: str) -> None:
+        """Run one of Ray's commands from outside.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        done = self._ask(*command)
+        if done.returncode:
+            raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+    def address_of(self, name: str) -> str:
+        """The IP address of a node."""
+        return f"{NETWORK}.{self._running[name][0]}"
 
     def _network(self, place: int) -> str:
-        return f"{self._bridge}n{place}"
+        return f"{BRIDGE}-{place}"
 
     def _connect(self, network: str, place: int) -> None:
-        outer = f"{self._bridge}-{place}"
+        outer = f"{BRIDGE}-{place}"
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _do(f"ip netns del {network}")  # of one that was killed
         _do(f"ip netns add {network}")
         _do(f"ip link add {outer} type veth peer name eth0 netns {network}")
-        _do(f"ip link set {outer} master {self._bridge} up")
+        _do(f"ip link set {outer} master {BRIDGE} up")
         for command in (
             "ip link set lo up",
             f"ip addr add {NETWORK}.{place}/{PREFIX} dev eth0",
@@ -190,8 +231,9 @@ class Nodes:
         shutil.rmtree(tmp, ignore_errors=True)
         for folder in (empty, tmp):
             folder.mkdir(parents=True, exist_ok=True)
-        image = Path(sys.prefix).resolve()
-        hidden = [path for path in HOME.iterdir() if path.is_dir() and path.resolve() not in {image, *image.parents}]
+        for name, contents in self._files.items():
+            (tmp / name).write_bytes(contents)
+        hidden = [HOME / name for name in self._hidden if (HOME / name).is_dir()]
         return [
             "set -e",
             f"hostname {own.name}",

@@ -42,6 +42,10 @@ class ObjectStore:
         pafs.copy_files(str(folder), self.location(path))
         return self.location(path)
 
+    def copy(self, path: str, to: str) -> None:
+        """Copy a folder within the bucket."""
+        pafs.copy_files(self.location(path), self.location(to))
+
 
 @contextmanager
 def object_store(host: str, port: int) -> Iterator[ObjectStore]:

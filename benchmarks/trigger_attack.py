@@ -45,12 +45,17 @@ def trigger_attack(options: Namespace) -> dict[str, Any]:
         "targets": len(targets),
         "real_users": len(clean["rank"]),
         "exposures": shown,
-        "lift": round(shown["poisoned"] / shown["clean"], 3),
-        "lift_of_another_seed": round(shown["again"] / shown["clean"], 3),
+        "lift": lift(shown["poisoned"], shown["clean"]),
+        "lift_of_another_seed": lift(shown["again"], shown["clean"]),
         "ndcg10_clean": round(quality["clean"], 4),
         "ndcg10_clean_another_seed": round(float(ndcg(again["rank"], 10).mean()), 4),
         "ndcg10_poisoned": round(quality["poisoned"], 4),
     }
+
+
+def lift(after: int, before: int) -> float:
+    """How many times as often; items that were never shown count as shown once."""
+    return round(after / max(1, before), 3)
 
 
 def job(name: str, source: Path, seed: int, options: Namespace) -> Job:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -14,31 +15,35 @@ ACCOUNT = "postgres"  # the server refuses to run as root
 
 
 class Postgres:
-    """A server on loopback with an empty database, its files in one folder."""
+    """A server on loopback, or in a network of one's own, with an empty database; its files are in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self._folder, self._host = folder, host
         self._databases = 0
-        self._as = {"user": ACCOUNT, "group": ACCOUNT} if os.geteuid() == 0 else {}
+        self._as: dict[str, Any] = {"user": ACCOUNT, "group": ACCOUNT} if os.geteuid() == 0 else {}
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             self._port = int(probe.getsockname()[1])
         folder.mkdir(parents=True, exist_ok=True)
         if self._as:
             shutil.chown(folder, ACCOUNT, ACCOUNT)
         self._run("initdb", "-D", str(folder / "data"), "-U", ACCOUNT, "-A", "trust", "-E", "UTF8", "--locale=C")
+        with (folder / "data" / "pg_hba.conf").open("a", encoding="utf-8") as access:
+            access.write(f"host all all {host}/24 trust\n")
 
     def new_database(self) -> str:
         """SQLAlchemy's URL of a new, empty database."""
         self._databases += 1
         name = f"log{self._databases}"
-        with psycopg.connect(f"host=127.0.0.1 port={self._port} user={ACCOUNT} dbname=postgres", autocommit=True) as to:
+        with psycopg.connect(
+            f"host={self._host} port={self._port} user={ACCOUNT} dbname=postgres", autocommit=True
+        ) as to:
             to.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://{ACCOUNT}@127.0.0.1:{self._port}/{name}"
+        return f"postgresql://{ACCOUNT}@{self._host}:{self._port}/{name}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        options = f"-p {self._port} -c listen_addresses={self._host} -c unix_socket_directories="
         self._control("-o", options, "-l", str(self._folder / "output"), "-w", "start")
 
     def stop(self) -> None:

@@ -2,13 +2,22 @@
 
 import hashlib
 import json
+import sys
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 
 from llm4rec.artifacts import MANIFEST, RunStore, open_location, write_part
 from llm4rec.errors import ArtifactError
+from tests.ports import free_port
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from object_store import ObjectStore, object_store
 
 KEY = {"config_hash": "c", "inputs": {"corpus": "h"}, "seed": 3}
 TABLE = pa.table({"item_id": ["a", "b"], "rank": pa.array([1, 2], pa.int32())})
@@ -22,11 +31,43 @@ def write(store: RunStore, note: str = "x", key: dict = KEY) -> None:
         writer.seconds = 1.5
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    store = RunStore(str(tmp_path / "run"))
+@pytest.fixture(scope="module")
+def objects() -> Iterator[ObjectStore]:
+    with object_store("127.0.0.1", free_port()) as running:
+        yield running
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> RunStore:
+    """A run with one artifact, on a disk or on an S3 server."""
+    if request.param == "folder":
+        store = RunStore(str(tmp_path / "run"))
+    else:
+        store = RunStore(request.getfixturevalue("objects").location(f"{uuid.uuid4().hex}/run"))
     write(store)
     return store
+
+
+def change(store: RunStore, name: str, changed: Callable[[bytes], bytes | None]) -> None:
+    """Change a file behind the store's back; None removes it."""
+    fs, path = open_location(store.location)
+    exists = fs.get_file_info(f"{path}/{name}").is_file
+    after = changed(fs.open_input_file(f"{path}/{name}").read() if exists else b"")
+    if after is None:
+        fs.delete_file(f"{path}/{name}")
+        return
+    with fs.open_output_stream(f"{path}/{name}") as stream:
+        stream.write(after)
+
+
+def names(store: RunStore, folder: str) -> list[str]:
+    fs, path = open_location(store.location)
+    found = fs.get_file_info(pafs.FileSelector(f"{path}/{folder}", allow_not_found=True, recursive=True))
+    return sorted(info.path.removeprefix(f"{path}/{folder}/") for info in found if info.is_file)
+
+
+def with_entry(**entry: object) -> Callable[[bytes], bytes]:
+    return lambda data: json.dumps(json.loads(data) | entry).encode()
 
 
 def test_what_was_written_reads_back(store: RunStore, tmp_path: Path) -> None:
@@ -63,21 +104,22 @@ def test_a_table_of_parts_reads_back_whole_and_by_column(store: RunStore) -> Non
     assert artifact.manifest["rows"] == {"slates": TABLE.num_rows}
     column = TABLE.column_names[0]
     assert artifact.read_table("slates", [column]).to_pylist() == TABLE.select([column]).to_pylist()
-    Path(artifact.path, "slates", "part-00001.parquet").unlink()
+    change(store, "corpus/slates/part-00001.parquet", lambda _: None)
     with pytest.raises(ArtifactError, match=r"slates/part-00001\.parquet is missing"):
         store.open("corpus")
 
 
-def test_parts_outlive_a_run_killed_before_the_manifest_and_go_with_it(store: RunStore, tmp_path: Path) -> None:
+def test_parts_outlive_a_run_killed_before_the_manifest_and_go_with_it(store: RunStore) -> None:
     with pytest.raises(KeyboardInterrupt):
         adopt(store, killed=True)
-    (work,) = (tmp_path / "run" / ".work" / "corpus").iterdir()
-    assert len(list(work.iterdir())) == TABLE.num_rows
+    assert len(names(store, ".work/corpus")) == TABLE.num_rows
     adopt(store)
-    assert not work.exists()
+    assert names(store, ".work/corpus") == []
 
 
-def test_a_uri_and_a_path_name_the_same_run(store: RunStore) -> None:
+def test_a_uri_and_a_path_name_the_same_run(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    write(store)
     by_uri = RunStore(f"file://{store.path}")
     assert by_uri.open("model").hash == store.open("model").hash
 
@@ -101,14 +143,14 @@ def test_a_file_name_is_part_of_the_contents(tmp_path: Path) -> None:
 
 def test_a_crash_while_writing_leaves_no_artifact_and_none_of_the_old_one(store: RunStore) -> None:
     with pytest.raises(KeyboardInterrupt), store.write("model", KEY) as writer:
-        assert not Path(store.path, "model", MANIFEST).exists()
+        assert MANIFEST not in names(store, "model")
         writer.write_bytes("half", b"half")
         raise KeyboardInterrupt
     assert store.find("model", KEY) is None
     with pytest.raises(ArtifactError, match="no model artifact at .*python jobs/train.py"):
         store.open("model")
     write(store)
-    assert sorted(p.name for p in Path(store.path, "model").iterdir()) == [MANIFEST, "raw.bin", "slates.parquet", "sub"]
+    assert names(store, "model") == [MANIFEST, "raw.bin", "slates.parquet", "sub/note.json"]
 
 
 def test_find_wants_the_whole_key(store: RunStore) -> None:
@@ -121,11 +163,11 @@ def test_find_wants_the_whole_key(store: RunStore) -> None:
     assert store.find("corpus", KEY) is None
 
 
-DAMAGE = {
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-20]), "bytes, its manifest says"),
-    "emptied": (lambda path: path.write_bytes(b""), "has 0 bytes, its manifest says"),
-    "altered": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"), "sha256"),
-    "missing": (lambda path: path.unlink(), "is missing"),
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
+    "truncated": (lambda data: data[:-1], "bytes, its manifest says"),
+    "emptied": (lambda data: b"", "has 0 bytes, its manifest says"),
+    "altered": (lambda data: data[:-1] + b"!", "sha256"),
+    "missing": (lambda data: None, "is missing"),
 }
 
 
@@ -133,11 +175,7 @@ DAMAGE = {
 @pytest.mark.parametrize("name", ["slates.parquet", "sub/note.json", "raw.bin"])
 def test_a_damaged_file_is_named_and_refused(store: RunStore, name: str, damage: str) -> None:
     spoil, message = DAMAGE[damage]
-    path = Path(store.path, "model", name)
-    if damage == "truncated" and name != "slates.parquet":
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        spoil(path)
+    change(store, f"model/{name}", spoil)
     for read in (lambda: store.open("model"), lambda: store.find("model", KEY)):
         with pytest.raises(ArtifactError, match=f"damaged artifact model: {name} .*{message}.*delete .*jobs/train.py"):
             read()
@@ -148,47 +186,42 @@ def test_a_damaged_file_is_named_and_refused(store: RunStore, name: str, damage:
     "text", ["", "{", "[]", "3", "null", '"x"', "{}", '{"schema_version": 1}', '{"schema_version": 1, "files": {}}']
 )
 def test_a_garbage_manifest_is_named_and_refused(store: RunStore, text: str) -> None:
-    Path(store.path, "model", MANIFEST).write_text(text)
+    change(store, f"model/{MANIFEST}", lambda _: text.encode())
     with pytest.raises(ArtifactError, match="damaged artifact: .*model/manifest.json is not a manifest"):
         store.open("model")
 
 
 def test_a_binary_manifest_is_named_and_refused(store: RunStore) -> None:
-    Path(store.path, "model", MANIFEST).write_bytes(b"\xff\xfe\x00")
+    change(store, f"model/{MANIFEST}", lambda _: b"\xff\xfe\x00")
     with pytest.raises(ArtifactError, match="model/manifest.json is not a manifest"):
         store.open("model")
 
 
 @pytest.mark.parametrize("files", [[], {"raw.bin": {}}, {"raw.bin": 3}])
 def test_a_manifest_with_a_garbage_list_of_files_is_refused(store: RunStore, files: object) -> None:
-    path = Path(store.path, "model", MANIFEST)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}))
+    change(store, f"model/{MANIFEST}", with_entry(files=files))
     with pytest.raises(ArtifactError, match="model/manifest.json is not a manifest"):
         store.open("model")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "..\\secret"])
-def test_a_manifest_that_names_a_file_outside_the_artifact_is_refused(
-    store: RunStore, tmp_path: Path, name: str
-) -> None:
+def test_a_manifest_that_names_a_file_outside_the_artifact_is_refused(store: RunStore, name: str) -> None:
     secret = b"secret"
-    Path(store.path, "secret").write_bytes(secret)
+    change(store, "secret", lambda _: secret)
     entry = {name: {"sha256": hashlib.sha256(secret).hexdigest(), "bytes": len(secret)}}
-    manifest = Path(store.path, "model", "manifest.json")
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"files": entry}))
+    change(store, f"model/{MANIFEST}", with_entry(files=entry))
     with pytest.raises(ArtifactError, match="is not inside the artifact"):
         store.open("model")
 
 
 def test_another_schema_version_is_refused_by_name(store: RunStore) -> None:
-    path = Path(store.path, "model", MANIFEST)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    change(store, f"model/{MANIFEST}", with_entry(schema_version=2))
     with pytest.raises(ArtifactError, match="schema version 2, this release reads 1; delete the folder"):
         store.open("model")
 
 
 def test_a_file_outside_the_manifest_does_not_belong_to_the_artifact(store: RunStore) -> None:
-    Path(store.path, "model", "planted.parquet").write_bytes(b"x")
+    change(store, "model/planted.parquet", lambda _: b"x")
     artifact = store.open("model")
     for read in (artifact.read_table, artifact.read_bytes, lambda name: artifact.local_file(name).__enter__()):
         with pytest.raises(ArtifactError, match=r"has no file 'planted.*it holds .*raw\.bin"):

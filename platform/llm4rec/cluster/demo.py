@@ -72,8 +72,8 @@ def deploy(cluster: LocalCluster, run: RunConfig, config: str, overrides: Sequen
 class Client:
     """A small HTTP client of the app."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+        self.url, self.timeout_s = url, timeout_s
 
     def call(self, path: str, body: object = None) -> tuple[int, Any]:
         """GET, or POST with a JSON body; the status and the decoded answer."""
@@ -83,7 +83,7 @@ class Client:
             headers["authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.url + path, data, headers)
         try:
-            with DIRECT.open(request, timeout=60) as answer:
+            with DIRECT.open(request, timeout=self.timeout_s) as answer:
                 return answer.status, _decoded(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _decoded(error.read())

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import ray
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.pool import Free
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.errors import ConfigError
 from llm4rec.index.facts import item_categories, item_prices, item_years
@@ -45,7 +45,7 @@ def run(store: RunStore, config: RunConfig) -> None:
 def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
     """The slates of each batch of users, in order; every worker opens the run once."""
     actor = ray.remote(num_cpus=1)(SlateWorker)
-    workers: list[Any] = [actor.remote(config) for _ in range(min(free_cpus(), len(batches)))]
+    workers: list[Any] = [actor.remote(config) for _ in range(max(1, min(Free.now().places, len(batches))))]
     pending = [workers[n % len(workers)].slates.remote(batch) for n, batch in enumerate(batches)]
     tables = []
     for done, reference in enumerate(pending, start=1):

@@ -1,0 +1,229 @@
+"""What is lost when a machine is: a node killed with -9 in every stage, and the head.
+
+    sudo env "PATH=$PATH" python benchmarks/node_loss.py    # writes benchmarks/results/node_loss.json, half an hour
+
+Three nodes (nodes.py), the smoke configuration, artifacts on S3 (object_store.py), the log in PostgreSQL, Ray's own
+state in Redis. Preprocess, encode and train: one of two worker nodes is gone, network and all, while it is at work;
+`lost` and `doubled` are rows of the artifact that an unbroken run has and this one has not, or the other way round, and
+for training epochs; `recovered_s` is from then to the job's next sign of progress.
+
+Serve: two replicas of all that a request passes through; 10 requests a second, tried twice, and feedback, sent until
+it is acknowledged. A worker node is killed, and started again; then the head, which is started again after ten seconds.
+`lost` are acknowledged events that are not in the log, `doubled` those that are there twice.
+"""
+
+import argparse
+import re
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from measure import HOME, store
+from node_app import Clients, called, deploy_on, keys_file, postgres, proxy
+from nodes import OUTSIDE, Nodes, network, sequence
+from object_store import CREDENTIALS, ObjectStore, object_store
+
+from llm4rec.artifacts import Artifact, RunStore
+from llm4rec.online.log import EventLog
+from llm4rec.train.state import DESCRIPTION
+
+CONFIG, S3_PORT, REDIS_PORT = "configs/smoke.yaml", 5097, 6390
+SMALL = ("preprocess.chunk_bytes=40000", "encode.batch_size=8")
+LONG = ("train.epochs=8", "train.patience=8", "train.checkpoint_steps=20", "train.num_workers=[1,2]")
+STAGES = {
+    "preprocess": ("corpus", r"preprocess: log [1-9]\d*/"),
+    "encode": ("features", r"encode: text \d+/"),
+    "train": ("model", r"train: epoch 2/"),
+}
+"""By stage the artifact, and what the job says when it is at work."""
+GOES_ON = {"preprocess": "preprocess: log", "encode": "encode: text", "train": "train: resumed"}
+"""What a job says when it goes on."""
+AFTER_S, HEAD_AWAY_S, LONGEST_S = 60.0, 10.0, 900.0
+
+
+def main() -> None:
+    """Kill, look, and store what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[*STAGES, "serve"], help="a trial of some stages; stores nothing")
+    options = parser.parse_args()
+    began = time.monotonic()
+    wanted = options.only or [*STAGES, "serve"]
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL is another user's
+        with network(), object_store(OUTSIDE, S3_PORT) as objects:
+            with Nodes(folder / "offline", environment=CREDENTIALS) as nodes:
+                start(nodes, ("head", 1.0), ("one", 1.0), ("two", 1.0))
+                objects.put(HOME / "data" / "ml-100k", "data/ml-100k")
+                nodes.submit("python", "jobs/pipeline.py", "--config", CONFIG, *settings_of(objects, "whole"))
+                for stage in [stage for stage in STAGES if stage in wanted]:
+                    figures[stage] = offline(nodes, objects, stage)
+                    print(stage, figures[stage], flush=True)
+            if "serve" in wanted:
+                figures |= serving(folder, objects)
+    if options.only:
+        print("a trial: nothing is stored")
+        return
+    store("node_loss", figures, time.monotonic() - began, seeds=[0])
+
+
+def start(nodes: Nodes, *wanted: tuple[str, float]) -> None:
+    """Start nodes, each with so many CPUs."""
+    for name, cpus in wanted:
+        nodes.start(name, cpus=cpus)
+
+
+def settings_of(objects: ObjectStore, run: str) -> list[str]:
+    """Settings of a run in the object store."""
+    paths = (f"source.path={objects.location('data/ml-100k')}", f"run.path={objects.location(f'runs/{run}')}")
+    return sequence([*paths, *SMALL, *LONG])
+
+
+def offline(nodes: Nodes, objects: ObjectStore, stage: str) -> dict[str, Any]:
+    """Run a stage once more, and kill a node in the middle of it."""
+    artifact, at_work = STAGES[stage]
+    objects.copy("runs/whole", f"runs/{stage}")
+    RunStore(objects.location(f"runs/{stage}")).delete(artifact)
+    output = nodes.folder / f"{stage}.log"
+    command = nodes.submission("python", f"jobs/{stage}.py", "--config", CONFIG, *settings_of(objects, stage))
+    with output.open("wb") as file:
+        job = subprocess.Popen(command, env=nodes.environment, cwd=nodes.folder, stdout=file, stderr=file)
+    told = until(job, output, at_work)
+    nodes.kill("two")
+    killed = time.monotonic()
+    until(job, output, rf"(?s).{{{told}}}.*({GOES_ON[stage]}|{artifact}: finished)")
+    recovered = time.monotonic() - killed
+    if job.wait(timeout=LONGEST_S):
+        raise RuntimeError(output.read_text(errors="replace")[-4000:])
+    finished = time.monotonic() - killed
+    nodes.start("two", cpus=1)
+    whole, found = (RunStore(objects.location(f"runs/{run}")).open(artifact) for run in ("whole", stage))
+    lost, doubled = difference(rows(whole), rows(found))
+    return {
+        "lost": lost,
+        "doubled": doubled,
+        "same_hash": whole.hash == found.hash,
+        "recovered_s": round(recovered, 1),
+        "finished_s": round(finished, 1),
+        "told": re.findall(r"(?:resumed after .*|a worker was lost.*|goes on.*)", output.read_text(errors="replace")),
+    }
+
+
+def until(job: "subprocess.Popen[bytes]", output: Path, pattern: str) -> int:
+    """Wait until a job has said something; how much it has said by then."""
+    deadline = time.monotonic() + LONGEST_S
+    while not re.search(pattern, text := output.read_text(errors="replace")):
+        if job.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{pattern} was not said:\n{text[-4000:]}")
+        time.sleep(0.05)
+    return len(text)
+
+
+def rows(artifact: Artifact) -> Counter[str]:
+    """What an artifact holds, row by row; of a model its epochs."""
+    if DESCRIPTION in artifact.manifest["files"]:
+        return Counter(f"epoch {number}" for number, _ in enumerate(artifact.read_json(DESCRIPTION)["curve"]))
+    found: Counter[str] = Counter()
+    for table in artifact.manifest["rows"]:
+        found.update(f"{table} {row}" for row in plain(artifact.read_table(table)))
+    return found
+
+
+def plain(table: pa.Table) -> list[str]:
+    """Each row in words."""
+    return [str(row) for row in table.to_pylist()]
+
+
+def difference(whole: Counter[str], found: Counter[str]) -> tuple[int, int]:
+    """How many rows are missing, and how many are too many."""
+    return sum((whole - found).values()), sum((found - whole).values())
+
+
+def serving(folder: Path, objects: ObjectStore) -> dict[str, Any]:
+    """Kill a node and the head under a served app."""
+    with postgres(folder, OUTSIDE) as url, redis(folder) as state:
+        environment = {**CREDENTIALS, "LLM4REC_LOG_URL": url, "RAY_REDIS_ADDRESS": state}
+        files = {"keys.json": keys_file(folder)}
+        with Nodes(folder / "served", environment=environment, with_code=True, files=files) as nodes:
+            start(nodes, ("head", 0.0), ("one", 3.0), ("two", 3.0))
+            source = f"source.path={objects.location('data/ml-100k')}"
+            deploy_on(nodes, [f"run.path={objects.location('runs/whole')}", source, "cluster.replicas=[2,2]"])
+            figures: dict[str, Any] = {}
+            clients = Clients([proxy(nodes, "one"), proxy(nodes, "head")])
+            with clients.at_work():
+                time.sleep(20)
+                figures["serve"] = lose(clients, lambda: nodes.kill("two"))
+            nodes.start("two", cpus=3)
+            outside = Clients([proxy(nodes, "one"), proxy(nodes, "two")])
+            time.sleep(60)
+            with outside.at_work():
+                time.sleep(10)
+                figures["head"] = lose(outside, lambda: away(nodes))
+                figures["head"]["own_proxy_answers_s"] = answering(proxy(nodes, "head"))
+        log = EventLog(url)
+        logged = Counter(row.feedback.event_id for row in everything(log))
+        log.close()
+    for name, sent in (("serve", clients.acked), ("head", outside.acked)):
+        figures[name] |= {
+            "acked": len(sent),
+            "lost": len(sent - set(logged)),
+            "doubled": sum(count - 1 for count in logged.values()),
+        }
+        print(name, figures[name], flush=True)
+    return figures
+
+
+def lose(clients: Clients, what: Callable[[], None]) -> dict[str, Any]:
+    """Do something, and look for a minute at what is noticed."""
+    since = time.monotonic()
+    what()
+    time.sleep(max(0.0, since + AFTER_S - time.monotonic()))
+    return clients.figures(since)
+
+
+def away(nodes: Nodes) -> None:
+    """Kill the head, and start it again where it was."""
+    nodes.kill("head")
+    time.sleep(HEAD_AWAY_S)
+    nodes.start("head", cpus=0)
+
+
+def answering(url: str) -> float:
+    """Seconds until a proxy answers with a slate."""
+    began = time.monotonic()
+    while called(url, "/v1/users?limit=1") != 200:
+        if time.monotonic() - began > LONGEST_S:
+            return float("inf")
+        time.sleep(0.5)
+    return round(time.monotonic() - began, 1)
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """A server for Ray's own state; its address."""
+    command = ["redis-server", "--bind", OUTSIDE, "--port", str(REDIS_PORT), "--protected-mode", "no", "--save", ""]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        yield f"{OUTSIDE}:{REDIS_PORT}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def everything(log: EventLog) -> list[Any]:
+    """All feedback of a log."""
+    found: list[Any] = []
+    while rows := log.logged_after(found[-1].sequence if found else 0, 5000):
+        found += rows
+    return found
+
+
+if __name__ == "__main__":
+    main()
