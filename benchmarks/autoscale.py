@@ -21,7 +21,7 @@ from typing import Any
 
 from measure import HOME, store
 from node_app import Clients, deploy_on, keys_file, postgres
-from nodes import OUTSIDE, PRETENDED_HEAD, Nodes, network, sequence
+from nodes import DATA, OUTSIDE, PRETENDED_HEAD, Nodes, network, sequence
 from object_store import CREDENTIALS, ObjectStore, object_store
 from open_loop import Request, closed_loop
 
@@ -94,7 +94,7 @@ def replicas(folder: Path, objects: ObjectStore) -> dict[str, Any]:
     scaled = [f"cluster.replicas=[1,{MOST}]", "cluster.ongoing_requests=2", *settings_of(objects)]
     with postgres(folder, OUTSIDE) as url:
         files, environment = {"keys.json": keys_file(folder)}, {**CREDENTIALS, "LLM4REC_LOG_URL": url}
-        with Nodes(folder / "served", environment=environment, with_code=True, files=files) as nodes:
+        with Nodes(folder / "served", environment=environment, hides=DATA, files=files) as nodes:
             nodes.start("head", cpus=6)
             client = deploy_on(nodes, scaled)
             calm = Clients([client.url, client.url], rate=2.0)

@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 from measure import HOME, store
 from node_app import Clients, called, deploy_on, keys_file, postgres, proxy
-from nodes import OUTSIDE, Nodes, network, sequence
+from nodes import DATA, OUTSIDE, Nodes, network, sequence
 from object_store import CREDENTIALS, ObjectStore, object_store
 
 from llm4rec.artifacts import Artifact, RunStore
@@ -151,7 +151,7 @@ def serving(folder: Path, objects: ObjectStore) -> dict[str, Any]:
     with postgres(folder, OUTSIDE) as url, redis(folder) as state:
         environment = {**CREDENTIALS, "LLM4REC_LOG_URL": url, "RAY_REDIS_ADDRESS": state}
         files = {"keys.json": keys_file(folder)}
-        with Nodes(folder / "served", environment=environment, with_code=True, files=files) as nodes:
+        with Nodes(folder / "served", environment=environment, hides=DATA, files=files) as nodes:
             start(nodes, ("head", 0.0), ("one", 3.0), ("two", 3.0))
             source = f"source.path={objects.location('data/ml-100k')}"
             deploy_on(nodes, [f"run.path={objects.location('runs/whole')}", source, "cluster.replicas=[2,2]"])

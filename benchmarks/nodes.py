@@ -66,7 +66,7 @@ class Nodes:
         *,
         token: bool = True,
         environment: Mapping[str, str] | None = None,
-        with_code: bool = False,
+        hides: Sequence[str] = DATA + CODE,
         files: Mapping[str, bytes] | None = None,
     ) -> None:
         """Prepare.
@@ -76,10 +76,11 @@ class Nodes:
             token: whether Ray asks for one.
             environment: what nodes and jobs have in theirs beside the usual.
             files: that every node has in its /tmp, by name.
-            with_code: whether the nodes' image has the code, as that of deploy/Dockerfile, which a served app needs.
+            hides: folders of this checkout that nodes do not see. A served app needs the code, which the image of
+                deploy/Dockerfile has.
         """
         self.folder, self._files = folder, files or {}
-        self._hidden = DATA if with_code else DATA + CODE
+        self._hides = hides
         self.address = f"http://{NETWORK}.10:{DASHBOARD_PORT}"
         self._running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
         own = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
@@ -91,7 +92,7 @@ class Nodes:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",
             "TQDM_DISABLE": "1",
-            **({"PYTHONPATH": f"{HOME / 'platform'}:{HOME}", "LLM4REC_HOME": str(HOME)} if with_code else {}),
+            **({} if CODE[0] in hides else {"PYTHONPATH": f"{HOME / 'platform'}:{HOME}", "LLM4REC_HOME": str(HOME)}),
             **asked,
             **(environment or {}),
         }
@@ -128,7 +129,7 @@ class Nodes:
         else:
             ray.append(f"--address={NETWORK}.10:{GCS_PORT}")
         script = own / "start.sh"
-        private = self._private(own)
+        private = self._private(own, address)
         if autoscaling is not None:
             (own / "tmp" / "autoscaling.yaml").write_text(yaml.safe_dump(dict(autoscaling)), encoding="utf-8")
             ray.append("--autoscaling-config=/tmp/autoscaling.yaml")
@@ -225,18 +226,21 @@ class Nodes:
         ):
             _do(f"ip netns exec {network} {command}")
 
-    def _private(self, own: Path) -> list[str]:
+    def _private(self, own: Path, address: str) -> list[str]:
         """What a node's first process does to see files of its own only; mounts end with it."""
         empty, tmp = own / "empty", own / "tmp"
         shutil.rmtree(tmp, ignore_errors=True)
         for folder in (empty, tmp):
             folder.mkdir(parents=True, exist_ok=True)
+        # a name that is not the address which others reach would keep PyTorch's gloo from finding its peers
+        (own / "hosts").write_text(f"127.0.0.1 localhost\n{address} {own.name}\n", encoding="utf-8")
         for name, contents in self._files.items():
             (tmp / name).write_bytes(contents)
-        hidden = [HOME / name for name in self._hidden if (HOME / name).is_dir()]
+        hidden = [HOME / name for name in self._hides if (HOME / name).is_dir()]
         return [
             "set -e",
             f"hostname {own.name}",
+            f"mount --bind {shlex.quote(str(own / 'hosts'))} /etc/hosts",
             *(f"mount --bind {shlex.quote(str(empty))} {shlex.quote(str(path))}" for path in hidden),
             "mount -t tmpfs tmpfs /dev/shm",
             f"mount --bind {shlex.quote(str(tmp))} /tmp",

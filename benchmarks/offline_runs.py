@@ -41,7 +41,7 @@ from llm4rec.train.windows import build_windows
 VALIDATION_ROWS = 1000
 """After each epoch the best weights are chosen by this many choices, spread over all."""
 
-SERVED = {"num_reviews", "review_words", "user_states"}
+SERVED = {"num_reviews", "review_words", "user_states", "exact_up_to"}
 """Settings that no figure here depends on: they are of evidence, and of speed."""
 
 Measured = dict[str, np.ndarray]

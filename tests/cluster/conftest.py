@@ -47,6 +47,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
         scorer=scorer,
         gate=Gate.shut(corpus.num_warm_items),
         index=ItemIndex.build(scorer.item_vectors.numpy()),
+        near=None,
         id_generator=None,
         evidence=EvidenceStore.build([passage], np.ones((1, 6), np.float32)),
         prices=Prices(np.array([0.3, -0.1, -0.1, 0.1, -0.2], np.float32), {}),

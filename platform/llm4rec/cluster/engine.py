@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from llm4rec.cluster.candidates import Candidates
 from llm4rec.cluster.catalogue import ContentEncoder, LiveCatalogue
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.people import People, Person
@@ -88,6 +89,8 @@ class Engine:
         self._states = States(snapshot)
         self._catalogue = LiveCatalogue.of(snapshot)
         self._grounding = Grounding(snapshot.evidence, self._catalogue.described, config.explain)
+        self._candidates = None if snapshot.near is None else Candidates(snapshot.near, config.run.seed)
+        self._changed: frozenset[int] = frozenset()  # codes of the index's items that have another vector now
         self._changing = threading.Lock()
         self._change = 0
         known = {change.key for change in log.changes_after(0)}
@@ -125,7 +128,14 @@ class Engine:
 
     def _retrieved(self, request: contract.RecommendRequest, person: Person, catalogue: LiveCatalogue) -> Retrieved:
         state, shift = self._states.of(person), self.shift
-        products = shift.products(shift.state(request.user_id, state), catalogue.ranking.vectors)
+        moved, vectors = shift.state(request.user_id, state), catalogue.ranking.vectors
+        if self._candidates is None or not self._by_taste_alone(request, person):
+            products = shift.products(moved, vectors)
+        else:
+            wanted = max(request.k or 1, self._config.recommend.k, self._config.recommend.candidates)
+            changed = np.concatenate([shift.items, np.array(sorted(self._changed), np.int32)])
+            codes = self._candidates.of(moved, wanted, catalogue.withdrawn, person.seen, changed)
+            products = shift.products_of(codes, moved, vectors)
         return Retrieved(self.version, person, state, self.snapshot.logits_of(products[None], [person.history])[0])
 
     def rank(self, request: contract.RecommendRequest, retrieved: Retrieved) -> Drawn:
@@ -223,6 +233,11 @@ class Engine:
             return EMPTY_HISTORY.item, None
         return self.people.past(code), self.snapshot.states[code] if len(self.snapshot.states) else None
 
+    def _by_taste_alone(self, request: contract.RecommendRequest, person: Person) -> bool:
+        """Whether the items nearest to a state are the ones that compete; words, filters and prices look elsewhere."""
+        worded = request.query is not None or request.dialogue is not None or request.filters is not None
+        return not worded and not self._settings(request).debias * person.popularity_weight
+
     def _settings(self, request: contract.RecommendRequest) -> RecommendConfig:
         asked = {"diversity": request.diversity, "debias": request.debias}
         return self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
@@ -252,6 +267,9 @@ class Engine:
 
     def _overlaid(self, item_id: str, record: Any) -> LiveCatalogue:
         if record is not None:
+            code = self._catalogue.codes.get(item_id)
+            if code is not None and code < self.snapshot.index.num_items:
+                self._changed |= {code}
             return self._catalogue.put(item_id, record, *self._content.encode(item_id, record))
         if item_id in self._catalogue.codes:
             return self._catalogue.withdraw(item_id)

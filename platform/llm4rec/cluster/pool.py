@@ -7,8 +7,10 @@ from typing import Any
 import ray.data
 from ray._private.state import available_resources_per_node  # noqa: PLC2701
 
-LEFT_FREE = 1.0
-"""CPUs of one node that actors leave to the tasks which read and write, or those would wait for the actors for ever."""
+AN_ACTOR = 0.8
+"""Of each CPU: what is left takes the tasks that read and write, which would otherwise wait for the actors for ever."""
+BESIDE_ACTORS = 0.1
+"""CPUs that each such task reserves."""
 
 
 @dataclass(frozen=True)
@@ -34,45 +36,39 @@ class Pool:
 
 @dataclass(frozen=True)
 class Free:
-    """CPUs and GPUs that nothing has reserved.
+    """What nothing has reserved.
 
     Attributes:
-        cpus: of each node.
-        gpus: of all nodes.
+        nodes: CPUs and GPUs of each node.
     """
 
-    cpus: tuple[float, ...]
-    gpus: float
+    nodes: tuple[tuple[float, float], ...]
 
     @classmethod
     def now(cls) -> "Free":
         """Of the whole cluster. Ask when a stage starts: what actors held is given back some time after their end."""
-        nodes: list[Mapping[str, float]] = list(available_resources_per_node().values())
-        return cls(tuple(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes))
+        found: list[Mapping[str, float]] = list(available_resources_per_node().values())
+        return cls(tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found))
 
     @property
     def places(self) -> int:
         """For how many actors of a CPU each there is room."""
-        return sum(int(cpus) for cpus in self.cpus)
+        return sum(int(cpus) for cpus, _ in self.nodes)
 
     def pool(self, num_tasks: int, *, on_gpu: bool) -> Pool:
         """One actor a GPU where there are any and the work can use them, else one a CPU; never more than tasks.
 
-        On one node the actors share what is left to them. On several each takes a whole CPU, and there is one actor
-        fewer: however they are placed, a node has a whole CPU left, which shares would not guarantee.
+        Each leaves a fifth of its CPU, so that however actors are placed every node has something left.
 
-        >>> Free((2.0,), 0.0).pool(100, on_gpu=True)
-        Pool(size=2, num_cpus=0.5, num_gpus=0)
-        >>> Free((1.0, 1.0, 1.0), 0.0).pool(100, on_gpu=True)
-        Pool(size=2, num_cpus=1.0, num_gpus=0)
-        >>> Free((64.0,), 8.0).pool(100, on_gpu=True)
-        Pool(size=8, num_cpus=1.0, num_gpus=1)
+        >>> Free(((2.0, 0.0), (1.0, 0.0))).pool(100, on_gpu=True)
+        Pool(size=3, num_cpus=0.8, num_gpus=0)
+        >>> Free(((64.0, 8.0),)).pool(100, on_gpu=True)
+        Pool(size=8, num_cpus=0.8, num_gpus=1)
         """
-        gpus = int(self.gpus) if on_gpu else 0
-        if self.places < 1 + LEFT_FREE:
-            return Pool(max(1, min(gpus, num_tasks)), 0.0, min(gpus, 1))
-        if len(self.cpus) > 1:
-            size = max(1, min(gpus or self.places - int(LEFT_FREE), num_tasks))
-            return Pool(size, 1.0 if self.places - size >= LEFT_FREE else 0.0, min(gpus, 1))
-        size = max(1, min(gpus or self.places, num_tasks))
-        return Pool(size, min(1.0, (self.cpus[0] - LEFT_FREE) / size), min(gpus, 1))
+        shares = [min(1.0, cpus / int(gpus)) for cpus, gpus in self.nodes if gpus >= 1] if on_gpu else []
+        if shares:
+            gpus = sum(int(gpus) for _, gpus in self.nodes)
+            return Pool(min(gpus, num_tasks), AN_ACTOR * min(shares), 1)
+        if not self.places:  # a part of a CPU, or nodes that are still to come
+            return Pool(1, min(AN_ACTOR, 0.5 * max((cpus for cpus, _ in self.nodes if cpus), default=1.0)), 0)
+        return Pool(max(1, min(self.places, num_tasks)), AN_ACTOR, 0)

@@ -12,11 +12,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import ray
 from ray.data import Dataset
+from ray.data._internal.datasource.range_datasource import RangeDatasource  # noqa: PLC2701
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from llm4rec.artifacts import open_location
-from llm4rec.cluster.pool import Pool
+from llm4rec.cluster.pool import BESIDE_ACTORS, Pool
 from llm4rec.config import StrictModel
 
 log = logging.getLogger("llm4rec")
@@ -68,19 +69,25 @@ class Steps:
             made = {"fn_constructor_args": (factory, left), **pool(len(left)).options()}
             return rows.map(_Actor, **made)  # type: ignore[arg-type]  # classes are allowed, and not annotated
 
-        return self._run(step, tasks, run)
+        return self._run(step, tasks, run, beside={"num_cpus": BESIDE_ACTORS})
 
     def _run(
-        self, step: str, tasks: Sequence[StrictModel], answer: Callable[[Dataset, Payloads], Dataset]
+        self,
+        step: str,
+        tasks: Sequence[StrictModel],
+        answer: Callable[[Dataset, Payloads], Dataset],
+        beside: dict[str, Any] | None = None,
     ) -> list[Answer]:
+        """Run what is missing; `beside` is what tasks that read and write reserve, by default what Ray Data says."""
         missing = sorted(set(range(len(tasks))) - self._finished(step))
         if len(missing) < len(tasks):
             log.info("%s: %s goes on, %d/%d are done", self._stage, step, len(tasks) - len(missing), len(tasks))
         if missing:
             with self._checkpointing(step), self._progress(step, len(tasks)):
-                rows = ray.data.range(len(missing), override_num_blocks=len(missing))
+                numbers = RangeDatasource(n=len(missing), block_format="arrow", column_name="id")
+                rows = ray.data.read_datasource(numbers, override_num_blocks=len(missing), **(beside or {}))
                 answers = answer(rows, [(number, tasks[number]) for number in missing])
-                answers.write_parquet(f"{self._path}/{step}/answers", filesystem=self._fs)
+                answers.write_parquet(f"{self._path}/{step}/answers", filesystem=self._fs, ray_remote_args=beside or {})
         return self._answers(step, len(tasks))
 
     def _finished(self, step: str) -> set[int]:

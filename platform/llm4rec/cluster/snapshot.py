@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm4rec.artifacts import RunStore
+from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.debias.estimate import Effects, read_effects
+from llm4rec.index.approximate import FEWEST_ITEMS, ApproximateIndex
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.user_states import read_states
 from llm4rec.index.vectors import ItemIndex
@@ -37,6 +38,7 @@ class Snapshot:
         scorer: the trained model.
         gate: how much a linear item-item model is heard beside it.
         index: item vectors.
+        near: finds the items that compete for a slate, where the catalogue is too large to score all.
         id_generator: writes semantic ids, where `index.generative` asks for it.
         evidence: passages that reasons may rest on.
         prices: what places on slates cost where popularity is corrected for.
@@ -51,6 +53,7 @@ class Snapshot:
     scorer: ModelScorer
     gate: Gate
     index: ItemIndex
+    near: ApproximateIndex | ItemIndex | None
     id_generator: IdGenerator | None
     evidence: EvidenceStore
     prices: Prices
@@ -84,6 +87,7 @@ class Snapshot:
             scorer=scorer,
             gate=Gate.read(artifacts["index"], corpus.num_warm_items),
             index=index,
+            near=_near(artifacts["index"], index, config.index.exact_up_to),
             id_generator=id_generator,
             evidence=EvidenceStore.read(artifacts["index"]),
             prices=Prices.read(artifacts["index"], corpus.num_items),
@@ -110,6 +114,17 @@ class Snapshot:
     def frozen(self) -> Frozen:
         """What learning online starts from: the corpus's item vectors and how sharply logits tell them apart."""
         return Frozen(self.index.vectors, self.gate.scale / self.scorer.model.config.temperature)
+
+
+def _near(artifact: Artifact, index: ItemIndex, exact_up_to: int) -> ApproximateIndex | None:
+    """The approximate index of a catalogue that is larger than what is scored one by one.
+
+    Raises:
+        ArtifactError: it is larger, and has none.
+    """
+    if index.num_items <= max(exact_up_to, FEWEST_ITEMS - 1):
+        return None
+    return ApproximateIndex.read(artifact, index.vectors)
 
 
 def narrow_by(generator: IdGenerator | None, state: FloatVector, config: RecommendConfig) -> Narrow | None:

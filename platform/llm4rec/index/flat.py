@@ -21,14 +21,24 @@ def build_flat(vectors: FloatMatrix) -> faiss.IndexFlatIP:
     Raises:
         DataError: the matrix is not two-dimensional, has no columns or holds NaN or infinity.
     """
+    vectors = check_vectors(vectors)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index
+
+
+def check_vectors(vectors: FloatMatrix) -> npt.NDArray[np.float32]:
+    """Vectors of shape (N, D) as contiguous float32.
+
+    Raises:
+        DataError: the matrix is not two-dimensional, has no columns or holds NaN or infinity.
+    """
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise DataError(f"vectors to index must have shape (rows, width) with width >= 1, got {vectors.shape}")
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise DataError(f"{len(bad)} of {len(vectors)} vectors hold NaN or infinity, first at row {bad[0]}")
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, np.float32))
-    return index
+    return np.ascontiguousarray(vectors, np.float32)
 
 
 def write_flat(writer: ArtifactWriter, name: str, index: faiss.IndexFlatIP) -> None:

@@ -102,6 +102,13 @@ class Shift:
         products[self.items] += self.shift @ state
         return products
 
+    def products_of(self, codes: IntVector, state: FloatVector, vectors: FloatMatrix) -> FloatVector:
+        """The same of some items alone; the others have -inf."""
+        products = np.full(len(vectors), -np.inf, np.float32)
+        products[codes] = vectors[codes] @ state
+        products[self.items] += self.shift @ state
+        return products
+
 
 def _merged(before: Update, update: Update) -> Update:
     kept = ~np.isin(before.items, update.items)

@@ -1,0 +1,169 @@
+"""An index in parts over five million vectors: what it finds, how fast, and what the loss of a part does.
+
+    python benchmarks/sharded_index.py    # writes benchmarks/results/sharded_index.json, ten minutes, 6 GB
+
+Vectors of 64 numbers, of length one, in 20,000 clumps; queries lie near some of them. Three parts, an actor each
+(cluster/shards.py), on a Ray of its own; `recall100` is against all inner products. One actor is killed while somebody
+searches all the time: `wrong` are answers that differ from those before, `part_back_s` is the longest wait. Then exact
+and approximate search of catalogues of other sizes on one core, of one query after the other: where the approximate
+one begins to pay is what `index.exact_up_to` should say.
+"""
+
+import argparse
+import functools
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import psutil
+import ray
+from measure import store
+
+from llm4rec.cluster.session import connect
+from llm4rec.cluster.shards import ShardedIndex
+from llm4rec.index.approximate import ApproximateIndex
+from llm4rec.index.parts import cut
+from llm4rec.index.vectors import ItemIndex
+
+ITEMS, WIDTH, PARTS, CLUMPS, K = 5_000_000, 64, 3, 20_000, 100
+QUERIES, SPREAD = 300, 0.6
+SIZES = (10_000, 100_000, 300_000, 1_000_000)
+
+
+def main() -> None:
+    """Build, search, kill, and store what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=ITEMS, help="a trial with fewer; stores nothing")
+    options = parser.parse_args()
+    began = time.monotonic()
+    connect()
+    queries = asked(options.items)
+    best = exact(options.items, queries)
+    started = time.monotonic()
+    parts = [(functools.partial(open_part, options.items, *part), part[0]) for part in cut(options.items, PARTS)]
+    index = ShardedIndex(parts, num_cpus=0.5, patience_s=900)
+    figures: dict[str, Any] = {"items": options.items, "parts": PARTS, "build_s": round(time.monotonic() - started, 1)}
+    found, seconds = searched(index, queries)
+    p50, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
+    figures |= {
+        "recall100": round(recall(found, best), 4),
+        "p50_ms": round(float(p50), 1),
+        "p95_ms": round(float(p95), 1),
+        "memory_mb_by_part": memory(),
+    }
+    print(figures, flush=True)
+    figures["loss"] = lost(index, queries, found)
+    print(figures["loss"], flush=True)
+    for one in index.actors:
+        ray.kill(one[0])
+    figures["sizes"] = [sized(size) for size in SIZES if size <= options.items]
+    if options.items != ITEMS:
+        print(figures, "a trial: nothing is stored", sep="\n")
+        return
+    store("sharded_index", figures, time.monotonic() - began, seeds=[0])
+
+
+def vectors(start: int, stop: int) -> np.ndarray:
+    """Those of some codes: the same wherever they are made, a hundred thousand at a time."""
+    centres = np.random.default_rng(0).normal(size=(CLUMPS, WIDTH)).astype(np.float32)
+    blocks = []
+    for block in range(start // 100_000, -(-stop // 100_000)):
+        rng = np.random.default_rng((1, block))
+        own = centres[rng.integers(CLUMPS, size=100_000)] + SPREAD * rng.normal(size=(100_000, WIDTH)).astype(
+            np.float32
+        )
+        first = block * 100_000
+        blocks.append(own[max(0, start - first) : stop - first])
+    found = np.concatenate(blocks)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def asked(num_items: int) -> np.ndarray:
+    """Queries near some items."""
+    rng = np.random.default_rng(2)
+    near = vectors(0, min(num_items, 100_000))[rng.integers(min(num_items, 100_000), size=QUERIES)]
+    moved = near + 0.3 / np.sqrt(WIDTH) * rng.normal(size=near.shape).astype(np.float32)
+    return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
+
+
+def open_part(_: int, start: int, stop: int) -> ApproximateIndex:
+    """The index over the items of a part."""
+    return ApproximateIndex.build(vectors(start, stop))
+
+
+def exact(num_items: int, queries: np.ndarray) -> np.ndarray:
+    """Codes of the best items, shape (B, K), from all inner products."""
+    scores, codes = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for start in range(0, num_items, 500_000):
+        stop = min(start + 500_000, num_items)
+        scores = np.concatenate([scores, queries @ vectors(start, stop).T], axis=1)
+        codes = np.concatenate([codes, np.broadcast_to(np.arange(start, stop), (len(queries), stop - start))], axis=1)
+        best = np.argpartition(-scores, K - 1, axis=1)[:, :K]
+        scores, codes = np.take_along_axis(scores, best, 1), np.take_along_axis(codes, best, 1)
+    return codes
+
+
+def searched(index: Any, queries: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """What is found for each query alone, and the seconds of each."""
+    found, seconds = [], []
+    for query in queries:
+        began = time.perf_counter()
+        found.append(index.search(query[None], K)[0][0])
+        seconds.append(time.perf_counter() - began)
+    return np.array(found), seconds
+
+
+def recall(found: np.ndarray, best: np.ndarray) -> float:
+    """Share of the best items that were found."""
+    return float(
+        np.mean([len(set(one) & set(other)) / K for one, other in zip(found.tolist(), best.tolist(), strict=True)])
+    )
+
+
+def memory() -> list[int]:
+    """MiB that each part's process has to itself."""
+    names = [(process, " ".join(process.cmdline())) for process in psutil.process_iter()]
+    return [round(process.memory_full_info().uss / 2**20) for process, name in names if name.startswith("ray::Part")]
+
+
+def lost(index: ShardedIndex, queries: np.ndarray, before: np.ndarray) -> dict[str, Any]:
+    """Search all the time while an actor is killed and comes back."""
+    wrong, waits, over = [0], [0.0], threading.Event()
+
+    def ask() -> None:
+        number = 0
+        while not over.is_set():
+            query, began = number % len(queries), time.perf_counter()
+            wrong[0] += not np.array_equal(index.search(queries[query][None], K)[0][0], before[query])
+            waits.append(time.perf_counter() - began)
+            number += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(3)
+    ray.kill(index.actors[1][0], no_restart=False)
+    time.sleep(5)
+    ray.get(index.actors[1][0].ready.remote())
+    time.sleep(3)
+    over.set()
+    thread.join()
+    return {"searches": len(waits) - 1, "wrong": wrong[0], "part_back_s": round(max(waits), 1)}
+
+
+def sized(num_items: int) -> dict[str, Any]:
+    """Exact beside approximate search of a catalogue of some size, in this process."""
+    own, queries = vectors(0, num_items), asked(num_items)
+    whole, near = ItemIndex.build(own), ApproximateIndex.build(own)
+    best, exact_s = searched(whole, queries)
+    found, near_s = searched(near, queries)
+    return {
+        "items": num_items,
+        "exact_p50_ms": round(float(np.median(exact_s)) * 1000, 2),
+        "approximate_p50_ms": round(float(np.median(near_s)) * 1000, 2),
+        "recall100": round(recall(found, best), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Submitted by a test: an index in parts, of which actors are killed while it is searched."""
+
+import functools
+import threading
+
+import numpy as np
+import ray
+
+from llm4rec.cluster.shards import ShardedIndex
+from llm4rec.index.approximate import ApproximateIndex
+from llm4rec.index.parts import cut
+from llm4rec.index.vectors import ItemIndex
+from llm4rec.online.errors import UnavailableError
+
+
+def vectors() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(6000, 16)).astype(np.float32)
+
+
+def open_part(kind: type, start: int, stop: int) -> ItemIndex | ApproximateIndex:
+    return kind.build(vectors()[start:stop])
+
+
+def parts(kind: type) -> list:
+    return [(functools.partial(open_part, kind, *part), part[0]) for part in cut(6000, 3)]
+
+
+if __name__ == "__main__":
+    ray.init()
+    queries = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+    whole = ItemIndex.build(vectors())
+    expected, scores = whole.search(queries, 10)
+
+    index = ShardedIndex(parts(ItemIndex), replicas=2, num_cpus=0.1)
+    found, found_scores = index.search(queries, 10)
+    assert np.array_equal(found, expected)
+    np.testing.assert_allclose(found_scores, scores, rtol=1e-5)
+    assert np.array_equal(index.search(queries, 5, list(expected))[0], whole.search(queries, 5, list(expected))[0])
+    print("same as the whole index")
+
+    wrong, asked, over = [0], [0], threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            wrong[0] += not np.array_equal(index.search(queries, 10)[0], expected)
+            asked[0] += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for part in index.actors:
+        ray.kill(part[0], no_restart=False)
+        over.wait(0.5)
+    over.set()
+    thread.join()
+    print(f"wrong {wrong[0]} of many: {asked[0] > 5}")
+
+    alone = ShardedIndex(parts(ApproximateIndex), num_cpus=0.1, patience_s=60)
+    before = alone.search(queries, 10)[0]
+    ray.kill(alone.actors[1][0], no_restart=False)
+    assert np.array_equal(alone.search(queries, 10)[0], before)
+    print("the only actor of a part came back with the same answers")
+
+    impatient = ShardedIndex(parts(ItemIndex), num_cpus=0.1, patience_s=1)
+    ray.kill(impatient.actors[2][0], no_restart=True)
+    try:
+        impatient.search(queries, 10)
+    except UnavailableError as error:
+        print(error)

@@ -1,0 +1,18 @@
+"""An index in parts: the same answers as the whole one, also while actors are killed."""
+
+import pytest
+
+from llm4rec.cluster.local import LocalCluster
+
+pytestmark = pytest.mark.ray
+
+
+def test_parts_answer_as_the_whole_while_actors_are_killed(
+    cluster: LocalCluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cluster.submit(["python", "tests/ray/shards_probe.py"])
+    told = capfd.readouterr().out
+    assert "same as the whole index" in told
+    assert "wrong 0 of many: True" in told
+    assert "the only actor of a part came back with the same answers" in told
+    assert "part 3 of 3 of the index does not answer; it is being opened again" in told
