@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from node_loss import CONFIG, offline, settings_of
 from nodes import OUTSIDE, Nodes, network
 from object_store import CREDENTIALS, ObjectStore, object_store
+
 from tests.ports import free_port
 from tests.ray.conftest import HOME
 
