@@ -4,8 +4,8 @@
 
 The model of quality.py for ML-1M, one replica, keys asked for. In turn: schemathesis on the OpenAPI document (every
 operation, right and wrong input, sequences of calls; no answer may be a 5xx, and statuses, types and shapes must be as
-documented); a list of requests that no client should send, as raw bytes; 200 sockets that send a header a byte at a
-time for half a minute, while others ask for slates; run folders made by somebody who means harm, given to
+documented); a list of requests that no client should send, as raw bytes; 200 sockets that send a header or a body a
+byte at a time for half a minute, while others ask for slates; run folders made by somebody who means harm, given to
 jobs/publish.py's own function. `memory_mb` is the most that the replica has over what it had before each of them, of
 memory that no other process has, after some hundred ordinary requests. At the end all that Ray and the app have logged
 is searched for the keys, and for ids of users who asked. The exit status is 1 where something was not as it should be.
@@ -164,15 +164,18 @@ def by_slowness(app: Served, _: Path) -> dict[str, Any]:
 
 
 async def _loris(app: Served, over: threading.Event) -> None:
-    async def one() -> None:
+    async def one(begun: bytes) -> None:
         _, writer = await asyncio.open_connection(app.config.serve.host, app.config.serve.port)
-        writer.write(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx-slow: ")
+        writer.write(begun)
         while not over.is_set():
             writer.write(b"a")
             await asyncio.sleep(1)
         writer.close()
 
-    await asyncio.gather(*(one() for _ in range(SOCKETS)))
+    key = os.environ[KEY]
+    head = b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx-slow: "
+    body = f"POST /v1/feedback HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 9999\r\n\r\n[".encode()
+    await asyncio.gather(*(one(begun) for begun in [head, body] * (SOCKETS // 2)))
 
 
 def by_bundles(app: Served, folder: Path) -> dict[str, Any]:
