@@ -174,8 +174,8 @@ async def _loris(app: Served, over: threading.Event) -> None:
 
     key = os.environ[KEY]
     head = b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx-slow: "
-    body = f"POST /v1/feedback HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 9999\r\n\r\n[".encode()
-    await asyncio.gather(*(one(begun) for begun in [head, body] * (SOCKETS // 2)))
+    asked = f"POST /v1/feedback HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 9999\r\n\r\n["
+    await asyncio.gather(*(one(begun) for begun in [head, asked.encode()] * (SOCKETS // 2)))
 
 
 def by_bundles(app: Served, folder: Path) -> dict[str, Any]:
