@@ -5,11 +5,13 @@
 Three nodes (nodes.py), the smoke configuration, artifacts on S3 (object_store.py), the log in PostgreSQL, Ray's own
 state in Redis. Preprocess, encode and train: one of two worker nodes is gone, network and all, while it is at work;
 `lost` and `doubled` are rows of the artifact that an unbroken run has and this one has not, or the other way round, and
-for training epochs; `recovered_s` is from then to the job's next sign of progress.
+for training epochs; `recovered_s` is from then to when the job says that it got any further.
 
 Serve: two replicas of all that a request passes through; 10 requests a second, tried twice, and feedback, sent until
 it is acknowledged. A worker node is killed, and started again; then the head, which is started again after ten seconds.
-`lost` are acknowledged events that are not in the log, `doubled` those that are there twice.
+Clients ask the proxies of the other nodes, as a load balancer would after its first look. `lost` are acknowledged
+events that are not in the log, `doubled` examples that learners learnt from beyond those of a learner that reads the
+log in one go.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +31,13 @@ from measure import HOME, store
 from node_app import Clients, called, deploy_on, keys_file, postgres, proxy
 from nodes import DATA, OUTSIDE, Nodes, network, sequence
 from object_store import CREDENTIALS, ObjectStore, object_store
+from served import title
 
 from llm4rec.artifacts import Artifact, RunStore
+from llm4rec.cluster.demo import Client
+from llm4rec.cluster.online import new_follower
+from llm4rec.cluster.releases import Engines
+from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.online.log import EventLog
 from llm4rec.train.state import DESCRIPTION
 
@@ -42,8 +50,12 @@ STAGES = {
     "train": ("model", r"train: epoch 2/"),
 }
 """By stage the artifact, and what the job says when it is at work."""
-GOES_ON = {"preprocess": "preprocess: log", "encode": "encode: text", "train": "train: resumed"}
-"""What a job says when it goes on."""
+GOES_ON = {
+    "preprocess": r"preprocess: \w+ (\d+)/|(corpus: finished)",
+    "encode": r"encode: text (\d+)/|(features: finished)",
+    "train": r"train: epoch (\d+)/\d+, loss [\d.]+, valid",
+}
+"""How a job says how far it is."""
 AFTER_S, HEAD_AWAY_S, LONGEST_S = 60.0, 10.0, 900.0
 
 
@@ -60,7 +72,7 @@ def main() -> None:
         folder.chmod(0o755)  # PostgreSQL is another user's
         with network(), object_store(OUTSIDE, S3_PORT) as objects:
             with Nodes(folder / "offline", environment=CREDENTIALS) as nodes:
-                start(nodes, ("head", 1.0), ("one", 1.0), ("two", 1.0))
+                start(nodes, ("head", 0.0), ("one", 1.0), ("two", 1.0))
                 objects.put(HOME / "data" / "ml-100k", "data/ml-100k")
                 nodes.submit("python", "jobs/pipeline.py", "--config", CONFIG, *settings_of(objects, "whole"))
                 for stage in [stage for stage in STAGES if stage in wanted]:
@@ -95,25 +107,43 @@ def offline(nodes: Nodes, objects: ObjectStore, stage: str) -> dict[str, Any]:
     command = nodes.submission("python", f"jobs/{stage}.py", "--config", CONFIG, *settings_of(objects, stage))
     with output.open("wb") as file:
         job = subprocess.Popen(command, env=nodes.environment, cwd=nodes.folder, stdout=file, stderr=file)
-    told = until(job, output, at_work)
+    until(job, output, at_work)
+    at_work_there = sum(
+        "ray::" in title(process) and "IDLE" not in title(process) for process in nodes.processes("two")
+    )
+    if not at_work_there:
+        raise RuntimeError(f"{stage}: nothing runs on the node that is to be killed")
+    before = how_far(output, stage)
     nodes.kill("two")
     killed = time.monotonic()
-    until(job, output, rf"(?s).{{{told}}}.*({GOES_ON[stage]}|{artifact}: finished)")
+    while how_far(output, stage) <= before and job.poll() is None:
+        time.sleep(0.1)
     recovered = time.monotonic() - killed
     if job.wait(timeout=LONGEST_S):
         raise RuntimeError(output.read_text(errors="replace")[-4000:])
     finished = time.monotonic() - killed
     nodes.start("two", cpus=1)
     whole, found = (RunStore(objects.location(f"runs/{run}")).open(artifact) for run in ("whole", stage))
+    if DESCRIPTION in found.manifest["files"]:
+        last = [one.read_json(DESCRIPTION)["curve"][-1] for one in (whole, found)]
+        compared = {"loss_delta": round(abs(last[1]["loss"] / last[0]["loss"] - 1), 4)}
+    else:
+        compared = {"same_hash": whole.hash == found.hash}
     lost, doubled = difference(rows(whole), rows(found))
     return {
+        "processes_at_work_there": at_work_there,
+        **compared,
         "lost": lost,
         "doubled": doubled,
-        "same_hash": whole.hash == found.hash,
         "recovered_s": round(recovered, 1),
         "finished_s": round(finished, 1),
         "told": re.findall(r"(?:resumed after .*|a worker was lost.*|goes on.*)", output.read_text(errors="replace")),
     }
+
+
+def how_far(output: Path, stage: str) -> int:
+    """How many different things a job has said of how far it is."""
+    return len(set(re.findall(GOES_ON[stage], output.read_text(errors="replace"))))
 
 
 def until(job: "subprocess.Popen[bytes]", output: Path, pattern: str) -> int:
@@ -154,7 +184,13 @@ def serving(folder: Path, objects: ObjectStore) -> dict[str, Any]:
         with Nodes(folder / "served", environment=environment, hides=DATA, files=files) as nodes:
             start(nodes, ("head", 0.0), ("one", 3.0), ("two", 3.0))
             source = f"source.path={objects.location('data/ml-100k')}"
-            deploy_on(nodes, [f"run.path={objects.location('runs/whole')}", source, "cluster.replicas=[2,2]"])
+            settings = [
+                f"run.path={objects.location('runs/whole')}",
+                source,
+                "cluster.replicas=[2,2]",
+                "online.shards=1",
+            ]
+            deploy_on(nodes, settings)
             figures: dict[str, Any] = {}
             clients = Clients([proxy(nodes, "one"), proxy(nodes, "head")])
             with clients.at_work():
@@ -165,27 +201,41 @@ def serving(folder: Path, objects: ObjectStore) -> dict[str, Any]:
             time.sleep(60)
             with outside.at_work():
                 time.sleep(10)
-                figures["head"] = lose(outside, lambda: away(nodes))
-                figures["head"]["own_proxy_answers_s"] = answering(proxy(nodes, "head"))
+                figures["head"] = lose(outside, lambda: away(nodes), proxy(nodes, "head"))
+            time.sleep(20)
+            learner = Client(proxy(nodes, "one")).call("/v1/status")[1]["learners"][0]
         log = EventLog(url)
-        logged = Counter(row.feedback.event_id for row in everything(log))
+        logged = {row.feedback.event_id for row in everything(log)}
+        replayed = replay(load_run(HOME / CONFIG, settings, HOME), log)
         log.close()
     for name, sent in (("serve", clients.acked), ("head", outside.acked)):
         figures[name] |= {
             "acked": len(sent),
-            "lost": len(sent - set(logged)),
-            "doubled": sum(count - 1 for count in logged.values()),
+            "lost": len(sent - logged),
+            "doubled": learner["examples"] - replayed,
         }
         print(name, figures[name], flush=True)
     return figures
 
 
-def lose(clients: Clients, what: Callable[[], None]) -> dict[str, Any]:
-    """Do something, and look for a minute at what is noticed."""
+def replay(config: RunConfig, log: EventLog) -> int:
+    """How many examples a learner learns from that reads the whole log in one go."""
+    whole = new_follower(Engines(config, log).main, log, config)
+    last = log.last_sequence()
+    while whole.catch_up(last):
+        pass
+    return whole.learner.examples
+
+
+def lose(clients: Clients, what: Callable[[], None], asked: str | None = None) -> dict[str, Any]:
+    """Do something, and look for a minute or longer at what is noticed, and for when a proxy answers again."""
     since = time.monotonic()
-    what()
-    time.sleep(max(0.0, since + AFTER_S - time.monotonic()))
-    return clients.figures(since)
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(answering, asked, since) if asked else None
+        what()
+        time.sleep(max(0.0, since + AFTER_S - time.monotonic()))
+        own = {"own_proxy_answers_s": again.result()} if again else {}
+    return {**clients.figures(since), **own}
 
 
 def away(nodes: Nodes) -> None:
@@ -195,14 +245,14 @@ def away(nodes: Nodes) -> None:
     nodes.start("head", cpus=0)
 
 
-def answering(url: str) -> float:
-    """Seconds until a proxy answers with a slate."""
-    began = time.monotonic()
+def answering(url: str, since: float) -> float:
+    """Seconds from a moment until a proxy, which is to be silent first, answers the app's requests."""
+    time.sleep(HEAD_AWAY_S / 2)
     while called(url, "/v1/users?limit=1") != 200:
-        if time.monotonic() - began > LONGEST_S:
+        if time.monotonic() - since > LONGEST_S:
             return float("inf")
         time.sleep(0.5)
-    return round(time.monotonic() - began, 1)
+    return round(time.monotonic() - since, 1)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from typing import Any, Self
 import psutil
 import yaml
 from measure import HOME
+from ray.autoscaler._private import fake_multi_node  # noqa: PLC2701
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID as PRETENDED_HEAD  # noqa: PLC2701
 
 BRIDGE, NETWORK, PREFIX = "llm4rec", "10.77.0", 24
@@ -131,8 +132,14 @@ class Nodes:
         script = own / "start.sh"
         private = self._private(own, address)
         if autoscaling is not None:
-            (own / "tmp" / "autoscaling.yaml").write_text(yaml.safe_dump(dict(autoscaling)), encoding="utf-8")
+            written = yaml.safe_dump(dict(autoscaling))
+            (own / "tmp" / "autoscaling.yaml").write_text(written, encoding="utf-8")
             ray.append("--autoscaling-config=/tmp/autoscaling.yaml")
+            # Ray's wheel lacks the file that this provider takes defaults from
+            provider = Path(fake_multi_node.__file__).parent
+            shutil.copytree(provider, own / "provider", dirs_exist_ok=True)
+            (own / "provider" / "example.yaml").write_text(written, encoding="utf-8")
+            private.insert(-1, f"mount --bind {shlex.quote(str(own / 'provider'))} {shlex.quote(str(provider))}")
         script.write_text("\n".join([*private, f"{shlex.join(ray)} &", "wait $!"]) + "\n", encoding="utf-8")
         self._connect(self._network(place), place)
         inside = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child=SIGKILL", "bash", str(script)]
@@ -151,8 +158,9 @@ class Nodes:
     def kill(self, name: str) -> None:
         """SIGKILL to all processes of a node at once, and its network is gone."""
         place, process = self._running.pop(name)
-        for each in [*psutil.Process(process.pid).children(recursive=False), psutil.Process(process.pid)]:
-            with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # it may have ended by itself
+            outer = psutil.Process(process.pid)
+            for each in [*outer.children(), outer]:
                 each.send_signal(signal.SIGKILL)  # the first process of the node: the kernel ends the others with it
         process.wait()
         _do(f"ip netns del {self._network(place)}")
