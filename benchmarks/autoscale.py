@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from llm4rec.cluster.local import DIRECT
 CONFIG, S3_PORT, MOST = "configs/smoke.yaml", 5096, 3
 IDLE_MINUTES, IDLE_WAIT_S = 0.25, 120.0
 CLIENTS, CALM_S, LOAD_S, LEAVE_S = 12, 20.0, 90.0, 240.0
+HEAD = "ray.head.default"  # which the provider takes for granted
 AUTOSCALING = {
     "cluster_name": "llm4rec",
     "max_workers": MOST,
@@ -37,10 +39,10 @@ AUTOSCALING = {
     "upscaling_speed": 1.0,
     "provider": {"type": "fake_multinode", "launch_multiple": True, "head_node_id": PRETENDED_HEAD},
     "available_node_types": {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "cpu": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": MOST},
     },
-    "head_node_type": "head",
+    "head_node_type": HEAD,
     "auth": {},
     "cluster_synced_files": [],
     "file_mounts": {},
@@ -132,13 +134,13 @@ def watched(count: Callable[[], int]) -> Iterator[list[int]]:
         while not over.wait(1.0):
             seen.append(count())
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            yield seen
+        finally:
+            over.set()
+            looking.result()  # raises what ended it
 
 
 def alive(nodes: Nodes) -> int:

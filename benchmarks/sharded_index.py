@@ -13,6 +13,7 @@ import argparse
 import functools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def main() -> None:
     queries = asked(options.items)
     best = exact(options.items, queries)
     started = time.monotonic()
-    parts = [(functools.partial(open_part, options.items, *part), part[0]) for part in cut(options.items, PARTS)]
+    parts = [(functools.partial(open_part, *part), part[0]) for part in cut(options.items, PARTS)]
     index = ShardedIndex(parts, num_cpus=0.5, patience_s=900)
     figures: dict[str, Any] = {"items": options.items, "parts": PARTS, "build_s": round(time.monotonic() - started, 1)}
     found, seconds = searched(index, queries)
@@ -87,7 +88,7 @@ def asked(num_items: int) -> np.ndarray:
     return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
 
 
-def open_part(_: int, start: int, stop: int) -> ApproximateIndex:
+def open_part(start: int, stop: int) -> ApproximateIndex:
     """The index over the items of a part."""
     return ApproximateIndex.build(vectors(start, stop))
 
@@ -129,26 +130,27 @@ def memory() -> list[int]:
 
 def lost(index: ShardedIndex, queries: np.ndarray, before: np.ndarray) -> dict[str, Any]:
     """Search all the time while an actor is killed and comes back."""
-    wrong, waits, over = [0], [0.0], threading.Event()
+    over = threading.Event()
 
-    def ask() -> None:
-        number = 0
+    def ask() -> tuple[int, list[float]]:
+        """Wrong answers, and the seconds of all."""
+        wrong, waits = 0, list[float]()
         while not over.is_set():
-            query, began = number % len(queries), time.perf_counter()
-            wrong[0] += not np.array_equal(index.search(queries[query][None], K)[0][0], before[query])
+            query, began = len(waits) % len(queries), time.perf_counter()
+            wrong += not np.array_equal(index.search(queries[query][None], K)[0][0], before[query])
             waits.append(time.perf_counter() - began)
-            number += 1
+        return wrong, waits
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    time.sleep(3)
-    ray.kill(index.actors[1][0], no_restart=False)
-    time.sleep(5)
-    ray.get(index.actors[1][0].ready.remote())
-    time.sleep(3)
-    over.set()
-    thread.join()
-    return {"searches": len(waits) - 1, "wrong": wrong[0], "part_back_s": round(max(waits), 1)}
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        time.sleep(3)
+        ray.kill(index.actors[1][0], no_restart=False)
+        time.sleep(5)
+        ray.get(index.actors[1][0].ready.remote())
+        time.sleep(3)
+        over.set()
+        wrong, waits = asking.result()
+    return {"searches": len(waits), "wrong": wrong, "part_back_s": round(max(waits), 1)}
 
 
 def sized(num_items: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, unnoted, write
+from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, newest, unnoted, write
 from llm4rec.train.loop import Progress
 from llm4rec.train.state import WEIGHTS
 
@@ -27,14 +27,21 @@ def training(tmp_path: Path) -> Path:
     return tmp_path / "one"
 
 
-def newest(training: Path) -> str | None:
+def found_again(training: Path) -> str | None:
     found = unnoted(str(training.parent), training.name)
     return Path(found).name if found else None
 
 
+def test_how_far_a_training_has_come_is_what_its_newest_whole_checkpoint_says(training: Path) -> None:
+    assert newest(str(training.parent), training.name) == 12
+    (training / "checkpoint-12" / STATE).unlink()
+    assert newest(str(training.parent), training.name) == 8
+    assert newest(str(training.parent), "another") == 0
+
+
 def test_a_good_note_is_left_to_ray(training: Path) -> None:
     (training / NOTE).write_text(json.dumps({"latest": "checkpoint-12"}))
-    assert newest(training) is None
+    assert found_again(training) is None
     assert (training / NOTE).exists()
 
 
@@ -42,7 +49,7 @@ def test_a_good_note_is_left_to_ray(training: Path) -> None:
 def test_without_a_note_the_checkpoint_after_most_steps_is_taken(training: Path, torn: str | None) -> None:
     if torn is not None:
         (training / NOTE).write_text(torn)
-    assert newest(training) == "checkpoint-12"
+    assert found_again(training) == "checkpoint-12"
     assert not (training / NOTE).exists(), "Ray would fail on it"
 
 
@@ -54,7 +61,7 @@ def test_what_was_being_copied_when_the_kill_came_is_passed_over(training: Path,
     file.unlink()
     if kept is not None:
         file.write_bytes(content[:kept])
-    assert newest(training) == "checkpoint-8"
+    assert found_again(training) == "checkpoint-8"
 
 
 @pytest.mark.parametrize("name", [STATE, WEIGHTS, PROGRESS])
@@ -62,7 +69,7 @@ def test_what_was_being_copied_when_the_kill_came_is_passed_over(training: Path,
 def test_what_a_lost_block_left_is_passed_over(training: Path, name: str, filler: bytes) -> None:
     file = training / "checkpoint-12" / name
     file.write_bytes(filler * file.stat().st_size)
-    assert newest(training) == "checkpoint-8"
+    assert found_again(training) == "checkpoint-8"
 
 
 def test_nothing_is_found_where_nothing_has_been_trained(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """Submitted by a test: an index in parts, of which actors are killed while it is searched."""
 
 import functools
-import threading
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import ray
 
-from llm4rec.cluster.shards import ShardedIndex
+from llm4rec.cluster.shards import IndexUnavailableError, ShardedIndex
 from llm4rec.index.approximate import ApproximateIndex
 from llm4rec.index.parts import cut
 from llm4rec.index.vectors import ItemIndex
-from llm4rec.online.errors import UnavailableError
 
 
 def vectors() -> np.ndarray:
@@ -39,21 +41,34 @@ if __name__ == "__main__":
     assert np.array_equal(index.search(queries, 5, list(expected))[0], whole.search(queries, 5, list(expected))[0])
     print("same as the whole index")
 
-    wrong, asked, over = [0], [0], threading.Event()
+    over = Event()
 
-    def ask() -> None:
+    def ask() -> tuple[int, int]:
+        """How many answers were wrong, of how many."""
+        wrong = asked = 0
         while not over.is_set():
-            wrong[0] += not np.array_equal(index.search(queries, 10)[0], expected)
-            asked[0] += 1
+            wrong += not np.array_equal(index.search(queries, 10)[0], expected)
+            asked += 1
+        return wrong, asked
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    for part in index.actors:
-        ray.kill(part[0], no_restart=False)
-        over.wait(0.5)
-    over.set()
-    thread.join()
-    print(f"wrong {wrong[0]} of many: {asked[0] > 5}")
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask)
+        for part in index.actors:
+            ray.kill(part[0], no_restart=False)
+            over.wait(0.5)
+        over.wait(2)
+        over.set()
+        wrong, asked = asking.result()
+    print(f"wrong {wrong} of many: {asked > 20}")
+
+    # an actor that hangs, as one whose machine is cut off: the other one of its part answers
+    pids = [ray.get(one.__ray_call__.remote(lambda _: os.getpid())) for one in index.actors[0]]
+    os.kill(pids[0], signal.SIGSTOP)
+    patient = index
+    patient._patience_s = 4.0
+    assert all(np.array_equal(patient.search(queries, 10)[0], expected) for _ in range(2))
+    os.kill(pids[0], signal.SIGCONT)
+    print("an actor that hangs stops nobody")
 
     alone = ShardedIndex(parts(ApproximateIndex), num_cpus=0.1, patience_s=60)
     before = alone.search(queries, 10)[0]
@@ -65,5 +80,5 @@ if __name__ == "__main__":
     ray.kill(impatient.actors[2][0], no_restart=True)
     try:
         impatient.search(queries, 10)
-    except UnavailableError as error:
+    except IndexUnavailableError as error:
         print(error)

@@ -15,4 +15,5 @@ def test_parts_answer_as_the_whole_while_actors_are_killed(
     assert "same as the whole index" in told
     assert "wrong 0 of many: True" in told
     assert "the only actor of a part came back with the same answers" in told
-    assert "part 3 of 3 of the index does not answer; it is being opened again" in told
+    assert "an actor that hangs stops nobody" in told
+    assert "part 3 of 3 of the index has not answered for 1 s" in told

@@ -1,5 +1,7 @@
 """Which items of a catalogue too large to score whole are scored for a request."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from llm4rec.index.approximate import ApproximateIndex
@@ -12,26 +14,42 @@ by that of its best."""
 
 
 class Candidates:
-    """The items nearest to a state, those of the sample, and those that the index does not know as they are now."""
+    """The items nearest to a state, those of the sample, and others that do better than the last of the nearest."""
 
     def __init__(self, near: ApproximateIndex | ItemIndex, seed: int) -> None:
         self._near = near
         drawn = np.random.default_rng(seed).choice(near.num_items, min(SAMPLE, near.num_items), replace=False)
         self._sample = np.sort(drawn).astype(np.int32)
 
-    def of(self, state: FloatVector, wanted: int, hidden: BoolVector, seen: IntVector, changed: IntVector) -> IntVector:
-        """Codes of the items to score, ascending.
+    def logits(
+        self,
+        score: Callable[[IntVector], FloatVector],
+        state: FloatVector,
+        wanted: int,
+        hidden: BoolVector,
+        seen: IntVector,
+        others: IntVector,
+    ) -> FloatVector:
+        """Logits of those items, -inf of all others, shape (I,).
 
         Args:
+            score: gives the logits of items by code.
             state: h_u with what was learnt online, shape (D,).
             wanted: how many of the nearest.
-            hidden: items that are not shown, shape (at least I of the index,); those beyond its items are new.
+            hidden: items that are not shown, shape (I,); those behind the items of the index are new.
             seen: codes of further ones.
-            changed: codes of items whose vectors have moved since.
+            others: codes that the index cannot judge: items whose vectors have moved, and those that go with the user's
+                last items whatever their vectors.
         """
-        num_items = self._near.num_items
-        out = np.union1d(np.flatnonzero(hidden[:num_items]), seen[seen < num_items])
+        known = self._near.num_items
+        out = np.union1d(np.flatnonzero(hidden[:known]), seen[seen < known])
         nearest = self._near.search(state[None], wanted, [out.astype(np.int32)])[0][0]
-        new = np.arange(num_items, len(hidden))
-        codes = np.unique(np.concatenate([nearest[nearest >= 0], self._sample, changed, new]))
-        return codes.astype(np.int32)
+        nearest = nearest[nearest >= 0]
+        judged = np.concatenate([nearest, self._sample])
+        codes = np.unique(np.concatenate([judged, others, np.arange(known, len(hidden))])).astype(np.int32)
+        scores = score(codes)
+        last = scores[np.isin(codes, nearest)].min(initial=np.inf)
+        kept = np.isin(codes, judged) | (scores >= last) | (len(nearest) < wanted)
+        logits = np.full(len(hidden), -np.inf, np.float32)
+        logits[codes[kept]] = scores[kept]
+        return logits

@@ -116,9 +116,20 @@ def unnoted(storage: str, name: str) -> str | None:
             return None
         except ValueError:
             fs.delete_file(note)
-    places = fs.get_file_info(pafs.FileSelector(f"{root}/{name}", allow_not_found=True))
-    whole = [(steps, place.base_name) for place in places if (steps := _steps(fs, place.path)) is not None]
+    whole = _whole(fs, f"{root}/{name}")
     return location_inside(storage, f"{name}/{max(whole)[1]}") if whole else None
+
+
+def newest(storage: str, name: str) -> int:
+    """After how many steps the newest whole checkpoint of a training was made; 0 if there is none."""
+    fs, root = open_location(storage)
+    return max(_whole(fs, f"{root}/{name}"), default=(0, ""))[0]
+
+
+def _whole(fs: pafs.FileSystem, folder: str) -> list[tuple[int, str]]:
+    """Steps and names of the checkpoints in a folder of which nothing is missing."""
+    places = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    return [(steps, place.base_name) for place in places if (steps := _steps(fs, place.path)) is not None]
 
 
 def _steps(fs: pafs.FileSystem, folder: str) -> int | None:

@@ -47,7 +47,7 @@ class Retrieved:
         version: of the model.
         person: who asks.
         state: h_u, shape (D,), before what was learnt online.
-        logits: of all items of the catalogue that retrieval saw, shape (I,).
+        logits: of all items of the catalogue that retrieval saw, shape (I,); -inf of those that do not compete.
     """
 
     version: str
@@ -122,21 +122,33 @@ class Engine:
                 self._change = changes[-1].sequence
 
     def retrieve(self, request: contract.RecommendRequest) -> Retrieved:
-        """Find out who asks, and score every item for them."""
+        """Find out who asks, and score every item for them, or of a large catalogue those that may compete."""
         catalogue = self.catalogue
         return self._retrieved(request, self.people.asking(request, catalogue), catalogue)
 
     def _retrieved(self, request: contract.RecommendRequest, person: Person, catalogue: LiveCatalogue) -> Retrieved:
         state, shift = self._states.of(person), self.shift
         moved, vectors = shift.state(request.user_id, state), catalogue.ranking.vectors
-        if self._candidates is None or not self._by_taste_alone(request, person):
-            products = shift.products(moved, vectors)
-        else:
-            wanted = max(request.k or 1, self._config.recommend.k, self._config.recommend.candidates)
-            changed = np.concatenate([shift.items, np.array(sorted(self._changed), np.int32)])
-            codes = self._candidates.of(moved, wanted, catalogue.withdrawn, person.seen, changed)
-            products = shift.products_of(codes, moved, vectors)
+        if self._candidates is not None and self._by_taste_alone(request, person):
+            return Retrieved(self.version, person, state, self._few_logits(request, person, moved, catalogue))
+        products = shift.products(moved, vectors)
         return Retrieved(self.version, person, state, self.snapshot.logits_of(products[None], [person.history])[0])
+
+    def _few_logits(
+        self, request: contract.RecommendRequest, person: Person, state: FloatVector, catalogue: LiveCatalogue
+    ) -> FloatVector:
+        """Logits of the items that may compete; -inf of the rest of a large catalogue."""
+        assert self._candidates is not None
+        shift, settings, history = self.shift, self._config.recommend, [person.history]
+        changed = np.array(sorted(self._changed), np.int32)
+        others = np.concatenate([shift.items, changed, self.snapshot.gate.favourites(person.history)])
+
+        def score(codes: IntVector) -> FloatVector:
+            products = shift.products_of(codes, state, catalogue.ranking.vectors)
+            return self.snapshot.logits_of(products[None], history)[0][codes]
+
+        wanted = max(request.k or 1, settings.k, settings.candidates)
+        return self._candidates.logits(score, state, wanted, catalogue.withdrawn, person.seen, others)
 
     def rank(self, request: contract.RecommendRequest, retrieved: Retrieved) -> Drawn:
         """Draw a slate from retrieved items; the caller writes it down before anybody sees it."""
@@ -234,7 +246,9 @@ class Engine:
         return self.people.past(code), self.snapshot.states[code] if len(self.snapshot.states) else None
 
     def _by_taste_alone(self, request: contract.RecommendRequest, person: Person) -> bool:
-        """Whether the items nearest to a state are the ones that compete; words, filters and prices look elsewhere."""
+        """Whether the items nearest to a state compete; words, filters, prices and written ids look elsewhere."""
+        if self._config.recommend.candidates_from != "scores":
+            return False
         worded = request.query is not None or request.dialogue is not None or request.filters is not None
         return not worded and not self._settings(request).debias * person.popularity_weight
 

@@ -17,7 +17,7 @@ from llm4rec.cluster.stage import run_stage
 from llm4rec.debias.estimate import read_effects
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.tune import Adapter
-from llm4rec.index.approximate import FEWEST_ITEMS, ApproximateIndex
+from llm4rec.index.approximate import ApproximateIndex, is_large
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import build_passages
 from llm4rec.index.reviews import review_sentences
@@ -68,7 +68,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         _use_free_cpus()
         vectors = scorer.item_vectors.float().numpy()
         ItemIndex.build(vectors).write(writer)
-        if len(vectors) > max(config.index.exact_up_to, FEWEST_ITEMS - 1):
+        if is_large(len(vectors), config.index.exact_up_to):
             log.info("index: %d items, more than are scored one by one; learning an approximate index", len(vectors))
             ApproximateIndex.build(vectors, config.run.seed).write(writer)
         if config.index.repaired:

@@ -8,16 +8,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
 
+from llm4rec.errors import Llm4RecError
 from llm4rec.index.parts import merge
 from llm4rec.index.vectors import NO_ITEM
-from llm4rec.online.errors import UnavailableError
 from llm4rec.schema import FloatMatrix, IntVector
 
 log = logging.getLogger("llm4rec")
 
 PAUSE_S = 0.1
+
+
+class IndexUnavailableError(Llm4RecError):
+    """A part of the index that no actor answers for; another try may succeed."""
 
 
 class SearchableIndex(Protocol):
@@ -93,7 +97,7 @@ class ShardedIndex:
         """The k best items of each query over all parts; see `ItemIndex.search`.
 
         Raises:
-            UnavailableError: no actor of some part has answered in time.
+            IndexUnavailableError: no actor of some part has answered in time.
             DataError: unusable queries.
         """
         turn = next(self._turn)
@@ -113,17 +117,22 @@ class ShardedIndex:
         exclude: Sequence[IntVector] | None,
         reference: Any,
     ) -> tuple[IntVector, FloatMatrix]:
-        deadline = time.monotonic() + self._patience_s
+        """What a part found: of its actors in turn, each for as long as lets all be asked twice."""
+        began, told = time.monotonic(), False
+        a_try = self._patience_s / (2 * len(self._actors[part]))
         while True:
             try:
-                found: tuple[IntVector, FloatMatrix] = ray.get(reference, timeout=max(0.0, deadline - time.monotonic()))
+                found: tuple[IntVector, FloatMatrix] = ray.get(reference, timeout=a_try)
                 return found
-            except (RayActorError, TimeoutError) as error:
-                if time.monotonic() >= deadline:
-                    raise UnavailableError(
-                        f"part {part + 1} of {len(self._actors)} of the index does not answer; it is being opened again"
+            except (RayActorError, ObjectLostError, GetTimeoutError) as error:
+                if time.monotonic() - began >= self._patience_s:
+                    raise IndexUnavailableError(
+                        f"part {part + 1} of {len(self._actors)} of the index has not answered for "
+                        f"{self._patience_s:g} s; see that there is room for its actors: `ray list actors`"
                     ) from error
-                log.warning("index: part %d of %d is lost, asking another actor", part + 1, len(self._actors))
-                time.sleep(PAUSE_S)
+            if not told:
+                log.warning("index: part %d of %d does not answer, asking another actor", part + 1, len(self._actors))
+                told = True
+            time.sleep(PAUSE_S)
             turn += 1
             reference = self._ask(part, turn, queries, k, exclude)

@@ -8,7 +8,8 @@ import numpy as np
 from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.debias.estimate import Effects, read_effects
-from llm4rec.index.approximate import FEWEST_ITEMS, ApproximateIndex
+from llm4rec.errors import ArtifactError
+from llm4rec.index.approximate import NEAR, ApproximateIndex, is_large
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.user_states import read_states
 from llm4rec.index.vectors import ItemIndex
@@ -122,8 +123,13 @@ def _near(artifact: Artifact, index: ItemIndex, exact_up_to: int) -> Approximate
     Raises:
         ArtifactError: it is larger, and has none.
     """
-    if index.num_items <= max(exact_up_to, FEWEST_ITEMS - 1):
+    if not is_large(index.num_items, exact_up_to):
         return None
+    if not any(name.startswith(f"{NEAR}/") for name in artifact.manifest["files"]):
+        raise ArtifactError(
+            f"{artifact.path} has no approximate index, and {index.num_items} items are more than index.exact_up_to, "
+            f"{exact_up_to}: run jobs/index.py again, or raise that"
+        )
     return ApproximateIndex.read(artifact, index.vectors)
 
 

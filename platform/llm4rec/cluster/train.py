@@ -13,7 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.config import ScalingConfig
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
-from llm4rec.cluster.checkpoint import PROGRESS, unnoted
+from llm4rec.cluster.checkpoint import PROGRESS, newest, unnoted
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
@@ -66,7 +66,10 @@ def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, inputs: d
 
 
 def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -> ray.train.Result:
-    """Start workers, and again after a failure that another try may mend, up to `train.max_failures` times.
+    """Start workers, and again after a failure that another try may mend, up to `train.max_failures` times in a row.
+
+    Failures in a row are those between which no checkpoint was made: a long training on machines that come and go has
+    any number of others.
 
     Ray could do that by itself, but would also try again what can only fail again, such as a loss that is not finite.
     A trainer of the same name goes on from the last checkpoint, with whatever number of workers.
@@ -74,7 +77,8 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
     Raises:
         Llm4RecError: what a worker says the user can mend.
     """
-    for failures in range(config.train.max_failures + 1):
+    failures, reached = 0, newest(storage, name)
+    while True:
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={**settings, "checkpoint": unnoted(storage, name)},
@@ -94,14 +98,15 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
         except TrainingFailedError as error:
             if (mendable := _told_by_a_worker(error)) is not None:
                 raise mendable from None
-            if failures == config.train.max_failures:
+            before, reached = reached, newest(storage, name)
+            failures = failures + 1 if reached == before else 1
+            if failures > config.train.max_failures:
                 raise
             log.warning(
-                "train: a worker was lost (%d of %d times); going on from the last checkpoint",
-                failures + 1,
+                "train: a worker was lost (%d of %d times without a new checkpoint); going on from the last one",
+                failures,
                 config.train.max_failures,
             )
-    raise AssertionError("the last try returns or raises")
 
 
 def _told_by_a_worker(error: TrainingFailedError) -> Llm4RecError | None:

@@ -30,6 +30,11 @@ NEAR = "near"
 CENTROIDS, CODEBOOKS, SIZES, MEMBERS, CODES = "centroids", "codebooks", "sizes", "members", "codes"
 
 
+def is_large(num_items: int, exact_up_to: int) -> bool:
+    """Whether a catalogue is searched with an approximate index: there must be enough to learn one from."""
+    return num_items > max(exact_up_to, FEWEST_ITEMS - 1)
+
+
 class ApproximateIndex:
     """Item vectors by item code, searched in the lists nearest to a query; `ItemIndex` has the same methods.
 
@@ -130,13 +135,13 @@ class ApproximateIndex:
         num_items, width = vectors.shape
 
         def array(part: str, kind: type, shape: tuple[int, ...]) -> NDArray[Any]:
-            found: NDArray[Any] = np.frombuffer(artifact.read_bytes(f"{name}/{part}.bin"), kind)
-            if found.size != np.prod(shape):
+            data, wanted = artifact.read_bytes(f"{name}/{part}.bin"), int(np.prod(shape)) * np.dtype(kind).itemsize
+            if len(data) != wanted:
                 raise ArtifactError(
-                    f"{artifact.path}/{name}/{part}.bin holds {found.size} values, expected {int(np.prod(shape))}: it "
-                    "was made of other vectors; run jobs/index.py again"
+                    f"{artifact.path}/{name}/{part}.bin has {len(data)} bytes, expected {wanted}: it was made of other "
+                    "vectors; run jobs/index.py again"
                 )
-            return found.reshape(shape)
+            return np.frombuffer(data, kind).reshape(shape)
 
         lists = _empty(width, _num_lists(num_items))
         size = lists.code_size
@@ -144,7 +149,12 @@ class ApproximateIndex:
         faiss.copy_array_to_vector(array(CODEBOOKS, np.float32, (width << BITS,)), lists.pq.centroids)
         sizes = array(SIZES, np.int64, (lists.nlist,))
         members, codes = array(MEMBERS, np.int64, (num_items,)), array(CODES, np.uint8, (num_items, size))
-        if sizes.min() < 0 or sizes.sum() != num_items or not np.array_equal(np.sort(members), np.arange(num_items)):
+        if (
+            sizes.min() < 0
+            or sizes.max() > num_items
+            or sizes.sum() != num_items
+            or not np.array_equal(np.sort(members), np.arange(num_items))
+        ):
             raise ArtifactError(f"{artifact.path}/{name}: not every item is in one list; run jobs/index.py again")
         ends = np.cumsum(sizes)
         for number, (start, stop) in enumerate(zip(ends - sizes, ends, strict=True)):
@@ -167,7 +177,10 @@ def _empty(width: int, num_lists: int) -> Any:
         DataError: the width is odd.
     """
     if width % NUMBERS_A_CODE:
-        raise DataError(f"an approximate index needs vectors of even width, got {width}")
+        raise DataError(
+            f"an approximate index needs vectors of even width, got {width}: choose another "
+            "train.model.embedding_size, or raise index.exact_up_to"
+        )
     quantizer: Any = faiss.IndexFlatIP(width)
     lists: Any = faiss.IndexIVFPQ(
         quantizer, width, num_lists, width // NUMBERS_A_CODE, BITS, faiss.METRIC_INNER_PRODUCT

@@ -9,7 +9,7 @@ from llm4rec.schema import FloatMatrix, IntVector
 
 
 def cut(num_items: int, parts: int) -> list[tuple[int, int]]:
-    """First and last-but-one code of each part; they differ by one item at most."""
+    """The first code of each part, and one past its last; their sizes differ by one item at most."""
     edges = np.linspace(0, num_items, parts + 1).round().astype(int)
     return [(int(start), int(stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 

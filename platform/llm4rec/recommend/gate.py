@@ -111,6 +111,12 @@ class Gate:
             mixed[:, : self.linear.weights.shape[0]] += np.float32(self.weight) * self.linear.score(histories)
         return mixed
 
+    def favourites(self, history: History) -> IntVector:
+        """Codes of the items that the linear model knows to go with a history; none where it is not heard."""
+        if not self.weight:
+            return np.empty(0, np.int32)
+        return np.flatnonzero(self.linear.score([history])[0]).astype(np.int32)
+
     def write(self, writer: ArtifactWriter) -> None:
         """Write two files of an artifact."""
         weights = self.linear.weights

@@ -60,7 +60,7 @@ class TrainConfig(StrictModel):
     checkpoint_steps: PositiveInt | None = None
     """Steps between two checkpoints; null writes them at the ends of epochs alone, where there is always one."""
     max_failures: NonNegativeInt = 2
-    """How often a run restarts by itself from its last checkpoint after a worker died."""
+    """How often in a row, without a new checkpoint, a run restarts by itself after a worker died."""
 
     @model_validator(mode="after")
     def _fewest_workers_first(self) -> Self:
