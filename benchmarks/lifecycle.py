@@ -6,7 +6,8 @@ The model of quality.py for ML-1M, two replicas, 30 requests a second all the ti
 turn with jobs/publish.py's own function: good ones (a space more in one file, so another version), ones with a flipped
 byte, with item vectors of another width, with NaN among the weights, and with item vectors dealt out anew, which
 foresee choices worse. `switch_s` is from the release to when both replicas answer with it, which GET /v1/status tells.
-Then all good ones are rolled back.
+Then all good ones are rolled back, one right after the other; `serve.roll_backs_kept` is their number, more than by
+default.
 """
 
 import shutil

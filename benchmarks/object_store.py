@@ -50,6 +50,7 @@ class ObjectStore:
 @contextmanager
 def object_store(host: str, port: int) -> Iterator[ObjectStore]:
     """A server with one empty bucket; this process gets the credentials, nodes need them in their environment."""
+    before = {name: os.environ.get(name) for name in CREDENTIALS}
     os.environ.update(CREDENTIALS)
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)],
@@ -72,6 +73,10 @@ def object_store(host: str, port: int) -> Iterator[ObjectStore]:
     finally:
         process.kill()
         process.wait()
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _answers(url: str) -> bool:

@@ -145,6 +145,11 @@ def test_parts_cover_every_code_once_and_are_alike(num_items: int, parts: int) -
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_equal_scores_are_put_in_the_order_of_codes() -> None:
+    late, early = (np.array([[7, 3]], np.int32), np.ones((1, 2))), (np.array([[5, 1]], np.int32), np.ones((1, 2)))
+    assert merge([late, early], 3)[0].tolist() == [[1, 3, 5]]
+
+
 @given(seed=st.integers(0, 2**32 - 1), parts=st.integers(1, 5), k=st.integers(1, 12))
 def test_parts_searched_apart_find_what_the_whole_finds(seed: int, parts: int, k: int) -> None:
     rng = np.random.default_rng(seed)

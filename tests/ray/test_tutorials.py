@@ -26,6 +26,12 @@ def runnable(name: str) -> list[str]:
     return [block for block in blocks(name) if not NEEDS.match(block)]
 
 
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_every_block_is_one_of_commands(name: str) -> None:
+    fences = re.findall(r"^```(.*)$", (HOME / "docs" / name).read_text(encoding="utf-8"), re.M)
+    assert fences == ["bash", ""] * len(blocks(name))
+
+
 def test_all_of_the_laptop_and_something_of_the_others_is_run() -> None:
     assert runnable("laptop.md") == blocks("laptop.md")
     for name in TUTORIALS:

@@ -77,7 +77,7 @@ class LiveCatalogue:
         """The catalogue of the corpus."""
         items = snapshot.corpus.items
         ranking = Catalogue(
-            vectors=snapshot.index.vectors,
+            vectors=snapshot.index.vectors if snapshot.near is None else snapshot.near.vectors,  # each call copies all
             price=snapshot.prices.price,
             years=item_years(items),
             categories=item_categories(items),

@@ -58,7 +58,7 @@ class Free:
     def pool(self, num_tasks: int, *, on_gpu: bool) -> Pool:
         """One actor a GPU where there are any and the work can use them, else one a CPU; never more than tasks.
 
-        Each leaves a fifth of its CPU, so that however actors are placed every node has something left.
+        Each leaves a fifth of its CPU, so that however actors are placed some node has something left.
 
         >>> Free(((2.0, 0.0), (1.0, 0.0))).pool(100, on_gpu=True)
         Pool(size=3, num_cpus=0.8, num_gpus=0)
