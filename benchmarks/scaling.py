@@ -38,11 +38,10 @@ def main() -> None:
         subprocess.run([sys.executable, HOME / "benchmarks" / "movielens_like.py", "--to", ratings], check=True)
     finished = settings_of(options)
     seconds: dict[str, list[float]] = {"preprocess": [], "encode": [], "recommend": []}
-    for path in [
-        *ratings.iterdir(),
-        *(path for path in Path(finished[0].partition("=")[2]).rglob("*") if path.is_file()),
-    ]:
-        path.read_bytes()
+    for folder in (ratings, Path(finished[0].partition("=")[2])):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.read_bytes()  # so that the first count does not read it from the disk and the others from memory
     with tempfile.TemporaryDirectory(dir=options.work, ignore_cleanup_errors=True) as name, network():
         for count in COUNTS:
             with Nodes(Path(name) / f"nodes-{count}", hides=()) as nodes:
