@@ -79,11 +79,13 @@ def workers(folder: Path, objects: ObjectStore) -> dict[str, Any]:
     """How many workers the pipeline has at most, and some time after it."""
     objects.put(HOME / "data" / "ml-100k", "data/ml-100k")
     more = ["preprocess.chunk_bytes=40000", "train.num_workers=[1,2]"]
-    with Nodes(folder, environment=CREDENTIALS) as nodes:
+    pipeline = ["python", str(HOME / "jobs" / "pipeline.py"), "--config", str(HOME / CONFIG)]
+    # pretended nodes share a folder, where the first to go would take the others' copies of the code with it
+    with Nodes(folder, environment=CREDENTIALS, hides=DATA) as nodes:
         nodes.start("head", cpus=0, autoscaling=AUTOSCALING)
         started = time.monotonic()
         with watched(lambda: alive(nodes)) as seen:
-            nodes.submit("python", "jobs/pipeline.py", "--config", CONFIG, *sequence([*settings_of(objects), *more]))
+            nodes.submit(*pipeline, *sequence([*settings_of(objects), *more]), from_image=True)
             seconds = time.monotonic() - started
             time.sleep(IDLE_WAIT_S)
         figures = {"workers_max": max(seen), "workers_end": seen[-1], "pipeline_s": round(seconds)}

@@ -174,33 +174,38 @@ class Nodes:
         except psutil.Error:
             return []
 
-    def submit(self, *entrypoint: str, check: bool = True, settings: Mapping[str, str] | None = None) -> str:
+    def submit(self, *entrypoint: str, from_image: bool = False) -> str:
         """`ray job submit` from outside the checkout, followed to its end; what it printed.
 
         Args:
             entrypoint: the command.
-            check: whether a job that failed is an error.
-            settings: further environment variables of the job.
+            from_image: whether the code that nodes have is used, instead of a copy that travels with the job.
+
+        Raises:
+            RuntimeError: the job failed.
         """
         done = subprocess.run(
-            self.submission(*entrypoint, settings=settings),
+            self.submission(*entrypoint, from_image=from_image),
             env=self.environment,
             cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,
         )
-        if check and done.returncode:
+        if done.returncode:
             raise RuntimeError(f"{shlex.join(entrypoint)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}")
         return done.stdout + done.stderr
 
-    def submission(self, *entrypoint: str, settings: Mapping[str, str] | None = None) -> list[str]:
+    def submission(self, *entrypoint: str, from_image: bool = False) -> list[str]:
         """The command that submits a job."""
+        submit = ["ray", "job", "submit", "--address", self.address]
+        if from_image:
+            return [*submit, "--", *entrypoint]
         environment = yaml.safe_load((HOME / "runtime_env.yaml").read_text(encoding="utf-8"))
-        environment["env_vars"] |= {"PYTHONUNBUFFERED": "1", **(settings or {})}
+        environment["env_vars"]["PYTHONUNBUFFERED"] = "1"
         (self.folder / "runtime_env.yaml").write_text(yaml.safe_dump(environment), encoding="utf-8")
-        submit = ["ray", "job", "submit", "--address", self.address, "--working-dir", str(HOME)]
-        return [*submit, "--runtime-env", str(self.folder / "runtime_env.yaml"), "--", *entrypoint]
+        submit += ["--working-dir", str(HOME), "--runtime-env", str(self.folder / "runtime_env.yaml")]
+        return [*submit, "--", *entrypoint]
 
     def run(self, *command: str) -> None:
         """Run one of Ray's commands from outside.
