@@ -61,4 +61,5 @@ def test_ray_is_told_what_each_actor_reserves() -> None:
     options = Free(((16.0, 4.0),)).pool(9, on_gpu=True).options()
     assert (options["num_cpus"], options["num_gpus"]) == (0.8, 1)
     assert (options["compute"].min_size, options["compute"].max_size) == (4, 4)
+    assert options["max_restarts"] == 0, "an actor that waits for the room it had would keep its task waiting"
     assert options["compute"].max_tasks_in_flight_per_actor == 1, "no actor takes what another could do"

@@ -1,6 +1,7 @@
 """The encode stage: items go through actor pools of Ray Data, sized from the cluster."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,8 +10,8 @@ import pyarrow as pa
 import ray
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
-from llm4rec.cluster.pool import Free
-from llm4rec.cluster.resume import Answer, Steps
+from llm4rec.cluster.pool import Free, Pool
+from llm4rec.cluster.resume import MAX_FAILURES, RELEASE_S, Answer, Steps, is_loss
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.encode.config import EncodeConfig
@@ -39,7 +40,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         def each(
             step: str, factory: Callable[[], Callable[[EncodeTask], Answer]], tasks: Sequence[EncodeTask]
         ) -> list[Answer]:
-            return steps.each_with_actors(step, factory, tasks, partial(free.pool, on_gpu=step in ON_GPU))
+            return steps.each_with_actors(step, factory, tasks, partial(_pool, free, on_gpu=step in ON_GPU))
 
         encoder = FeatureEncoder(corpus, config.encode, run=store.location, source=source, work=writer.work)
         encoder.encode(each).write(writer)
@@ -55,8 +56,25 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     )
 
 
+def _pool(free: Free, num_tasks: int, again: bool, *, on_gpu: bool) -> Pool:
+    """Actors for so many tasks, on what was free when the stage began, or is now where some of it was lost."""
+    return (Free.now() if again else free).pool(num_tasks, on_gpu=on_gpu)
+
+
 def embed(texts: Sequence[str], config: EncodeConfig) -> FloatMatrix:
-    """Unit vectors of texts in the order given, shape (len(texts), D), by a pool of actors."""
+    """Unit vectors of texts in the order given, shape (len(texts), D), by a pool of actors; anew if some are lost."""
+    for _ in range(MAX_FAILURES):
+        try:
+            return _embed(texts, config)
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            log.warning("encode: an actor was lost; the texts are encoded again")
+            time.sleep(RELEASE_S)
+    return _embed(texts, config)
+
+
+def _embed(texts: Sequence[str], config: EncodeConfig) -> FloatMatrix:
     table = pa.table({"row": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
     # ready-made blocks, since an operator that cut them would need a CPU of its own
     blocks = [table.slice(start, ROWS_PER_TASK) for start in range(0, len(texts), ROWS_PER_TASK)]

@@ -31,7 +31,8 @@ class Pool:
         """What Ray Data's `map` and `map_batches` take."""
         # one task at a time: the first actor to be ready would otherwise take a second one from the others
         strategy = ray.data.ActorPoolStrategy(size=self.size, max_tasks_in_flight_per_actor=1)
-        return {"compute": strategy, "num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
+        # an actor whose node is gone would wait for room for ever, and its task for it: users start a pool anew
+        return {"compute": strategy, "num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "max_restarts": 0}
 
 
 @dataclass(frozen=True)

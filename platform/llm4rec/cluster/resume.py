@@ -1,8 +1,10 @@
 """Steps that survive a killed driver: Ray Data runs the tasks, and its job checkpoint remembers the finished ones."""
 
+import itertools
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +17,7 @@ from ray.data import Dataset
 from ray.data._internal.datasource.range_datasource import RangeDatasource  # noqa: PLC2701
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 
 from llm4rec.artifacts import open_location
 from llm4rec.cluster.pool import BESIDE_ACTORS, Pool
@@ -24,6 +27,12 @@ log = logging.getLogger("llm4rec")
 
 Answer = dict[str, Any]
 Payloads = Sequence[tuple[int, StrictModel]]
+
+MAX_FAILURES = 3
+"""How often in a row, without a task that ended, a step is tried again after a process or a node was lost."""
+
+RELEASE_S = 5.0
+"""Until what lost actors and those beside them had reserved is free again."""
 
 _TASK, _ANSWER = "task", "answer"
 _SECONDS_BETWEEN_LINES = 5.0
@@ -54,7 +63,7 @@ class Steps:
         step: str,
         factory: Callable[[], Callable[[Any], Answer]],
         tasks: Sequence[StrictModel],
-        pool: Callable[[int], Pool],
+        pool: Callable[[int, bool], Pool],
     ) -> list[Answer]:
         """As `each`, with a function that is made once an actor, such as one that loads a network.
 
@@ -62,11 +71,12 @@ class Steps:
             step: its name.
             factory: makes the function, where it runs.
             tasks: what to run it on.
-            pool: the actors for so many tasks.
+            pool: the actors for so many tasks; asked again, with True, after some were lost.
         """
+        tries = itertools.count()
 
         def run(rows: Dataset, left: Payloads) -> Dataset:
-            made = {"fn_constructor_args": (factory, left), **pool(len(left)).options()}
+            made = {"fn_constructor_args": (factory, left), **pool(len(left), next(tries) > 0).options()}
             return rows.map(_Actor, **made)  # type: ignore[arg-type]  # classes are allowed, and not annotated
 
         return self._run(step, tasks, run, beside={"num_cpus": BESIDE_ACTORS})
@@ -79,16 +89,34 @@ class Steps:
         beside: dict[str, Any] | None = None,
     ) -> list[Answer]:
         """Run what is missing; `beside` is what tasks that read and write reserve, by default what Ray Data says."""
-        missing = sorted(set(range(len(tasks))) - self._finished(step))
-        if len(missing) < len(tasks):
-            log.info("%s: %s goes on, %d/%d are done", self._stage, step, len(tasks) - len(missing), len(tasks))
-        if missing:
-            with self._checkpointing(step), self._progress(step, len(tasks)):
-                numbers = RangeDatasource(n=len(missing), block_format="arrow", column_name="id")
-                rows = ray.data.read_datasource(numbers, override_num_blocks=len(missing), **(beside or {}))
-                answers = answer(rows, [(number, tasks[number]) for number in missing])
-                answers.write_parquet(f"{self._path}/{step}/answers", filesystem=self._fs, ray_remote_args=beside or {})
+        done, failures = -1, 0
+        while missing := sorted(set(range(len(tasks))) - self._finished(step)):
+            before, done = done, len(tasks) - len(missing)
+            if done > 0:
+                log.info("%s: %s goes on, %d/%d are done", self._stage, step, done, len(tasks))
+            try:
+                self._run_missing(step, missing, tasks, answer, beside or {})
+            except Exception as error:
+                failures = failures + 1 if done == before else 1
+                if not is_loss(error) or failures > MAX_FAILURES:
+                    raise
+                log.warning("%s: %s has lost a worker; what is not done is tried again", self._stage, step)
+                time.sleep(RELEASE_S)
         return self._answers(step, len(tasks))
+
+    def _run_missing(
+        self,
+        step: str,
+        missing: Sequence[int],
+        tasks: Sequence[StrictModel],
+        answer: Callable[[Dataset, Payloads], Dataset],
+        beside: dict[str, Any],
+    ) -> None:
+        with self._checkpointing(step), self._progress(step, len(tasks)):
+            numbers = RangeDatasource(n=len(missing), block_format="arrow", column_name="id")
+            rows = ray.data.read_datasource(numbers, override_num_blocks=len(missing), **beside)
+            answers = answer(rows, [(number, tasks[number]) for number in missing])
+            answers.write_parquet(f"{self._path}/{step}/answers", filesystem=self._fs, ray_remote_args=beside)
 
     def _finished(self, step: str) -> set[int]:
         found: set[int] = set()
@@ -138,6 +166,17 @@ class Steps:
         finally:
             ended.set()
             thread.join()
+
+
+def is_loss(error: BaseException | None) -> bool:
+    """Whether behind an error is a process or a node that ended, which another try may not meet again."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, RayActorError | WorkerCrashedError | ObjectLostError | NodeDiedError):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _Unfinished(IdColumnCheckpointManager):
