@@ -57,9 +57,9 @@ def demo(home: Path, config: str, overrides: Sequence[str], *, once: bool) -> No
 def deploy(cluster: LocalCluster, run: RunConfig, config: str, overrides: Sequence[str]) -> "Client":
     """Deploy the app with `serve deploy` and wait until it is ready."""
     app = yaml.safe_load((cluster.home / "serve_apps" / "recommender.yaml").read_text(encoding="utf-8"))
+    app["http_options"] = {"host": run.serve.host, "port": run.serve.port}
     if run.cluster.profile == "cluster":
         app["proxy_location"] = "HeadOnly"
-        app["http_options"] = {"host": run.serve.host, "port": run.serve.port}
     app["applications"][0]["args"] = {"config": config, "set": list(overrides), "home": str(cluster.home)}
     deployed = cluster.folder / "recommender.yaml"
     deployed.write_text(yaml.safe_dump(app), encoding="utf-8")

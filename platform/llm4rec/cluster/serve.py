@@ -17,7 +17,7 @@ import ray
 import torch
 from fastapi import FastAPI
 from ray import serve
-from ray.serve.config import ProxyLocation
+from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from threadpoolctl import threadpool_limits
@@ -359,11 +359,8 @@ def _require_port_free_of_proxies(config: RunConfig) -> None:
     Raises:
         ConfigError: they do.
     """
-    from ray.serve.context import _get_global_client  # noqa: PLC2701
-
-    client: Any = _get_global_client()
-    options = client.http_config
-    if options.location != ProxyLocation.Disabled and options.port == config.serve.port:
+    options, location = _proxies()
+    if location != ProxyLocation.Disabled and options.port == config.serve.port:
         raise ConfigError(
             f"Serve's proxies listen on port {options.port}, where replicas of cluster.profile laptop are to listen: "
             "start Serve with proxy_location: Disabled (a running one keeps what it was started with: `serve shutdown`)"
@@ -376,17 +373,22 @@ def _require_proxies(config: RunConfig) -> None:
     Raises:
         ConfigError: they do not.
     """
-    from ray.serve.context import _get_global_client  # noqa: PLC2701
-
-    client: Any = _get_global_client()
-    options = client.http_config
-    if options.location == ProxyLocation.Disabled:
+    options, location = _proxies()
+    if location == ProxyLocation.Disabled:
         raise ConfigError(
             "cluster.profile cluster needs Serve's proxies: set proxy_location: EveryNode where it starts"
         )
     if not config.serve.keys:  # HAProxy listens on all addresses, whatever is configured
         every = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1"
         require_loopback("0.0.0.0" if every else str(options.host or LOOPBACK))
+
+
+def _proxies() -> tuple[HTTPOptions, ProxyLocation]:
+    """How Serve's proxies were started here, and where they are."""
+    from ray.serve.context import _get_global_client  # noqa: PLC2701
+
+    client: Any = _get_global_client()
+    return client.http_config, ray.get(client._controller.get_proxy_location.remote())
 
 
 def _listen_on_loopback() -> None:
