@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from durability import everything
 from measure import HOME, store
 from node_app import Clients, called, deploy_on, keys_file, postgres, proxy
 from nodes import DATA, OUTSIDE, Nodes, network, sequence
@@ -265,14 +266,6 @@ def redis(folder: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
-
-
-def everything(log: EventLog) -> list[Any]:
-    """All feedback of a log."""
-    found: list[Any] = []
-    while rows := log.logged_after(found[-1].sequence if found else 0, 5000):
-        found += rows
-    return found
 
 
 if __name__ == "__main__":

@@ -76,9 +76,9 @@ class Nodes:
             folder: for what the nodes write, of each in a folder of its own.
             token: whether Ray asks for one.
             environment: what nodes and jobs have in theirs beside the usual.
-            files: that every node has in its /tmp, by name.
             hides: folders of this checkout that nodes do not see. A served app needs the code, which the image of
                 deploy/Dockerfile has.
+            files: that every node has in its /tmp, by name.
         """
         self.folder, self._files = folder, files or {}
         self._hides = hides

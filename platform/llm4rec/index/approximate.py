@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError, DataError
-from llm4rec.index.flat import check_queries, check_vectors
+from llm4rec.index.flat import check_search, check_vectors
 from llm4rec.index.vectors import NO_ITEM
 from llm4rec.schema import FloatMatrix, IntVector
 
@@ -88,11 +88,7 @@ class ApproximateIndex:
         Raises:
             DataError: queries of another width, k below 1, or not one `exclude` a query.
         """
-        queries = check_queries(queries, self._lists.d)
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
-        if exclude is not None and len(exclude) != len(queries):
-            raise DataError(f"exclude must have one entry a query: {len(queries)} queries, {len(exclude)} entries")
+        queries = check_search(queries, self._lists.d, k, exclude)
         wanted = min(k * CANDIDATES, self.num_items)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         codes = np.full((len(queries), k), NO_ITEM, np.int32)

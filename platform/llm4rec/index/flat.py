@@ -1,6 +1,7 @@
 """Exact inner-product FAISS indexes, and their way to and from an artifact."""
 
 import struct
+from collections.abc import Sequence
 from typing import cast
 
 import faiss
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError, DataError
-from llm4rec.schema import FloatMatrix
+from llm4rec.schema import FloatMatrix, IntVector
 
 # One thread a search: replicas and Ray workers bring their own parallelism, and FAISS would start a pool in each.
 faiss.omp_set_num_threads(1)
@@ -93,6 +94,22 @@ def search_among(
 def stored_vectors(index: faiss.IndexFlatIP) -> FloatMatrix:
     """All vectors of an index, shape (N, D), in the order they were added."""
     return np.asarray(index.reconstruct_n(0, index.ntotal), np.float32).reshape(index.ntotal, index.d)
+
+
+def check_search(
+    queries: FloatMatrix, width: int, k: int, exclude: Sequence[IntVector] | None
+) -> npt.NDArray[np.float32]:
+    """Queries of shape (B, `width`) as contiguous float32.
+
+    Raises:
+        DataError: they have another shape, k is below 1, or there is not one `exclude` a query.
+    """
+    queries = check_queries(queries, width)
+    if k < 1:
+        raise DataError(f"k must be at least 1, got {k}")
+    if exclude is not None and len(exclude) != len(queries):
+        raise DataError(f"exclude must have one entry a query: {len(queries)} queries, {len(exclude)} entries")
+    return queries
 
 
 def check_queries(queries: FloatMatrix, width: int) -> npt.NDArray[np.float32]:

@@ -6,8 +6,7 @@ import faiss
 import numpy as np
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
-from llm4rec.errors import DataError
-from llm4rec.index.flat import build_flat, check_queries, read_flat, search_among, stored_vectors, write_flat
+from llm4rec.index.flat import build_flat, check_search, read_flat, search_among, stored_vectors, write_flat
 from llm4rec.schema import FloatMatrix, IntVector, LongVector
 
 FILE = "items.faiss"
@@ -56,13 +55,9 @@ class ItemIndex:
         Raises:
             DataError: queries of another width, k below 1, or not one `exclude` a query.
         """
-        queries = check_queries(queries, self._index.d)
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
+        queries = check_search(queries, self._index.d, k, exclude)
         if exclude is None:
             scores, rows = self._index.search(queries, k)
-        elif len(exclude) != len(queries):
-            raise DataError(f"exclude must have one entry a query: {len(queries)} queries, {len(exclude)} entries")
         else:
             scores, rows = self._search_without(queries, k, exclude)
         scores[rows == NO_ITEM] = -np.inf
