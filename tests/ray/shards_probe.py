@@ -34,7 +34,7 @@ if __name__ == "__main__":
     whole = ItemIndex.build(vectors())
     expected, scores = whole.search(queries, 10)
 
-    index = ShardedIndex(parts(ItemIndex), replicas=2, num_cpus=0.1)
+    index = ShardedIndex(parts(ItemIndex), replicas=2, num_cpus=0)
     found, found_scores = index.search(queries, 10)
     assert np.array_equal(found, expected)
     np.testing.assert_allclose(found_scores, scores, rtol=1e-5)
@@ -68,13 +68,18 @@ if __name__ == "__main__":
     os.kill(pids[0], signal.SIGCONT)
     print("an actor that hangs stops nobody")
 
-    alone = ShardedIndex(parts(ApproximateIndex), num_cpus=0.1, patience_s=60)
+    alone = ShardedIndex(parts(ApproximateIndex), num_cpus=0, patience_s=60)
     before = alone.search(queries, 10)[0]
     ray.kill(alone.actors[1][0], no_restart=False)
     assert np.array_equal(alone.search(queries, 10)[0], before)
     print("the only actor of a part came back with the same answers")
 
-    impatient = ShardedIndex(parts(ItemIndex), num_cpus=0.1, patience_s=1)
+    try:
+        ShardedIndex(parts(ItemIndex), num_cpus=1000, opens_s=3)
+    except IndexUnavailableError as error:
+        print(error)
+
+    impatient = ShardedIndex(parts(ItemIndex), num_cpus=0, patience_s=1)
     ray.kill(impatient.actors[2][0], no_restart=True)
     try:
         impatient.search(queries, 10)

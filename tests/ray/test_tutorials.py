@@ -74,6 +74,7 @@ def test_what_needs_no_cluster_of_the_others_runs(name: str, checkout: Path) -> 
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_laptop_tutorial_ends_with_slates(checkout: Path) -> None:
     told = run("laptop.md", checkout, timeout=900)
     assert (checkout / "runs" / "shop" / "slates.parquet").exists()

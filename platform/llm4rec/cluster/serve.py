@@ -13,11 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from fastapi import FastAPI
 from ray import serve
-from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from threadpoolctl import threadpool_limits
@@ -27,11 +25,11 @@ from llm4rec.cluster.engine import Drawn, Retrieved
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.metrics import CountedService, ServiceMetrics
 from llm4rec.cluster.online import Ask, LearnerLoop, Listener, News, new_follower
+from llm4rec.cluster.proxies import listen_on_loopback, require_port_free_of_proxies, require_proxies
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Drawing, LocalDrawing
-from llm4rec.cluster.session import LOOPBACK
 from llm4rec.errors import ConfigError
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
@@ -41,7 +39,6 @@ from llm4rec.online.log import EventLog
 from llm4rec.schema import Corpus
 from llm4rec.serve.admission import Queue
 from llm4rec.serve.app import build_app
-from llm4rec.serve.config import require_loopback
 from llm4rec.serve.contract import RecommendRequest
 from llm4rec.serve.errors import BusyError
 from llm4rec.serve.http_server import HttpServer
@@ -157,9 +154,9 @@ class Ingress:
         learners: Sequence[DeploymentHandle],
         ranker: DeploymentHandle | None,
     ) -> None:
-        _listen_on_loopback()
+        listen_on_loopback()
         if ranker is None:
-            _require_port_free_of_proxies(config)
+            require_port_free_of_proxies(config)
         engines, log = open_engines(config)
         vocabulary = vocabulary_of(engines.main.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
@@ -195,7 +192,7 @@ class ProxiedIngress(Ingress):
     def __init__(
         self, config: RunConfig, explainer: DeploymentHandle, learners: Sequence[DeploymentHandle], ranker: Any
     ) -> None:
-        _require_proxies(config)
+        require_proxies(config)
         super().__init__(config, explainer, learners, ranker)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -206,7 +203,7 @@ class Retriever:
     """Finds out who asks and scores every item for them."""
 
     def __init__(self, config: RunConfig, learners: Sequence[DeploymentHandle]) -> None:
-        _listen_on_loopback()
+        listen_on_loopback()
         self._engines, _ = open_engines(config)
         Listener(self._engines, [_asking(learner) for learner in learners], config.online.poll_s)
 
@@ -219,7 +216,7 @@ class Ranker:
     """Draws slates from what the retriever found."""
 
     def __init__(self, config: RunConfig, retriever: DeploymentHandle) -> None:
-        _listen_on_loopback()
+        listen_on_loopback()
         self._engines, _ = open_engines(config)
         self._retriever = retriever
 
@@ -254,7 +251,7 @@ class Learner:
     """Learns from the feedback of a part of the users."""
 
     def __init__(self, config: RunConfig, shard: int) -> None:
-        _listen_on_loopback()
+        listen_on_loopback()
         engines, log = open_engines(config)
         learner = config.online.learner
         assert learner is not None
@@ -288,7 +285,7 @@ class Explainer:
     """Holds the language model that writes reasons."""
 
     def __init__(self, config: RunConfig) -> None:
-        _listen_on_loopback()
+        listen_on_loopback()
         torch.set_num_threads(config.cluster.explainer_threads)
         corpus = Corpus.read(RunStore(config.run.path).open("corpus"), config.run.split)
         threads = config.cluster.explainer_threads
@@ -351,55 +348,3 @@ def log_url(config: RunConfig) -> str:
 def vocabulary_of(corpus: Corpus) -> list[str]:
     """All categories of the catalogue: words that a reason may only use with support."""
     return sorted({category for own in item_categories(corpus.items) for category in own})
-
-
-def _require_port_free_of_proxies(config: RunConfig) -> None:
-    """Make sure that Serve's proxies do not listen where this replica will: the port can be shared unnoticed.
-
-    Raises:
-        ConfigError: they do.
-    """
-    options, location = _proxies()
-    if location != ProxyLocation.Disabled and options.port == config.serve.port:
-        raise ConfigError(
-            f"Serve's proxies listen on port {options.port}, where replicas of cluster.profile laptop are to listen: "
-            "start Serve with proxy_location: Disabled (a running one keeps what it was started with: `serve shutdown`)"
-        )
-
-
-def _require_proxies(config: RunConfig) -> None:
-    """Make sure that Serve's proxies listen, and where they may: the app's configuration does not decide that.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    options, location = _proxies()
-    if location == ProxyLocation.Disabled:
-        raise ConfigError(
-            "cluster.profile cluster needs Serve's proxies: set proxy_location: EveryNode where it starts"
-        )
-    if not config.serve.keys:  # HAProxy listens on all addresses, whatever is configured
-        every = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1"
-        require_loopback("0.0.0.0" if every else str(options.host or LOOPBACK))
-
-
-def _proxies() -> tuple[HTTPOptions, ProxyLocation]:
-    """How Serve's proxies were started here, and where they are."""
-    from ray.serve.context import _get_global_client  # noqa: PLC2701
-
-    client: Any = _get_global_client()
-    return client.http_config, ray.get(client._controller.get_proxy_location.remote())
-
-
-def _listen_on_loopback() -> None:
-    """Keep this replica's gRPC server off other interfaces when the node itself is on loopback.
-
-    Ray Serve 2.60 binds it to all interfaces with no setting to change that. Call it in a deployment's constructor:
-    the server starts after that.
-    """
-    if ray.util.get_node_ip_address() != LOOPBACK:
-        return
-    from ray.serve._private import replica  # noqa: PLC2701
-
-    bind = replica.add_port_to_grpc_server
-    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", LOOPBACK))

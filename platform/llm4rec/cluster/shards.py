@@ -72,6 +72,7 @@ class ShardedIndex:
         replicas: int = 1,
         num_cpus: float = 1.0,
         patience_s: float = 60.0,
+        opens_s: float = 600.0,
     ) -> None:
         """Start the actors, and wait until all are open.
 
@@ -80,11 +81,23 @@ class ShardedIndex:
             replicas: actors a part.
             num_cpus: CPUs that each reserves.
             patience_s: how long a search waits for a part of which no actor answers.
+            opens_s: how long to wait for all to be open.
+
+        Raises:
+            IndexUnavailableError: they are not in time, as where the cluster has no room for them.
         """
         actor: Any = ray.remote(Part).options(num_cpus=num_cpus, max_restarts=-1, scheduling_strategy="SPREAD")
         self._actors = [[actor.remote(*part) for _ in range(replicas)] for part in parts]
         self._patience_s, self._turn = patience_s, itertools.count()
-        ray.get([one.ready.remote() for replicas_of in self._actors for one in replicas_of])
+        opening = [one.ready.remote() for replicas_of in self._actors for one in replicas_of]
+        opened, late = ray.wait(opening, num_returns=len(opening), timeout=opens_s)
+        if late:
+            raise IndexUnavailableError(
+                f"{len(late)} of {len(opening)} actors of the index are not open after {opens_s:g} s; each reserves "
+                f"{num_cpus:g} CPUs, of {ray.available_resources().get('CPU', 0):g} that are free in the cluster now: "
+                "see `ray list actors`, add nodes, or ask for fewer"
+            )
+        ray.get(opened)
 
     @property
     def actors(self) -> list[list[Any]]:
