@@ -30,7 +30,7 @@ from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.policy import chances_of
 from llm4rec.recommend.relevance import relevance
 from llm4rec.recommend.request import Understood, as_words, follow, narrowed
-from llm4rec.recommend.slate import Contest, Slate, Wish, compete, draw_from
+from llm4rec.recommend.slate import Contest, Slate, Wish, by_taste_alone, compete, draw_from
 from llm4rec.schema import EMPTY_HISTORY, FloatVector, IntVector
 from llm4rec.serve import contract
 
@@ -250,7 +250,7 @@ class Engine:
         if self._config.recommend.candidates_from != "scores":
             return False
         worded = request.query is not None or request.dialogue is not None or request.filters is not None
-        return not worded and not self._settings(request).debias * person.popularity_weight
+        return by_taste_alone(self._settings(request), person.popularity_weight, worded=worded)
 
     def _settings(self, request: contract.RecommendRequest) -> RecommendConfig:
         asked = {"diversity": request.diversity, "debias": request.debias}

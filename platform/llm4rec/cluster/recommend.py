@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 import ray
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.candidates import Candidates
 from llm4rec.cluster.pool import Free
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.errors import ConfigError
 from llm4rec.index.facts import item_categories, item_prices, item_years
+from llm4rec.online.parameters import Shift
 from llm4rec.recommend.batch import known_users, read_user_ids, slates_table
-from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
-from llm4rec.schema import SLATE_SCHEMA, TEST, TRAIN, VALID
+from llm4rec.recommend.slate import Catalogue, Wish, by_taste_alone, draw_slate
+from llm4rec.schema import SLATE_SCHEMA, TEST, TRAIN, VALID, FloatMatrix, FloatVector, History, IntVector
 
 log = logging.getLogger("llm4rec")
 
@@ -68,6 +70,7 @@ class SlateWorker:
             item_categories(items),
             item_prices(items),
         )
+        self._candidates = None if snapshot.near is None else Candidates(snapshot.near, config.run.seed)
         self._weights = snapshot.effects.user_weight
         self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
 
@@ -76,7 +79,6 @@ class SlateWorker:
         snapshot, settings = self._snapshot, self._config.recommend
         histories = [self._histories[user] for user in users]
         states = snapshot.scorer.user_states(np.asarray(users, np.int32), histories)
-        scores = snapshot.logits(states, self._catalogue.vectors, histories)
         drawn = [
             draw_slate(
                 row,
@@ -87,10 +89,34 @@ class SlateWorker:
                 Wish(popularity_weight=float(self._weights[user])),
                 narrow=narrow_by(snapshot.id_generator, state, settings),
             )
-            for user, row, state, history in zip(users, scores, states, histories, strict=True)
+            for user, row, state, history in zip(
+                users, self._rows(users, states, histories), states, histories, strict=True
+            )
         ]
         corpus = snapshot.corpus
         return slates_table([corpus.user_ids[user] for user in users], drawn, corpus.item_ids)
+
+    def _rows(self, users: list[int], states: FloatMatrix, histories: list[History]) -> Iterable[FloatVector]:
+        """The logits of each user, shape (I,); of a large catalogue one user after the other: not all fit."""
+        snapshot, vectors = self._snapshot, self._catalogue.vectors
+        if self._candidates is None:
+            return snapshot.logits(states, vectors, histories)
+        return (self._large_row(*one) for one in zip(users, states, histories, strict=True))
+
+    def _large_row(self, user: int, state: FloatVector, history: History) -> FloatVector:
+        """Logits of all items, or of those that may compete where taste alone decides; -inf of the others."""
+        snapshot, settings, vectors = self._snapshot, self._config.recommend, self._catalogue.vectors
+        taste = by_taste_alone(settings, float(self._weights[user]), worded=False)
+        if settings.candidates_from != "scores" or not taste:
+            return snapshot.logits(state[None], vectors, [history])[0]
+        assert self._candidates is not None
+        unmoved = Shift.none(vectors.shape[1])
+
+        def score(codes: IntVector) -> FloatVector:
+            return snapshot.logits_of(unmoved.products_of(codes, state, vectors)[None], [history])[0][codes]
+
+        wanted, none = max(settings.k, settings.candidates), np.zeros(len(vectors), np.bool_)
+        return self._candidates.logits(score, state, wanted, none, history.item, snapshot.gate.favourites(history))
 
 
 def _require_writable(output: str) -> None:

@@ -155,11 +155,15 @@ def compete(
     unseen[seen] = False
     eligible = matching & unseen
     final = _final_scores(scores, unseen, eligible, config, catalogue, wish, k)
-    # Words and prices look for what taste alone would not find.
-    by_taste_alone = wish.relevance is None and not config.debias * wish.popularity_weight
-    codes = np.sort(narrow(eligible, k)) if narrow is not None and by_taste_alone else np.flatnonzero(eligible)
+    alone = by_taste_alone(config, wish.popularity_weight, worded=wish.relevance is not None)
+    codes = np.sort(narrow(eligible, k)) if narrow is not None and alone else np.flatnonzero(eligible)
     codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]].astype(np.int32)
     return Contest(codes, diversify(final[codes], catalogue.vectors[codes], config.diversity), matching)
+
+
+def by_taste_alone(config: RecommendConfig, popularity_weight: float, *, worded: bool) -> bool:
+    """Whether taste says who competes for a slate; words and prices look for what it alone would not find."""
+    return not worded and not config.debias * popularity_weight
 
 
 def _final_scores(
