@@ -2,15 +2,16 @@
 
     python benchmarks/sharded_index.py    # writes benchmarks/results/sharded_index.json, ten minutes, 6 GB
 
-Vectors of 64 numbers, of length one, in 20,000 clumps; queries lie near some of them. Three parts, an actor each
-(cluster/shards.py), on a Ray of its own; `recall100` is against all inner products. One actor is killed while somebody
-searches all the time: `wrong` are answers that differ from those before, `part_back_s` is the longest wait. Then exact
-and approximate search of catalogues of other sizes on one core, of one query after the other: where the approximate
-one begins to pay is what `index.exact_up_to` should say.
+Vectors of 64 numbers, of length one, in 20,000 clumps; queries lie near some of them. Three parts, a Serve replica each
+(cluster/shards.py), on a Ray of its own; `recall100` is against all inner products. One is killed with -9 while
+somebody searches all the time: `wrong` are answers that differ from those before, `part_back_s` is the longest wait, in
+which the part was built again. Then exact and approximate search of catalogues of other sizes on one core, of one query
+after the other: where the approximate one begins to pay is what `index.exact_up_to` should say.
 """
 
 import argparse
-import functools
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import psutil
-import ray
 from measure import store
+from ray import serve
 
 from llm4rec.cluster.session import connect
 from llm4rec.cluster.shards import ShardedIndex
 from llm4rec.index.approximate import ApproximateIndex
-from llm4rec.index.parts import cut
+from llm4rec.index.parts import Part, cut
 from llm4rec.index.vectors import ItemIndex
 
 ITEMS, WIDTH, PARTS, CLUMPS, K = 5_000_000, 64, 3, 20_000, 100
@@ -42,8 +43,8 @@ def main() -> None:
     queries = asked(options.items)
     best = exact(options.items, queries)
     started = time.monotonic()
-    parts = [(functools.partial(open_part, *part), part[0]) for part in cut(options.items, PARTS)]
-    index = ShardedIndex(parts, num_cpus=0.5, patience_s=900)
+    handles = deployed(options.items)
+    index = ShardedIndex([handle.search.remote for handle in handles], options.items, patience_s=900)
     figures: dict[str, Any] = {"items": options.items, "parts": PARTS, "build_s": round(time.monotonic() - started, 1)}
     found, seconds = searched(index, queries)
     p50, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
@@ -54,10 +55,9 @@ def main() -> None:
         "memory_mb_by_part": memory(),
     }
     print(figures, flush=True)
-    figures["loss"] = lost(index, queries, found)
+    figures["loss"] = lost(index, handles[1], queries, found)
     print(figures["loss"], flush=True)
-    for one in index.actors:
-        ray.kill(one[0])
+    serve.shutdown()
     figures["sizes"] = [sized(size) for size in SIZES if size <= options.items]
     if options.items != ITEMS:
         print(figures, "a trial: nothing is stored", sep="\n")
@@ -88,9 +88,38 @@ def asked(num_items: int) -> np.ndarray:
     return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
 
 
-def open_part(start: int, stop: int) -> ApproximateIndex:
-    """The index over the items of a part."""
-    return ApproximateIndex.build(vectors(start, stop))
+class Holder:
+    """A replica of a part."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self._part = Part(ApproximateIndex.build(vectors(start, stop)), start)
+
+    def search(self, *question: Any) -> Any:
+        """See `Part.search`."""
+        return self._part.search(*question)
+
+    def kill(self) -> None:
+        """As the machine's kernel would, where memory is short."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Root:
+    """What Serve reaches all parts from."""
+
+    def __init__(self, *parts: Any) -> None: ...
+
+
+def deployed(num_items: int) -> list[Any]:
+    """Handles of the parts, once they are built."""
+    watched: dict[str, Any] = {"health_check_period_s": 2.0, "health_check_timeout_s": 10.0}
+    serve.start(proxy_location="Disabled")
+    holders = []
+    for number, part in enumerate(cut(num_items, PARTS)):
+        holder: Any = serve.deployment(Holder, name=f"part-{number}", ray_actor_options={"num_cpus": 0.5}, **watched)
+        holders.append(holder.bind(*part))
+    root: Any = serve.deployment(Root, ray_actor_options={"num_cpus": 0})
+    serve.run(root.bind(*holders), name="index", route_prefix=None)
+    return [serve.get_deployment_handle(f"part-{number}", "index") for number in range(PARTS)]
 
 
 def exact(num_items: int, queries: np.ndarray) -> np.ndarray:
@@ -125,11 +154,11 @@ def recall(found: np.ndarray, best: np.ndarray) -> float:
 def memory() -> list[int]:
     """MiB that each part's process has to itself."""
     names = [(process, " ".join(process.cmdline())) for process in psutil.process_iter()]
-    return [round(process.memory_full_info().uss / 2**20) for process, name in names if name.startswith("ray::Part")]
+    return [round(process.memory_full_info().uss / 2**20) for process, name in names if ":index:part-" in name]
 
 
-def lost(index: ShardedIndex, queries: np.ndarray, before: np.ndarray) -> dict[str, Any]:
-    """Search all the time while an actor is killed and comes back."""
+def lost(index: ShardedIndex, part: Any, queries: np.ndarray, before: np.ndarray) -> dict[str, Any]:
+    """Search all the time while a part is killed and comes back."""
     over = threading.Event()
 
     def ask() -> tuple[int, list[float]]:
@@ -144,9 +173,9 @@ def lost(index: ShardedIndex, queries: np.ndarray, before: np.ndarray) -> dict[s
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask)
         time.sleep(3)
-        ray.kill(index.actors[1][0], no_restart=False)
+        part.kill.remote()
         time.sleep(5)
-        ray.get(index.actors[1][0].ready.remote())
+        index.search(queries[:1], K)  # waits for it
         time.sleep(3)
         over.set()
         wrong, waits = asking.result()

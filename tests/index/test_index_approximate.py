@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llm4rec.artifacts import RunStore
 from llm4rec.errors import ArtifactError, DataError
 from llm4rec.index.approximate import CODES, FEWEST_ITEMS, MEMBERS, SIZES, ApproximateIndex
-from llm4rec.index.parts import cut, merge
+from llm4rec.index.parts import Part, cut, merge
 from llm4rec.index.vectors import NO_ITEM, ItemIndex
 
 NUM_ITEMS, WIDTH = 3000, 16
@@ -163,3 +163,22 @@ def test_parts_searched_apart_find_what_the_whole_finds(seed: int, parts: int, k
     assert np.array_equal(codes, expected)
     np.testing.assert_allclose(scores, best, rtol=1e-5)
     assert merge(found, 25)[0].shape == (3, 25) and (merge(found, 25)[0][:, 20:] == NO_ITEM).all()
+
+
+def test_parts_of_an_index_find_together_what_the_whole_finds_or_better(approximate: ApproximateIndex) -> None:
+    edges = cut(NUM_ITEMS, 3)
+    parts = [Part(approximate.part(start, stop), start) for start, stop in edges]
+    assert [part.num_items for part in parts] == [stop - start for start, stop in edges]
+    expected, best = approximate.search(QUERIES, 20)
+    found, scores = merge([part.search(QUERIES, 20) for part in parts], 20)
+    assert (scores >= best - 1e-5).all()
+    assert np.mean([len(set(a) & set(b)) / 20 for a, b in zip(found, expected, strict=True)]) > 0.95
+    np.testing.assert_allclose(scores, np.einsum("bkd,bd->bk", VECTORS[found], QUERIES), rtol=1e-4, atol=1e-4)
+
+
+def test_a_part_speaks_in_codes_of_the_catalogue() -> None:
+    part = Part(ItemIndex.build(VECTORS[1000:1003]), 1000)
+    exclude = [np.array([1, 999, 1001, 1003], np.int32)] * len(QUERIES)
+    codes, scores = part.search(QUERIES, 3, exclude)
+    assert {*map(tuple, np.sort(codes, axis=1).tolist())} == {(NO_ITEM, 1000, 1002)}
+    assert (codes[:, 2] == NO_ITEM).all() and np.isneginf(scores[:, 2]).all()

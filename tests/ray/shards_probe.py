@@ -1,87 +1,112 @@
-"""Submitted by a test: an index in parts, of which actors are killed while it is searched."""
+"""Submitted by a test: an index in parts, of which replicas are killed and stopped while it is searched."""
 
-import functools
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import numpy as np
 import ray
+from ray import serve
 
 from llm4rec.cluster.shards import IndexUnavailableError, ShardedIndex
 from llm4rec.index.approximate import ApproximateIndex
-from llm4rec.index.parts import cut
+from llm4rec.index.parts import Part, cut
 from llm4rec.index.vectors import ItemIndex
+
+ITEMS, PARTS = 6000, 3
 
 
 def vectors() -> np.ndarray:
     rng = np.random.default_rng(0)
-    return rng.normal(size=(6000, 16)).astype(np.float32)
+    return rng.normal(size=(ITEMS, 16)).astype(np.float32)
 
 
-def open_part(kind: type, start: int, stop: int) -> ItemIndex | ApproximateIndex:
-    return kind.build(vectors()[start:stop])
+class Holder:
+    """A replica of a part."""
+
+    def __init__(self, kind: Any, start: int, stop: int) -> None:
+        self._part = Part(kind.build(vectors()[start:stop]), start)
+
+    def search(self, *question: Any) -> Any:
+        return self._part.search(*question)
+
+    def pid(self) -> int:
+        return os.getpid()
 
 
-def parts(kind: type) -> list:
-    return [(functools.partial(open_part, kind, *part), part[0]) for part in cut(6000, 3)]
+class Root:
+    """Serve asks for one deployment that all others are reached from."""
+
+    def __init__(self, *parts: Any) -> None: ...
+
+
+def started(name: str, kind: Any, replicas: int) -> list[Any]:
+    """Handles of the parts of an app."""
+    options = {"health_check_period_s": 1.0, "health_check_timeout_s": 5.0, "ray_actor_options": {"num_cpus": 0}}
+    holders = [
+        serve.deployment(Holder, name=f"part-{n}", num_replicas=replicas, **options).bind(kind, *part)
+        for n, part in enumerate(cut(ITEMS, PARTS))
+    ]
+    serve.run(serve.deployment(Root, **options).bind(*holders), name=name, route_prefix=None)
+    return [serve.get_deployment_handle(f"part-{n}", name) for n in range(PARTS)]
+
+
+def sharded(handles: list[Any], patience_s: float) -> ShardedIndex:
+    return ShardedIndex([handle.search.remote for handle in handles], ITEMS, patience_s)
 
 
 if __name__ == "__main__":
     ray.init()
+    serve.start(proxy_location="Disabled")
     queries = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
     whole = ItemIndex.build(vectors())
     expected, scores = whole.search(queries, 10)
 
-    index = ShardedIndex(parts(ItemIndex), replicas=2, num_cpus=0)
+    handles = started("twice", ItemIndex, 2)
+    index = sharded(handles, 60)
     found, found_scores = index.search(queries, 10)
     assert np.array_equal(found, expected)
     np.testing.assert_allclose(found_scores, scores, rtol=1e-5)
     assert np.array_equal(index.search(queries, 5, list(expected))[0], whole.search(queries, 5, list(expected))[0])
     print("same as the whole index")
 
-    killed, enough = Event(), Event()
+    killed = Event()
 
-    def ask() -> int:
-        """How many answers were wrong until some were given after the last kill."""
-        wrong = late = 0
+    def ask() -> tuple[int, int]:
+        """How many answers there were until some after the last kill, and how many of them were wrong."""
+        answers = wrong = late = 0
         while late < 3:
             late += killed.is_set()
             wrong += not np.array_equal(index.search(queries, 10)[0], expected)
-        enough.set()
-        return wrong
+            answers += 1
+        return answers, wrong
 
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(ask)
-        for part in index.actors:
-            ray.kill(part[0], no_restart=False)
-            enough.wait(0.5)
+        for handle in handles:
+            os.kill(handle.pid.remote().result(timeout_s=60), signal.SIGKILL)
         killed.set()
-        print(f"wrong while actors were killed: {asking.result()}")
+        answers, wrong = asking.result()
+        assert answers >= 3
+        print(f"wrong while replicas were killed: {wrong}")
 
-    # an actor that hangs, as one whose machine is cut off: the other one of its part answers
-    pids = [ray.get(one.__ray_call__.remote(lambda _: os.getpid())) for one in index.actors[0]]
-    os.kill(pids[0], signal.SIGSTOP)
-    index._patience_s = 20.0
-    assert all(np.array_equal(index.search(queries, 10)[0], expected) for _ in range(2))
-    os.kill(pids[0], signal.SIGCONT)
-    print("an actor that hangs stops nobody")
+    # one that hangs, as one whose machine is cut off: the other one of its part answers
+    pid = handles[0].pid.remote().result(timeout_s=60)
+    os.kill(pid, signal.SIGSTOP)
+    assert all(np.array_equal(index.search(queries, 10)[0], expected) for _ in range(4))
+    print("a replica that hangs stops nobody")
+    serve.delete("twice")
+    try:
+        sharded(handles, 1).search(queries, 10)
+    except IndexUnavailableError as error:
+        print(error)
 
-    alone = ShardedIndex(parts(ApproximateIndex), num_cpus=0, patience_s=60)
+    handles = started("alone", ApproximateIndex, 1)
+    alone = sharded(handles, 60)
     before = alone.search(queries, 10)[0]
-    ray.kill(alone.actors[1][0], no_restart=False)
+    os.kill(handles[1].pid.remote().result(timeout_s=60), signal.SIGKILL)
     assert np.array_equal(alone.search(queries, 10)[0], before)
-    print("the only actor of a part came back with the same answers")
-
-    try:
-        ShardedIndex(parts(ItemIndex), num_cpus=1000, opens_s=3)
-    except IndexUnavailableError as error:
-        print(error)
-
-    impatient = ShardedIndex(parts(ItemIndex), num_cpus=0, patience_s=1)
-    ray.kill(impatient.actors[2][0], no_restart=True)
-    try:
-        impatient.search(queries, 10)
-    except IndexUnavailableError as error:
-        print(error)
+    print("the only replica of a part came back with the same answers")
+    serve.delete("alone")

@@ -95,3 +95,27 @@ def test_the_app_spread_out_answers_and_learns(finished_run: Path, tmp_path: Pat
         wait_for(lambda: sum(one["examples"] for one in app.call("/v1/status")[1]["learners"]) == len(users))
         assert all(learner["examples"] for learner in app.call("/v1/status")[1]["learners"])
         assert listeners_outside_loopback(cluster) == []
+
+
+def test_a_large_catalogue_is_searched_in_parts_and_one_that_is_lost_comes_back(run_copy: Path, tmp_path: Path) -> None:
+    settings = [f"run.path={run_copy}", f"serve.port={free_port()}", "recommend.temperature=0", "index.exact_up_to=0"]
+    settings += [*SPREAD, "cluster.index_parts=2"]
+    with LocalCluster(HOME, tmp_path, gcs_port=free_port(), dashboard_port=free_port()) as cluster:
+        make = ["python", "jobs/index.py", "--config", SMOKE, "--home", str(HOME)]
+        cluster.submit([*make, *(part for setting in settings for part in ("--set", setting))])
+        app = deploy(cluster, load_run(HOME / SMOKE, settings, HOME), SMOKE, settings)
+        wait_for(lambda: {"index-0", "index-1", "retriever"} <= deployments(cluster))
+        users = [user["user_id"] for user in app.call("/v1/users?limit=5")[1]["users"]]
+
+        def slates() -> list[list[str]]:
+            answers = [app.call(f"/v1/recommendations/{user}?k=10&debias=0") for user in users]
+            assert {status for status, _ in answers} <= {200, 503}
+            return [[item["item_id"] for item in slate.get("items", ())] for _, slate in answers]
+
+        before = slates()
+        assert all(len(slate) == 10 for slate in before)
+        (lost,) = [one for one in cluster.processes() if "ServeReplica:recommender:index-1" in title(one)]
+        lost.kill()
+        after = slates()  # each is as before, or there is none
+        assert all(now in ([], then) for now, then in zip(after, before, strict=True))
+        wait_for(lambda: slates() == before)

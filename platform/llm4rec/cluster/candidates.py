@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from llm4rec.index.approximate import ApproximateIndex
-from llm4rec.index.vectors import ItemIndex
+from llm4rec.index.parts import SearchableIndex
 from llm4rec.schema import BoolVector, FloatVector, IntVector
 
 SAMPLE = 10_000
@@ -16,7 +15,7 @@ by that of its best."""
 class Candidates:
     """The items nearest to a state, those of the sample, and others that do better than the last of the nearest."""
 
-    def __init__(self, near: ApproximateIndex | ItemIndex, seed: int) -> None:
+    def __init__(self, near: SearchableIndex, seed: int) -> None:
         self._near = near
         drawn = np.random.default_rng(seed).choice(near.num_items, min(SAMPLE, near.num_items), replace=False)
         self._sample = np.sort(drawn).astype(np.int32)

@@ -21,6 +21,7 @@ from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.cluster.states import States
 from llm4rec.encode.text import TextEncoder
 from llm4rec.explain.grounds import Grounds
+from llm4rec.index.parts import SearchableIndex
 from llm4rec.online.feedback import Exposure, Plain
 from llm4rec.online.feedback import Slate as LoggedSlate
 from llm4rec.online.log import EventLog
@@ -78,7 +79,23 @@ class Drawn:
 class Engine:
     """A snapshot of the model with the catalogue as it is now."""
 
-    def __init__(self, snapshot: Snapshot, config: RunConfig, log: EventLog, text: TextEncoder) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        config: RunConfig,
+        log: EventLog,
+        text: TextEncoder,
+        near: SearchableIndex | None = None,
+    ) -> None:
+        """Put a model to work.
+
+        Args:
+            snapshot: the model.
+            config: of the service.
+            log: what happened since.
+            text: reads words.
+            near: finds what competes in a large catalogue, where that is not the snapshot's own index.
+        """
         self.snapshot = snapshot
         self.people = People(snapshot, log)
         self.shift = Shift.none(snapshot.index.vectors.shape[1])
@@ -89,7 +106,8 @@ class Engine:
         self._states = States(snapshot)
         self._catalogue = LiveCatalogue.of(snapshot)
         self._grounding = Grounding(snapshot.evidence, self._catalogue.described, config.explain)
-        self._candidates = None if snapshot.near is None else Candidates(snapshot.near, config.run.seed)
+        near = near or snapshot.near
+        self._candidates = None if near is None else Candidates(near, config.run.seed)
         self._changed: frozenset[int] = frozenset()  # codes of the index's items that have another vector now
         self._changing = threading.Lock()
         self._change = 0

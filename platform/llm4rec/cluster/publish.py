@@ -8,7 +8,7 @@ import numpy as np
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.cluster.snapshot import Snapshot, version_of
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -74,7 +74,7 @@ def current(config: RunConfig, events: EventLog) -> tuple[Release, Routing]:
     Raises:
         ArtifactError: the service's own run has no index.
     """
-    own = RunStore(config.run.path).open("index").hash[:12]
+    own = version_of(RunStore(config.run.path).open("index"))
     first = Release(0, "publish", own, config.run.path, 1.0, 0)
     return first, routing_after(first, events.releases())
 

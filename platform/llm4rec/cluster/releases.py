@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Engine
@@ -11,6 +11,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.encode.text import TextEncoder
 from llm4rec.errors import Llm4RecError
+from llm4rec.index.parts import SearchableIndex
 from llm4rec.online.errors import UnavailableError
 from llm4rec.online.log import EventLog
 from llm4rec.online.releases import Release, Routing, routing_after
@@ -19,6 +20,8 @@ from llm4rec.serve.errors import NotReadyError
 
 logger = logging.getLogger(__name__)
 
+Search = Callable[[Snapshot], SearchableIndex | None]
+"""What finds those that compete in the catalogue of a model; None where all of its items are scored."""
 AGAIN_S = 10.0
 """Seconds until a release that could not be opened is tried again."""
 
@@ -29,20 +32,23 @@ class Engines:
     A model that cannot be opened here changes nothing: the one before goes on answering, and `failed` says why.
     """
 
-    def __init__(self, config: RunConfig, log: EventLog, snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, log: EventLog, snapshot: Snapshot | None = None, search: Search | None = None
+    ) -> None:
         """Open what answers now.
 
         Args:
             config: of the run that the service starts with.
             log: where releases are.
             snapshot: of that run, if it is open already.
+            search: finds what competes in a large catalogue, in the place of the models' own indexes.
         """
-        self._config, self._log = config, log
+        self._config, self._log, self._search = config, log, search
         self._text = TextEncoder(config.encode)
         self.failed: dict[str, str] = {}
-        own = snapshot or Snapshot.open(RunStore(config.run.path), config)
+        own = snapshot or self._read(config)
         self.first = Release(0, "publish", own.version, config.run.path, 1.0, 0)
-        engines = {own.version: self._warm(Engine(own, config, log, self._text))}
+        engines = {own.version: self._at_work(own, config)}
         self._now = (Routing(self.first), engines)  # in one, so that a request sees either before or after
         self._looking = threading.Lock()
         self._steps: list[Release] = []
@@ -142,13 +148,18 @@ class Engines:
 
     def _open(self, release: Release) -> Engine:
         config = self._config.model_copy(update={"run": self._config.run.model_copy(update={"path": release.path})})
-        snapshot = Snapshot.open(RunStore(release.path), config)
+        snapshot = self._read(config)
         if snapshot.version != release.version:
             raise NotReadyError(f"{release.path} holds model {snapshot.version}, not {release.version} as published")
-        return self._warm(Engine(snapshot, config, self._log, self._text))
+        return self._at_work(snapshot, config)
 
-    def _warm(self, engine: Engine) -> Engine:
-        """First requests are slow: let them not be somebody's."""
+    def _read(self, config: RunConfig) -> Snapshot:
+        return Snapshot.open(RunStore(config.run.path), config, with_near=self._search is None)
+
+    def _at_work(self, snapshot: Snapshot, config: RunConfig) -> Engine:
+        """A model whose first requests, which are slow, were nobody's."""
+        near = None if self._search is None else self._search(snapshot)
+        engine = Engine(snapshot, config, self._log, self._text, near)
         for request in (RecommendRequest(history=[], k=1), RecommendRequest(query="something", k=1)):
             engine.rank(request, engine.retrieve(request))
         return engine

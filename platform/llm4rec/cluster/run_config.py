@@ -81,6 +81,9 @@ class ClusterSection(StrictModel):
     replicas: tuple[PositiveInt, PositiveInt] = (1, 1)
     """The fewest and the most replicas of each deployment that a request passes through. With two or more the loss of
     one is not noticed; in profile cluster more are started where more requests are under way."""
+    index_parts: PositiveInt = 1
+    """In profile cluster, into how many parts the index of a large catalogue is cut (`index.exact_up_to`), each with
+    replicas of its own; 1: each retriever holds it."""
     ongoing_requests: PositiveInt = 16
     """Requests under way in a replica beyond which another one is started."""
     queued_requests: PositiveInt = 32
@@ -111,6 +114,8 @@ class ClusterSection(StrictModel):
                 f"replicas are {list(self.replicas)}, but profile laptop does not scale by itself: Serve does not see "
                 "its requests; name one number twice, or use profile cluster"
             )
+        if self.profile == "laptop" and self.index_parts > 1:
+            raise ValueError(f"index_parts is {self.index_parts}, which needs profile cluster; use it, or 1 part")
         return self
 
 

@@ -10,13 +10,13 @@ import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from fastapi import FastAPI
 from ray import serve
-from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from threadpoolctl import threadpool_limits
 
@@ -24,23 +24,25 @@ from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Drawn, Retrieved
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.metrics import CountedService, ServiceMetrics
-from llm4rec.cluster.online import Ask, LearnerLoop, Listener, News, new_follower
+from llm4rec.cluster.online import LearnerLoop, Listener, News, new_follower
 from llm4rec.cluster.proxies import listen_on_loopback, require_port_free_of_proxies, require_proxies
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
-from llm4rec.cluster.releases import Engines
+from llm4rec.cluster.releases import Engines, Search
+from llm4rec.cluster.remote import RemoteDrawing, RemoteWriter, asking, searching
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Drawing, LocalDrawing
+from llm4rec.cluster.shards import ModelParts
+from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.errors import ConfigError
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
 from llm4rec.index.facts import item_categories
 from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.log import EventLog
-from llm4rec.schema import Corpus
+from llm4rec.schema import Corpus, FloatMatrix, IntVector
 from llm4rec.serve.admission import Queue
 from llm4rec.serve.app import build_app
 from llm4rec.serve.contract import RecommendRequest
-from llm4rec.serve.errors import BusyError
 from llm4rec.serve.http_server import HttpServer
 
 REQUESTS_AT_ONCE = 64
@@ -50,7 +52,6 @@ SWITCH_S = 0.0005
 """How long a thread may hold on to the interpreter where others want it. With Python's 5 ms what answers HTTP waits
 behind what draws slates, again and again for one request."""
 STATUSES = {ConflictError: 409, UnavailableError: 503}
-LEARNER_ANSWERS_S = 5.0
 WATCHED: dict[str, Any] = {"health_check_period_s": 2.0, "health_check_timeout_s": 10.0}
 DRAINED: dict[str, Any] = {
     "graceful_shutdown_wait_loop_s": 0.2,
@@ -80,7 +81,8 @@ def application(config: RunConfig) -> serve.Application:
     learners = _learners(config)
     if config.cluster.profile == "laptop":
         return _scaled(Ingress, "recommender", config).bind(config, explainer.bind(config), learners, None)
-    retriever = _scaled(Retriever, "retriever", config).bind(config, learners)
+    parts = [_scaled(IndexPart, f"index-{part}", config).bind(config, part) for part in _index_parts(config)]
+    retriever = _scaled(Retriever, "retriever", config).bind(config, learners, parts)
     ranker = _scaled(Ranker, "ranker", config).bind(config, retriever)
     return _scaled(ProxiedIngress, "recommender", config).bind(config, explainer.bind(config), learners, ranker)
 
@@ -117,6 +119,11 @@ def _scaled(kind: Any, name: str, config: RunConfig) -> Any:
     )
 
 
+def _index_parts(config: RunConfig) -> range:
+    """Numbers of those that have deployments of their own."""
+    return range(config.cluster.index_parts if config.cluster.index_parts > 1 else 0)
+
+
 def _learners(config: RunConfig) -> list[Any]:
     if config.online.learner is None:
         return []
@@ -128,17 +135,26 @@ def _learners(config: RunConfig) -> list[Any]:
     return found
 
 
-def open_engines(config: RunConfig) -> tuple[Engines, EventLog]:
-    """The models that answer now, at work in this process on one thread and kept up with releases, and the log."""
+def open_engines(config: RunConfig, search: Search | None = None) -> tuple[Engines, EventLog]:
+    """The models that answer now, at work in this process on one thread and kept up with releases, and the log.
+
+    Args:
+        config: of the service.
+        search: finds what competes in a large catalogue, in the place of the models' own indexes.
+    """
     sys.setswitchinterval(SWITCH_S)
     torch.set_num_threads(1)
     threadpool_limits(1)  # of numpy too: its threads wait for each other busily, and another process has the core
     log = EventLog(log_url(config), config.online.busy_timeout_s)
-    engines = Engines(config, log)
+    engines = Engines(config, log, search=search)
     gc.collect()
     gc.freeze()  # the collector need not look through the whole catalogue again and again
     engines.follow(config.online.poll_s)
     return engines, log
+
+
+def _nothing(_: Snapshot) -> None:
+    """The search of those that retrieve for nobody."""
 
 
 class Ingress:
@@ -157,10 +173,10 @@ class Ingress:
         listen_on_loopback()
         if ranker is None:
             require_port_free_of_proxies(config)
-        engines, log = open_engines(config)
+        engines, log = open_engines(config, _nothing if ranker else None)
         vocabulary = vocabulary_of(engines.main.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
-        listener = Listener(engines, [_asking(learner) for learner in learners], config.online.poll_s)
+        listener = Listener(engines, [asking(learner) for learner in learners], config.online.poll_s)
         drawing: Drawing = LocalDrawing(engines) if ranker is None else RemoteDrawing(ranker)
         # Behind Serve's proxies no more come than REQUESTS_AT_ONCE.
         queue = Queue(config.cluster.queued_requests if ranker is None else REQUESTS_AT_ONCE + 1)
@@ -199,13 +215,35 @@ class ProxiedIngress(Ingress):
         return self._app
 
 
-class Retriever:
-    """Finds out who asks and scores every item for them."""
+class IndexPart:
+    """Holds a part of the approximate index of a large catalogue."""
 
-    def __init__(self, config: RunConfig, learners: Sequence[DeploymentHandle]) -> None:
+    def __init__(self, config: RunConfig, part: int) -> None:
         listen_on_loopback()
-        self._engines, _ = open_engines(config)
-        Listener(self._engines, [_asking(learner) for learner in learners], config.online.poll_s)
+        self._parts = ModelParts(config, EventLog(log_url(config), config.online.busy_timeout_s), part)
+
+    async def search(
+        self, version: str, queries: FloatMatrix, k: int, exclude: Sequence[IntVector] | None
+    ) -> tuple[IntVector, FloatMatrix]:
+        """The best items of the part of a model's index."""
+        return await asyncio.to_thread(self._parts.search, version, queries, k, exclude)
+
+    async def ready(self) -> bool:
+        """Once the part is open."""
+        return True
+
+
+class Retriever:
+    """Finds out who asks and scores every item for them, or of a large catalogue those that may compete."""
+
+    def __init__(
+        self, config: RunConfig, learners: Sequence[DeploymentHandle], parts: Sequence[DeploymentHandle]
+    ) -> None:
+        listen_on_loopback()
+        search = searching(parts, config) if parts else None
+        with ThreadPoolExecutor(1) as thread:  # a constructor runs in the event loop, where nobody may wait for parts
+            self._engines, _ = thread.submit(open_engines, config, search).result()
+        Listener(self._engines, [asking(learner) for learner in learners], config.online.poll_s)
 
     async def retrieve(self, request: RecommendRequest) -> Retrieved:
         """Scores of all items."""
@@ -217,7 +255,7 @@ class Ranker:
 
     def __init__(self, config: RunConfig, retriever: DeploymentHandle) -> None:
         listen_on_loopback()
-        self._engines, _ = open_engines(config)
+        self._engines, _ = open_engines(config, _nothing)
         self._retriever = retriever
 
     async def draw(self, request: RecommendRequest) -> Drawn:
@@ -229,30 +267,12 @@ class Ranker:
         return self._engines.of_version(retrieved.version).rank(request, retrieved)
 
 
-class RemoteDrawing:
-    """The ranker deployment as `Drawing`."""
-
-    def __init__(self, ranker: DeploymentHandle) -> None:
-        self._ranker = ranker
-
-    async def draw(self, request: RecommendRequest) -> Drawn:
-        """Draw a slate; it is not yet written down.
-
-        Raises:
-            BusyError: too many wait for the ranker, or for the retriever.
-        """
-        try:
-            return await self._ranker.draw.remote(request)
-        except BackPressureError:
-            raise BusyError from None
-
-
 class Learner:
     """Learns from the feedback of a part of the users."""
 
     def __init__(self, config: RunConfig, shard: int) -> None:
         listen_on_loopback()
-        engines, log = open_engines(config)
+        engines, log = open_engines(config, _nothing)
         learner = config.online.learner
         assert learner is not None
         self._loop = LearnerLoop(
@@ -271,14 +291,6 @@ class Learner:
     async def news(self, version: str, epoch: str, examples: int) -> News | None:
         """What has changed of a model since an earlier update, and how far learning is; None of an unknown model."""
         return await asyncio.to_thread(self._loop.news, version, epoch, examples)
-
-
-def _asking(learner: DeploymentHandle) -> Ask:
-    def ask(version: str, epoch: str, examples: int) -> News | None:
-        answer: Any = learner.news.remote(version, epoch, examples)
-        return answer.result(timeout_s=LEARNER_ANSWERS_S)
-
-    return ask
 
 
 class Explainer:
@@ -308,23 +320,6 @@ class Explainer:
         """Unchecked pieces of one reason, as they are written."""
         pieces = self._writer.pieces(grounds, seconds)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
-
-
-class RemoteWriter:
-    """The explainer deployment as a `ReasonWriter`."""
-
-    def __init__(self, explainer: DeploymentHandle) -> None:
-        self._explainer = explainer
-
-    async def write(self, items: Sequence[Grounds], seconds: float) -> list[Reason]:
-        """A checked reason for each item."""
-        return await self._explainer.write.remote(items, seconds)
-
-    async def stream(self, grounds: Grounds, seconds: float) -> AsyncIterator[str]:
-        """Unchecked pieces of one reason."""
-        pieces: Any = self._explainer.options(stream=True).stream.remote(grounds, seconds)
-        async for piece in pieces:
             yield piece
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.debias.estimate import Effects, read_effects
-from llm4rec.errors import ArtifactError
-from llm4rec.index.approximate import NEAR, ApproximateIndex, is_large
+from llm4rec.index.approximate import ApproximateIndex, read_near
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.user_states import read_states
 from llm4rec.index.vectors import ItemIndex
@@ -63,8 +62,13 @@ class Snapshot:
     version: str
 
     @classmethod
-    def open(cls, store: RunStore, config: RunConfig) -> "Snapshot":
+    def open(cls, store: RunStore, config: RunConfig, *, with_near: bool = True) -> "Snapshot":
         """Open all artifacts of a run.
+
+        Args:
+            store: of the run.
+            config: as it was made with.
+            with_near: whether to hold the approximate index of a large catalogue, if there is one.
 
         Raises:
             ArtifactError: one is missing, damaged, or does not fit the others.
@@ -78,6 +82,7 @@ class Snapshot:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
             scorer.repair = Repair.read(artifacts["index"], config.index.repair)
         index = ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size)
+        near = read_near(artifacts["index"], index.vectors, config.index.exact_up_to) if with_near else None
         id_generator = None
         if config.index.generative is not None:
             id_generator = IdGenerator.read(artifacts["index"], index.vectors, model.config.temperature)
@@ -88,13 +93,13 @@ class Snapshot:
             scorer=scorer,
             gate=Gate.read(artifacts["index"], corpus.num_warm_items),
             index=index,
-            near=_near(artifacts["index"], index, config.index.exact_up_to),
+            near=near,
             id_generator=id_generator,
             evidence=EvidenceStore.read(artifacts["index"]),
             prices=Prices.read(artifacts["index"], corpus.num_items),
             states=read_states(artifacts["index"], corpus.num_users),
             curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
-            version=artifacts["index"].hash[:12],
+            version=version_of(artifacts["index"]),
         )
 
     def logits(self, states: FloatMatrix, vectors: FloatMatrix, histories: Sequence[History]) -> FloatMatrix:
@@ -117,20 +122,9 @@ class Snapshot:
         return Frozen(self.index.vectors, self.gate.scale / self.scorer.model.config.temperature)
 
 
-def _near(artifact: Artifact, index: ItemIndex, exact_up_to: int) -> ApproximateIndex | None:
-    """The approximate index of a catalogue that is larger than what is scored one by one.
-
-    Raises:
-        ArtifactError: it is larger, and has none.
-    """
-    if not is_large(index.num_items, exact_up_to):
-        return None
-    if not any(name.startswith(f"{NEAR}/") for name in artifact.manifest["files"]):
-        raise ArtifactError(
-            f"{artifact.path} has no approximate index, and {index.num_items} items are more than index.exact_up_to, "
-            f"{exact_up_to}: run jobs/index.py again, or raise that"
-        )
-    return ApproximateIndex.read(artifact, index.vectors)
+def version_of(index: Artifact) -> str:
+    """The name of the model that an index was made of, with all that is learnt from it."""
+    return str(index.hash[:12])
 
 
 def narrow_by(generator: IdGenerator | None, state: FloatVector, config: RecommendConfig) -> Narrow | None:

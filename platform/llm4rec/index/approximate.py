@@ -11,7 +11,7 @@ from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError, DataError
 from llm4rec.index.flat import check_search, check_vectors
 from llm4rec.index.vectors import NO_ITEM
-from llm4rec.schema import FloatMatrix, IntVector
+from llm4rec.schema import FloatMatrix, IntVector, LongVector
 
 FEWEST_ITEMS = 1024
 """Below that there is nothing to learn lists and codes from, and exact search takes no time."""
@@ -104,22 +104,39 @@ class ApproximateIndex:
             codes[at, : len(best)], scores[at, : len(best)] = found[best], exact[best]
         return codes, scores
 
+    def part(self, start: int, stop: int) -> "ApproximateIndex":
+        """The same lists of the items from one code up to before another, which are numbered from 0 there."""
+        lists = self._lists
+        sizes, members, codes = self._entries()
+        inside = (members >= start) & (members < stop)
+        of_list = np.repeat(np.arange(lists.nlist), sizes)[inside]
+        own = _empty(lists.d, lists.nlist)
+        own.quantizer.add(lists.quantizer.reconstruct_n(0, lists.nlist))
+        faiss.copy_array_to_vector(faiss.vector_to_array(lists.pq.centroids), own.pq.centroids)
+        _fill(own, np.bincount(of_list, minlength=lists.nlist), members[inside] - start, codes[inside])
+        return ApproximateIndex(own, self.vectors[start:stop].copy())
+
     def write(self, writer: ArtifactWriter, name: str = NEAR) -> None:
         """Write lists and codes as arrays; the vectors are in the exact index already."""
         lists = self._lists
-        inverted = lists.invlists
-        sizes = np.array([inverted.list_size(number) for number in range(lists.nlist)], np.int64)
-        filled = [number for number in range(lists.nlist) if sizes[number]]
-        members = [faiss.rev_swig_ptr(inverted.get_ids(n), int(sizes[n])).copy() for n in filled]
-        codes = [faiss.rev_swig_ptr(inverted.get_codes(n), int(sizes[n]) * lists.code_size).copy() for n in filled]
+        sizes, members, codes = self._entries()
         for part, values in {
             CENTROIDS: lists.quantizer.reconstruct_n(0, lists.nlist),
             CODEBOOKS: faiss.vector_to_array(lists.pq.centroids),
             SIZES: sizes,
-            MEMBERS: np.concatenate(members).astype(np.int64),
-            CODES: np.concatenate(codes),
+            MEMBERS: members,
+            CODES: codes,
         }.items():
             writer.write_bytes(f"{name}/{part}.bin", np.ascontiguousarray(values).tobytes())
+
+    def _entries(self) -> tuple[LongVector, LongVector, NDArray[np.uint8]]:
+        """Sizes of the lists, shape (L,), and list after list their items, shape (I,), and codes, shape (I, C)."""
+        lists, inverted = self._lists, self._lists.invlists
+        sizes = np.array([inverted.list_size(number) for number in range(lists.nlist)], np.int64)
+        filled = [(number, int(sizes[number])) for number in range(lists.nlist) if sizes[number]]
+        members = [faiss.rev_swig_ptr(inverted.get_ids(number), size).copy() for number, size in filled]
+        codes = [faiss.rev_swig_ptr(inverted.get_codes(n), size * lists.code_size).copy() for n, size in filled]
+        return sizes, np.concatenate(members).astype(np.int64), np.concatenate(codes).reshape(-1, lists.code_size)
 
     @classmethod
     def read(cls, artifact: Artifact, vectors: FloatMatrix, name: str = NEAR) -> "ApproximateIndex":
@@ -152,18 +169,39 @@ class ApproximateIndex:
             or not np.array_equal(np.sort(members), np.arange(num_items))
         ):
             raise ArtifactError(f"{artifact.path}/{name}: not every item is in one list; run jobs/index.py again")
-        ends = np.cumsum(sizes)
-        for number, (start, stop) in enumerate(zip(ends - sizes, ends, strict=True)):
-            ids, own = np.ascontiguousarray(members[start:stop]), np.ascontiguousarray(codes[start:stop])
-            if stop > start:
-                lists.invlists.add_entries(number, int(stop - start), faiss.swig_ptr(ids), faiss.swig_ptr(own))
-        lists.is_trained, lists.ntotal = True, num_items
+        _fill(lists, sizes, members, codes)
         return cls(lists, vectors)
+
+
+def read_near(artifact: Artifact, vectors: FloatMatrix, exact_up_to: int) -> ApproximateIndex | None:
+    """The approximate index of a catalogue that is larger than what is scored one by one; None of a smaller one.
+
+    Raises:
+        ArtifactError: it is larger, and the artifact has no such index, or one of other vectors.
+    """
+    if not is_large(len(vectors), exact_up_to):
+        return None
+    if not any(name.startswith(f"{NEAR}/") for name in artifact.manifest["files"]):
+        raise ArtifactError(
+            f"{artifact.path} has no approximate index, and {len(vectors)} items are more than index.exact_up_to, "
+            f"{exact_up_to}: run jobs/index.py again, or raise that"
+        )
+    return ApproximateIndex.read(artifact, vectors)
 
 
 def _num_lists(num_items: int) -> int:
     """A power of two of about the square root of the number of items."""
     return int(2 ** round(np.log2(np.sqrt(num_items))))
+
+
+def _fill(lists: Any, sizes: LongVector, members: LongVector, codes: NDArray[np.uint8]) -> None:
+    """Put items and their codes, list after list, into empty lists."""
+    ends = np.cumsum(sizes)
+    for number, (start, stop) in enumerate(zip(ends - sizes, ends, strict=True)):
+        ids, own = np.ascontiguousarray(members[start:stop]), np.ascontiguousarray(codes[start:stop])
+        if stop > start:
+            lists.invlists.add_entries(number, int(stop - start), faiss.swig_ptr(ids), faiss.swig_ptr(own))
+    lists.is_trained, lists.ntotal = True, len(members)
 
 
 def _empty(width: int, num_lists: int) -> Any:

@@ -1,0 +1,151 @@
+"""Parts of an index: who is asked again, what is never left out, and which models' parts are at hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.serve._private.common import DeploymentID  # noqa: PLC2701
+from ray.serve.exceptions import DeploymentUnavailableError
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster import shards
+from llm4rec.cluster.publish import publish
+from llm4rec.cluster.shards import IndexUnavailableError, ModelParts, ShardedIndex
+from llm4rec.errors import ConfigError, DataError
+from llm4rec.index.parts import cut, merge
+from llm4rec.index.vectors import ItemIndex
+from llm4rec.online.log import EventLog
+from llm4rec.serve.errors import NotReadyError
+from tests.cluster.small_run import write_run
+from tests.cluster.test_cluster_releases import settings, version
+
+VECTORS = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+QUERY = np.ones((1, 4), np.float32)
+DEAD, UNAVAILABLE = ActorDiedError(), ActorUnavailableError("it does not answer", b"0" * 16)
+GONE = DeploymentUnavailableError(DeploymentID("index-1", "app"))
+
+
+class Scripted:
+    """A part that answers once it has failed in each of some ways; also what it returns at once."""
+
+    def __init__(self, first: int, stop: int, failures: Sequence[Exception] = ()) -> None:
+        self._found = shards.Part(ItemIndex.build(VECTORS[first:stop]), first)
+        self._failures, self._question = list(failures), ()
+        self.asked = self.cancelled = 0
+
+    def __call__(self, *question: Any) -> "Scripted":
+        self.asked, self._question = self.asked + 1, question
+        return self
+
+    def result(self, *, timeout_s: float | None) -> Any:
+        if self._failures:
+            raise self._failures.pop(0)
+        return self._found.search(*self._question)
+
+    def cancel(self) -> None:
+        """As Serve's, which raises what a request has come to meanwhile."""
+        self.cancelled += 1
+        if self._failures:
+            raise self._failures[0]
+
+
+def whole(k: int) -> list[list[int]]:
+    return ItemIndex.build(VECTORS).search(QUERY, k)[0].tolist()
+
+
+@pytest.mark.parametrize("failures", [[], [DEAD], [UNAVAILABLE, TimeoutError()], [TimeoutError()] * 3, [GONE, DEAD]])
+def test_a_part_is_asked_until_it_answers(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "PAUSE_S", 0.0)
+    first, second = Scripted(0, 3), Scripted(3, 7, failures)
+    index = ShardedIndex([first, second], 7, patience_s=60)
+    assert index.search(QUERY, 4)[0].tolist() == whole(4) and index.num_items == 7
+    assert (first.asked, second.asked, second.cancelled) == (1, 1 + len(failures), len(failures))
+
+
+def test_a_part_that_stays_away_is_an_error_not_fewer_items() -> None:
+    away = Scripted(3, 7, [DEAD] * 1000)
+    with pytest.raises(IndexUnavailableError, match=r"part 2 of 2 of the index has not answered for 0\.3 s") as raised:
+        ShardedIndex([Scripted(0, 3), away], 7, patience_s=0.3).search(QUERY, 4)
+    assert raised.value.told == str(raised.value)
+    assert 2 <= away.asked <= 4
+
+
+def test_what_is_wrong_with_a_question_is_not_asked_again() -> None:
+    part = Scripted(0, 7)
+    with pytest.raises(DataError):
+        ShardedIndex([part], 7, patience_s=60).search(QUERY[:, :2], 4)
+    assert part.asked == 1
+
+
+class Divisible:
+    """In the place of an approximate index, which needs more items than a small run has."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self._vectors = vectors
+
+    def part(self, start: int, stop: int) -> ItemIndex:
+        return ItemIndex.build(self._vectors[start:stop])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("runs")
+    return [write_run(folder / str(seed), seed) for seed in range(4)]
+
+
+@pytest.fixture
+def parts(runs: list[str], log: EventLog, monkeypatch: pytest.MonkeyPatch) -> list[ModelParts]:
+    monkeypatch.setattr(shards, "read_near", lambda artifact, vectors, limit: Divisible(vectors))
+    return [ModelParts(divided(runs[0]), log, part) for part in range(2)]
+
+
+def divided(run: str) -> Any:
+    config = settings(run, roll_backs_kept=1)
+    return config.model_copy(update={"cluster": config.cluster.model_copy(update={"index_parts": 2})})
+
+
+def found(parts: list[ModelParts], run: str) -> list[list[int]]:
+    width = ItemIndex.read(RunStore(run).open("index")).vectors.shape[1]
+    query = np.arange(width, dtype=np.float32)[None]
+    return merge([part.search(version(run), query, 5, None) for part in parts], 5)[0].tolist()
+
+
+def expected(run: str) -> list[list[int]]:
+    index = ItemIndex.read(RunStore(run).open("index"))
+    return index.search(np.arange(index.vectors.shape[1], dtype=np.float32)[None], 5)[0].tolist()
+
+
+def test_each_model_is_searched_in_its_own_parts(parts: list[ModelParts], runs: list[str], log: EventLog) -> None:
+    assert cut(5, 2) == [(0, 2), (2, 5)]
+    assert found(parts, runs[0]) == expected(runs[0])
+    publish(settings(runs[0]), log, runs[1])
+    assert found(parts, runs[1]) == expected(runs[1]) != expected(runs[0])
+    assert found(parts, runs[0]) == expected(runs[0])  # of requests under way
+
+
+def test_a_model_that_nobody_returns_to_is_let_go(
+    parts: list[ModelParts], runs: list[str], log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in runs[1:]:
+        publish(settings(runs[0]), log, run)
+        assert found(parts, run) == expected(run)
+    assert set(parts[0]._models) == {version(run) for run in runs[1:]}  # the second because it was kept a moment ago
+    assert found(parts, runs[0]) == expected(runs[0])  # it is read again where somebody asks all the same
+
+
+def test_a_model_that_was_never_published_is_not_ready(parts: list[ModelParts], runs: list[str]) -> None:
+    with pytest.raises(NotReadyError, match="is not published"):
+        found(parts, runs[1])
+
+
+def test_a_catalogue_that_is_scored_whole_has_no_parts(runs: list[str], log: EventLog) -> None:
+    with pytest.raises(ConfigError, match=r"index_parts is 2, but all 5 items of .* are scored.*set index_parts to 1"):
+        ModelParts(divided(runs[0]), log, 0)
+
+
+def test_only_profile_cluster_has_parts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="index_parts is 2, which needs profile cluster"):
+        type(settings(str(tmp_path)).cluster)(index_parts=2)
