@@ -95,7 +95,7 @@ if __name__ == "__main__":
     # one that hangs, as one whose machine is cut off: the other one of its part answers
     pid = handles[0].pid.remote().result(timeout_s=60)
     os.kill(pid, signal.SIGSTOP)
-    assert all(np.array_equal(index.search(queries, 10)[0], expected) for _ in range(4))
+    assert all(np.array_equal(sharded(handles, 20).search(queries, 10)[0], expected) for _ in range(4))
     print("a replica that hangs stops nobody")
     serve.delete("twice")
     try:

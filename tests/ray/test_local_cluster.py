@@ -14,13 +14,17 @@ from tests.ray.conftest import HOME, free_port
 pytestmark = pytest.mark.ray
 
 
-def test_every_process_is_ended_and_the_token_is_private(tmp_path: Path) -> None:
-    cluster = LocalCluster(HOME, tmp_path, gcs_port=free_port(), dashboard_port=free_port())
-    with cluster:
-        assert cluster.processes()
-        assert listeners_outside_loopback(cluster) == []
+def test_every_process_is_ended_and_the_token_is_private(cluster: LocalCluster, tmp_path: Path) -> None:
+    own = LocalCluster(HOME, tmp_path, gcs_port=free_port(), dashboard_port=free_port())
+    with own:
+        assert own.processes()
+        assert listeners_outside_loopback(own) == []
         assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
-    assert cluster.processes() == []
+        cluster.submit(
+            ["python", "-c", "import ray; ray.init()"]
+        )  # joins its own, not the newest, which has another token
+    assert own.processes() == []
+    assert cluster.processes()
 
 
 def test_a_taken_port_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ class LocalCluster:
             Llm4RecError: the job failed.
         """
         submit = ["ray", "job", "submit", "--address", self.address, "--runtime-env", "runtime_env.yaml", "--"]
-        self.run([*submit, *entrypoint])
+        # Ray would let the job join whatever cluster was started last on this machine (2.60, JobSupervisor).
+        join = ["env", f"RAY_ADDRESS={LOOPBACK}:{self.gcs_port}"]
+        self.run([*submit, *join, *entrypoint])
 
     def processes(self) -> list[psutil.Process]:
         """All running processes of this cluster: those with its mark, and what its head has started.
