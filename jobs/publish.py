@@ -13,9 +13,8 @@ a restart; GET /v1/models tells how its slates do.
 from llm4rec.cluster.command import job_parser, show_progress
 from llm4rec.cluster.publish import current, publish
 from llm4rec.cluster.run_config import load_run
-from llm4rec.cluster.serve import log_url
+from llm4rec.cluster.serve import open_log
 from llm4rec.errors import ConfigError, told_in_one_line
-from llm4rec.online.log import EventLog
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
         config = load_run(options.config, options.set, options.home)
         if not 0 < options.share <= 1:
             raise ConfigError(f"--share is {options.share:g}, it must be above 0 and at most 1")
-        events = EventLog(log_url(config), config.online.busy_timeout_s)
+        events = open_log(config)
         if options.run:
             other = load_run(options.config, [*options.set, f"run.path={options.run}"], options.home)
             publish(config, events, other.run.path, options.share)

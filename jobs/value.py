@@ -15,12 +15,11 @@ from llm4rec.artifacts import RunStore
 from llm4rec.cluster.command import job_parser, show_progress
 from llm4rec.cluster.engine import Engine
 from llm4rec.cluster.run_config import load_run
-from llm4rec.cluster.serve import log_url
+from llm4rec.cluster.serve import open_log
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.cluster.value import logged_value
 from llm4rec.encode.text import TextEncoder
 from llm4rec.errors import told_in_one_line
-from llm4rec.online.log import EventLog
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
         service = load_run(options.config, options.set, options.home)
         other = [f"run.path={options.run}"] if options.run else []
         config = load_run(options.config, [*options.set, *other], options.home)
-        log = EventLog(log_url(service), service.online.busy_timeout_s)
+        log = open_log(service)
         snapshot = Snapshot.open(RunStore(config.run.path), config)
         found = logged_value(Engine(snapshot, config, log, TextEncoder(config.encode)), log, options.slates)
         low, high = found.value.ci95

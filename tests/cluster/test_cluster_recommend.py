@@ -44,4 +44,5 @@ def test_only_what_may_compete_is_scored_unless_prices_look_elsewhere(
         return [int(np.isfinite(row).sum()) for row in large._rows(USERS, states, histories)]
 
     assert scored() == [1, 1, 1]
+    assert scored(candidates_from="semantic_ids") == [5, 5, 5]
     assert scored(debias=1.0) == [5, 1, 5]  # the second user pays no prices: popularity does not move them

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm4rec.artifacts import RunStore
 from llm4rec.errors import ArtifactError, DataError
-from llm4rec.index.approximate import CODES, FEWEST_ITEMS, MEMBERS, SIZES, ApproximateIndex
+from llm4rec.index.approximate import CODES, FEWEST_ITEMS, MEMBERS, SIZES, ApproximateIndex, read_near
 from llm4rec.index.parts import Part, cut, merge
 from llm4rec.index.vectors import NO_ITEM, ItemIndex
 
@@ -165,15 +165,23 @@ def test_parts_searched_apart_find_what_the_whole_finds(seed: int, parts: int, k
     assert merge(found, 25)[0].shape == (3, 25) and (merge(found, 25)[0][:, 20:] == NO_ITEM).all()
 
 
-def test_parts_of_an_index_find_together_what_the_whole_finds_or_better(approximate: ApproximateIndex) -> None:
-    edges = cut(NUM_ITEMS, 3)
-    parts = [Part(approximate.part(start, stop), start) for start, stop in edges]
+def test_parts_of_an_index_find_together_what_the_whole_finds_or_better(
+    approximate: ApproximateIndex, written: RunStore
+) -> None:
+    edges, whole, artifact = cut(NUM_ITEMS, 3), ItemIndex.build(VECTORS), written.open("index")
+    read = [read_near(artifact, whole, 0, within=edge) for edge in edges]
+    parts = [Part(own, start) for own, (start, _) in zip(read, edges, strict=True) if own is not None]
     assert [part.num_items for part in parts] == [stop - start for start, stop in edges]
     expected, best = approximate.search(QUERIES, 20)
     found, scores = merge([part.search(QUERIES, 20) for part in parts], 20)
     assert (scores >= best - 1e-5).all()
     assert np.mean([len(set(a) & set(b)) / 20 for a, b in zip(found, expected, strict=True)]) > 0.95
     np.testing.assert_allclose(scores, np.einsum("bkd,bd->bk", VECTORS[found], QUERIES), rtol=1e-4, atol=1e-4)
+
+
+def test_a_catalogue_that_is_not_large_has_nothing_to_read(written: RunStore) -> None:
+    assert read_near(written.open("index"), ItemIndex.build(VECTORS), NUM_ITEMS) is None
+    assert read_near(written.open("index"), ItemIndex.build(VECTORS), NUM_ITEMS - 1) is not None
 
 
 def test_a_part_speaks_in_codes_of_the_catalogue() -> None:

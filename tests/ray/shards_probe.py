@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -72,25 +73,22 @@ if __name__ == "__main__":
     assert np.array_equal(index.search(queries, 5, list(expected))[0], whole.search(queries, 5, list(expected))[0])
     print("same as the whole index")
 
-    killed = Event()
+    right, over = [True], Event()
 
-    def ask() -> tuple[int, int]:
-        """How many answers there were until some after the last kill, and how many of them were wrong."""
-        answers = wrong = late = 0
-        while late < 3:
-            late += killed.is_set()
-            wrong += not np.array_equal(index.search(queries, 10)[0], expected)
-            answers += 1
-        return answers, wrong
+    def ask() -> None:
+        while not over.is_set():
+            right.append(np.array_equal(index.search(queries, 10)[0], expected))
 
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(ask)
         for handle in handles:
             os.kill(handle.pid.remote().result(timeout_s=60), signal.SIGKILL)
-        killed.set()
-        answers, wrong = asking.result()
-        assert answers >= 3
-        print(f"wrong while replicas were killed: {wrong}")
+            enough = len(right) + 3  # the first may have been answered before
+            while len(right) < enough and not asking.done():
+                time.sleep(0.01)
+        over.set()
+        asking.result()
+        print(f"wrong of {len(right)} answers while replicas were killed: {right.count(False)}")
 
     # one that hangs, as one whose machine is cut off: the other one of its part answers
     pid = handles[0].pid.remote().result(timeout_s=60)

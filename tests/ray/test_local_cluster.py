@@ -20,11 +20,13 @@ def test_every_process_is_ended_and_the_token_is_private(cluster: LocalCluster, 
         assert own.processes()
         assert listeners_outside_loopback(own) == []
         assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
-        cluster.submit(
-            ["python", "-c", "import ray; ray.init()"]
-        )  # joins its own, not the newest, which has another token
     assert own.processes() == []
     assert cluster.processes()
+
+
+def test_a_job_joins_the_cluster_it_was_submitted_to_not_the_newest(cluster: LocalCluster, tmp_path: Path) -> None:
+    with LocalCluster(HOME, tmp_path, gcs_port=free_port(), dashboard_port=free_port()):
+        cluster.submit(["python", "-c", "import ray; ray.init()"])  # the newest has another token
 
 
 def test_a_taken_port_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ encode: {{max_tokens: 16, audio: both}}
 def unbroken(source: tuple[Path, Damaged], jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "unbroken"
     for stage in ("preprocess", "encode"):
-        done = jobs.run(stage, run, config=str(source[0] / "shop.yaml"), timeout=900)
+        done = jobs.run(stage, run, config=str(source[0] / "shop.yaml"), timeout=600)
         assert done.returncode == 0, done.stderr
     return run
 
@@ -152,7 +152,7 @@ def test_encode_killed_half_way_redoes_only_what_is_missing(
     wait_for_tasks(driver, killed, "features", IMAGE, half)
     driver.kill()
     driver.wait()
-    done = jobs.run("encode", killed, config=config, timeout=900)
+    done = jobs.run("encode", killed, config=config, timeout=600)
     assert done.returncode == 0, done.stderr
     (count, total) = map(int, re.findall(r"encode: image goes on, (\d+)/(\d+) are done", done.stdout)[0])
     assert half <= count < total

@@ -118,9 +118,8 @@ def test_rerun_skips_every_stage(finished_run: Path, jobs: Jobs) -> None:
 
 
 def test_probe_job_uses_the_shipped_runtime_env(cluster: LocalCluster) -> None:
-    submit = ["ray", "job", "submit", "--address", cluster.address, "--runtime-env", "runtime_env.yaml", "--"]
     done = subprocess.run(
-        [*submit, "python", "tests/ray/probe.py"],
+        cluster.submission(["python", "tests/ray/probe.py"]),
         env={**cluster.environment, "PYTHONPATH": ""},
         cwd=HOME,
         capture_output=True,
@@ -135,9 +134,8 @@ def test_probe_job_uses_the_shipped_runtime_env(cluster: LocalCluster) -> None:
 
 
 def test_relative_paths_are_refused_inside_a_job(cluster: LocalCluster) -> None:
-    submit = ["ray", "job", "submit", "--address", cluster.address, "--runtime-env", "runtime_env.yaml", "--"]
     done = subprocess.run(
-        [*submit, "env", "-u", "LLM4REC_HOME", "python", "jobs/encode.py", "--config", "configs/smoke.yaml"],
+        cluster.submission(["env", "-u", "LLM4REC_HOME", "python", "jobs/encode.py", "--config", SMOKE]),
         env=cluster.environment,
         cwd=HOME,
         capture_output=True,
@@ -490,7 +488,7 @@ def _wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
 @pytest.mark.slow
 def test_the_language_model_is_fine_tuned_and_writes_reasons_that_pass(run_copy: Path, jobs: Jobs) -> None:
     settings = ("explain.tune.examples=96",)
-    done = jobs.run("index", run_copy, *settings, timeout=900)
+    done = jobs.run("index", run_copy, *settings, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "explainer: step 12/12" in done.stdout + done.stderr
     overrides = [f"run.path={run_copy}", *settings]

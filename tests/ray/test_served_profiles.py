@@ -104,18 +104,26 @@ def test_a_large_catalogue_is_searched_in_parts_and_one_that_is_lost_comes_back(
         make = ["python", "jobs/index.py", "--config", SMOKE, "--home", str(HOME)]
         cluster.submit([*make, *(part for setting in settings for part in ("--set", setting))])
         app = deploy(cluster, load_run(HOME / SMOKE, settings, HOME), SMOKE, settings)
-        wait_for(lambda: {"index-0", "index-1", "retriever"} <= deployments(cluster))
+        wait_for(lambda: {"index-0-of-2", "index-1-of-2", "retriever"} <= deployments(cluster))
         users = [user["user_id"] for user in app.call("/v1/users?limit=5")[1]["users"]]
 
         def slates() -> list[list[str]]:
             answers = [app.call(f"/v1/recommendations/{user}?k=10&debias=0") for user in users]
-            assert {status for status, _ in answers} <= {200, 503}
+            for status, slate in answers:
+                assert status == 200 or (status, slate["detail"].partition(",")[0]) == (
+                    503,
+                    "a part of the index does not answer",
+                )
             return [[item["item_id"] for item in slate.get("items", ())] for _, slate in answers]
 
         before = slates()
         assert all(len(slate) == 10 for slate in before)
-        (lost,) = [one for one in cluster.processes() if "ServeReplica:recommender:index-1" in title(one)]
+        (lost,) = [one for one in cluster.processes() if "ServeReplica:recommender:index-1-of-2" in title(one)]
         lost.kill()
+        began = time.monotonic()
         after = slates()  # each is as before, or there is none
         assert all(now in ([], then) for now, then in zip(after, before, strict=True))
+        assert [] in after or time.monotonic() - began > 1  # nobody draws a slate from what is left
         wait_for(lambda: slates() == before)
+        status, unknown = app.call("/v1/recommendations/nobody")
+        assert (status, "Traceback" in unknown["detail"]) == (404, False)

@@ -5,11 +5,18 @@ from collections.abc import Callable
 import numpy as np
 
 from llm4rec.index.parts import SearchableIndex
+from llm4rec.recommend.config import RecommendConfig
+from llm4rec.recommend.slate import by_taste_alone
 from llm4rec.schema import BoolVector, FloatVector, IntVector
 
 SAMPLE = 10_000
 """Items drawn once that are scored for everybody, so that scores are standardised by the spread of the catalogue, not
 by that of its best."""
+
+
+def may_decide(config: RecommendConfig, popularity_weight: float, *, worded: bool) -> bool:
+    """Whether the items nearest to a state compete; words, filters, prices and written ids look elsewhere."""
+    return config.candidates_from == "scores" and by_taste_alone(config, popularity_weight, worded=worded)
 
 
 class Candidates:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from llm4rec.cluster.candidates import Candidates
+from llm4rec.cluster.candidates import Candidates, may_decide
 from llm4rec.cluster.catalogue import ContentEncoder, LiveCatalogue
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.people import People, Person
@@ -31,7 +31,7 @@ from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.policy import chances_of
 from llm4rec.recommend.relevance import relevance
 from llm4rec.recommend.request import Understood, as_words, follow, narrowed
-from llm4rec.recommend.slate import Contest, Slate, Wish, by_taste_alone, compete, draw_from
+from llm4rec.recommend.slate import Contest, Slate, Wish, compete, draw_from
 from llm4rec.schema import EMPTY_HISTORY, FloatVector, IntVector
 from llm4rec.serve import contract
 
@@ -147,7 +147,8 @@ class Engine:
     def _retrieved(self, request: contract.RecommendRequest, person: Person, catalogue: LiveCatalogue) -> Retrieved:
         state, shift = self._states.of(person), self.shift
         moved, vectors = shift.state(request.user_id, state), catalogue.ranking.vectors
-        if self._candidates is not None and self._by_taste_alone(request, person):
+        worded = request.query is not None or request.dialogue is not None or request.filters is not None
+        if self._candidates and may_decide(self._settings(request), person.popularity_weight, worded=worded):
             return Retrieved(self.version, person, state, self._few_logits(request, person, moved, catalogue))
         products = shift.products(moved, vectors)
         return Retrieved(self.version, person, state, self.snapshot.logits_of(products[None], [person.history])[0])
@@ -262,13 +263,6 @@ class Engine:
         if code is None:
             return EMPTY_HISTORY.item, None
         return self.people.past(code), self.snapshot.states[code] if len(self.snapshot.states) else None
-
-    def _by_taste_alone(self, request: contract.RecommendRequest, person: Person) -> bool:
-        """Whether the items nearest to a state compete; words, filters, prices and written ids look elsewhere."""
-        if self._config.recommend.candidates_from != "scores":
-            return False
-        worded = request.query is not None or request.dialogue is not None or request.filters is not None
-        return by_taste_alone(self._settings(request), person.popularity_weight, worded=worded)
 
     def _settings(self, request: contract.RecommendRequest) -> RecommendConfig:
         asked = {"diversity": request.diversity, "debias": request.debias}

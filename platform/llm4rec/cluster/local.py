@@ -116,10 +116,13 @@ class LocalCluster:
         Raises:
             Llm4RecError: the job failed.
         """
+        self.run(self.submission(entrypoint))
+
+    def submission(self, entrypoint: Sequence[str]) -> list[str]:
+        """The command that submits a job to this cluster."""
         submit = ["ray", "job", "submit", "--address", self.address, "--runtime-env", "runtime_env.yaml", "--"]
         # Ray would let the job join whatever cluster was started last on this machine (2.60, JobSupervisor).
-        join = ["env", f"RAY_ADDRESS={LOOPBACK}:{self.gcs_port}"]
-        self.run([*submit, *join, *entrypoint])
+        return [*submit, "env", f"RAY_ADDRESS={LOOPBACK}:{self.gcs_port}", *entrypoint]
 
     def processes(self) -> list[psutil.Process]:
         """All running processes of this cluster: those with its mark, and what its head has started.

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import ray
 
 from llm4rec.artifacts import RunStore
-from llm4rec.cluster.candidates import Candidates
+from llm4rec.cluster.candidates import Candidates, may_decide
 from llm4rec.cluster.pool import Free
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot, narrow_by
@@ -21,7 +21,7 @@ from llm4rec.errors import ConfigError
 from llm4rec.index.facts import item_categories, item_prices, item_years
 from llm4rec.online.parameters import Shift
 from llm4rec.recommend.batch import known_users, read_user_ids, slates_table
-from llm4rec.recommend.slate import Catalogue, Wish, by_taste_alone, draw_slate
+from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
 from llm4rec.schema import SLATE_SCHEMA, TEST, TRAIN, VALID, FloatMatrix, FloatVector, History, IntVector
 
 log = logging.getLogger("llm4rec")
@@ -29,7 +29,7 @@ log = logging.getLogger("llm4rec")
 
 def run(store: RunStore, config: RunConfig) -> None:
     """Index + corpus -> slates, at `recommend.output`; unknown users are reported and left out."""
-    snapshot = Snapshot.open(store, config)
+    snapshot = Snapshot.open(store, config, with_near=False)
     corpus = snapshot.corpus
     wanted = read_user_ids(config.recommend.users) if config.recommend.users else corpus.user_ids
     codes, messages = known_users(wanted, corpus.user_codes)
@@ -71,6 +71,7 @@ class SlateWorker:
             item_prices(items),
         )
         self._candidates = None if snapshot.near is None else Candidates(snapshot.near, config.run.seed)
+        self._hidden = np.zeros(snapshot.corpus.num_items, np.bool_)
         self._weights = snapshot.effects.user_weight
         self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
 
@@ -106,8 +107,7 @@ class SlateWorker:
     def _large_row(self, user: int, state: FloatVector, history: History) -> FloatVector:
         """Logits of all items, or of those that may compete where taste alone decides; -inf of the others."""
         snapshot, settings, vectors = self._snapshot, self._config.recommend, self._catalogue.vectors
-        taste = by_taste_alone(settings, float(self._weights[user]), worded=False)
-        if settings.candidates_from != "scores" or not taste:
+        if not may_decide(settings, float(self._weights[user]), worded=False):
             return snapshot.logits(state[None], vectors, [history])[0]
         assert self._candidates is not None
         unmoved = Shift.none(vectors.shape[1])
@@ -115,8 +115,8 @@ class SlateWorker:
         def score(codes: IntVector) -> FloatVector:
             return snapshot.logits_of(unmoved.products_of(codes, state, vectors)[None], [history])[0][codes]
 
-        wanted, none = max(settings.k, settings.candidates), np.zeros(len(vectors), np.bool_)
-        return self._candidates.logits(score, state, wanted, none, history.item, snapshot.gate.favourites(history))
+        wanted, others = max(settings.k, settings.candidates), snapshot.gate.favourites(history)
+        return self._candidates.logits(score, state, wanted, self._hidden, history.item, others)
 
 
 def _require_writable(output: str) -> None:

@@ -1,9 +1,13 @@
 """What the parts of the served app see of each other: Serve handles behind the interfaces of one process."""
 
 import functools
-from collections.abc import AsyncIterator, Sequence
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
@@ -11,16 +15,22 @@ from llm4rec.cluster.engine import Drawn
 from llm4rec.cluster.online import Ask, News
 from llm4rec.cluster.releases import Search
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.shards import ShardedIndex
+from llm4rec.cluster.shards import AWAY, PAUSE_S, IndexUnavailableError, ShardedIndex
 from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.errors import Llm4RecError
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
 from llm4rec.index.approximate import is_large
 from llm4rec.serve.contract import RecommendRequest
 from llm4rec.serve.errors import BusyError
 
+logger = logging.getLogger(__name__)
+
 LEARNER_ANSWERS_S = 5.0
-PART_ANSWERS_S, PART_OPENS_S = 5.0, 600.0
+PART_ANSWERS_S = 5.0
+"""Serve sees a lost replica after two seconds and needs a few to start another."""
+PART_OPENS_S = 600.0
+"""For millions of vectors to be read, checked and opened."""
 
 
 class RemoteDrawing:
@@ -34,11 +44,15 @@ class RemoteDrawing:
 
         Raises:
             BusyError: too many wait for the ranker, or for the retriever.
+            Llm4RecError: what else they say the caller can mend.
         """
         try:
             return await self._ranker.draw.remote(request)
         except BackPressureError:
             raise BusyError from None
+        except RayTaskError as error:
+            cause = origin(error)
+            raise cause from (None if isinstance(cause, Llm4RecError) else error)
 
 
 class RemoteWriter:
@@ -58,19 +72,46 @@ class RemoteWriter:
             yield piece
 
 
+def origin(error: BaseException) -> BaseException:
+    """What was raised in the process where it happened: as Ray raises it elsewhere, its text is that of a traceback."""
+    while isinstance(error, RayTaskError):
+        error = error.cause
+    return error
+
+
 def searching(parts: Sequence[DeploymentHandle], config: RunConfig) -> Search:
-    """Search in parts, which are waited for when the first model is opened."""
+    """Search in parts, each of which is waited for when a model is opened."""
 
     def search(snapshot: Snapshot) -> ShardedIndex | None:
-        if not is_large(snapshot.index.num_items, config.index.exact_up_to):
+        num_items, version = snapshot.index.num_items, snapshot.version
+        if not is_large(num_items, config.index.exact_up_to):
+            logger.warning(
+                "cluster.index_parts is %d, but all %d items of model %s are scored: index.exact_up_to is %d",
+                *(len(parts), num_items, version, config.index.exact_up_to),
+            )
             return None
-        for part in parts:
-            opening: Any = part.ready.remote()
-            opening.result(timeout_s=PART_OPENS_S)
-        asks: list[Any] = [functools.partial(part.search.remote, snapshot.version) for part in parts]
-        return ShardedIndex(asks, snapshot.index.num_items, PART_ANSWERS_S)
+        ends = time.monotonic() + PART_OPENS_S
+        for number, part in enumerate(parts, start=1):
+            wait_for(functools.partial(part.ready.remote, version), f"part {number} of {len(parts)}", ends)
+        asks: list[Any] = [functools.partial(part.search.remote, version) for part in parts]
+        return ShardedIndex(asks, num_items, PART_ANSWERS_S)
 
     return search
+
+
+def wait_for(ready: Callable[[], Any], what: str, ends: float) -> None:
+    """Ask whether a part of an index is open until it is.
+
+    Raises:
+        IndexUnavailableError: it is not by then, in seconds of `time.monotonic`.
+    """
+    while True:
+        with suppress(*AWAY):
+            if ready().result(timeout_s=max(0.0, ends - time.monotonic())):
+                return
+        if time.monotonic() + PAUSE_S >= ends:
+            raise IndexUnavailableError(f"{what} of the index was not opened in time; its replicas' logs say why")
+        time.sleep(PAUSE_S)
 
 
 def asking(learner: DeploymentHandle) -> Ask:

@@ -83,14 +83,14 @@ class ClusterSection(StrictModel):
     one is not noticed; in profile cluster more are started where more requests are under way."""
     index_parts: PositiveInt = 1
     """In profile cluster, into how many parts the index of a large catalogue is cut (`index.exact_up_to`), each with
-    replicas of its own; 1: each retriever holds it."""
+    `replicas` of its own; 1: all retrievers hold it. While it opens a model a part needs room for all vectors twice."""
     ongoing_requests: PositiveInt = 16
     """Requests under way in a replica beyond which another one is started."""
     queued_requests: PositiveInt = 32
     """Requests for slates that wait at most, at each proxy and handle or in profile laptop in each replica; more are
     refused with 429. In profile laptop far fewer may wait while many are refused."""
     recommender_cpus: NonNegativeFloat = 0.4
-    """CPUs that a replica of ingress, retriever or ranker reserves."""
+    """CPUs that a replica of ingress, retriever, ranker or a part of the index reserves."""
     resize_s: PositiveFloat = 60.0
     """Seconds between looks at whether a training with a range of workers could have more; growing costs the steps
     since the last checkpoint."""

@@ -1,4 +1,4 @@
-"""The serve stage on Ray Serve: ingress, explainer and learners; retrieval and ranking within the ingress or apart.
+"""The serve stage on Ray Serve: ingress, explainer and learners; retrieval, ranking and the index within or apart.
 
 In profile `laptop` each ingress listens itself, on a port that all of them share: a request costs a third of what it
 does through Serve's proxy (docs/log.md). In profile `cluster` Serve's proxies spread requests over nodes and replicas,
@@ -81,7 +81,7 @@ def application(config: RunConfig) -> serve.Application:
     learners = _learners(config)
     if config.cluster.profile == "laptop":
         return _scaled(Ingress, "recommender", config).bind(config, explainer.bind(config), learners, None)
-    parts = [_scaled(IndexPart, f"index-{part}", config).bind(config, part) for part in _index_parts(config)]
+    parts = _index_parts(config)
     retriever = _scaled(Retriever, "retriever", config).bind(config, learners, parts)
     ranker = _scaled(Ranker, "ranker", config).bind(config, retriever)
     return _scaled(ProxiedIngress, "recommender", config).bind(config, explainer.bind(config), learners, ranker)
@@ -119,9 +119,12 @@ def _scaled(kind: Any, name: str, config: RunConfig) -> Any:
     )
 
 
-def _index_parts(config: RunConfig) -> range:
-    """Numbers of those that have deployments of their own."""
-    return range(config.cluster.index_parts if config.cluster.index_parts > 1 else 0)
+def _index_parts(config: RunConfig) -> list[Any]:
+    """Deployments of the parts. Their names tell how many there are: those of another cut are never asked."""
+    number = config.cluster.index_parts
+    if number == 1:
+        return []
+    return [_scaled(IndexPart, f"index-{part}-of-{number}", config).bind(config, part) for part in range(number)]
 
 
 def _learners(config: RunConfig) -> list[Any]:
@@ -142,15 +145,20 @@ def open_engines(config: RunConfig, search: Search | None = None) -> tuple[Engin
         config: of the service.
         search: finds what competes in a large catalogue, in the place of the models' own indexes.
     """
-    sys.setswitchinterval(SWITCH_S)
-    torch.set_num_threads(1)
-    threadpool_limits(1)  # of numpy too: its threads wait for each other busily, and another process has the core
-    log = EventLog(log_url(config), config.online.busy_timeout_s)
+    _use_one_thread()
+    log = open_log(config)
     engines = Engines(config, log, search=search)
     gc.collect()
     gc.freeze()  # the collector need not look through the whole catalogue again and again
     engines.follow(config.online.poll_s)
     return engines, log
+
+
+def _use_one_thread() -> None:
+    """Let libraries compute with one thread, and who answers HTTP not wait for it."""
+    sys.setswitchinterval(SWITCH_S)
+    torch.set_num_threads(1)
+    threadpool_limits(1)  # of numpy too: its threads wait for each other busily, and another process has the core
 
 
 def _nothing(_: Snapshot) -> None:
@@ -220,7 +228,9 @@ class IndexPart:
 
     def __init__(self, config: RunConfig, part: int) -> None:
         listen_on_loopback()
-        self._parts = ModelParts(config, EventLog(log_url(config), config.online.busy_timeout_s), part)
+        _use_one_thread()
+        self._parts = ModelParts(config, open_log(config), part)
+        self._parts.follow(config.online.poll_s)
 
     async def search(
         self, version: str, queries: FloatMatrix, k: int, exclude: Sequence[IntVector] | None
@@ -228,9 +238,9 @@ class IndexPart:
         """The best items of the part of a model's index."""
         return await asyncio.to_thread(self._parts.search, version, queries, k, exclude)
 
-    async def ready(self) -> bool:
-        """Once the part is open."""
-        return True
+    async def ready(self, version: str) -> bool:
+        """Whether a model can be searched."""
+        return self._parts.ready(version)
 
 
 class Retriever:
@@ -240,14 +250,17 @@ class Retriever:
         self, config: RunConfig, learners: Sequence[DeploymentHandle], parts: Sequence[DeploymentHandle]
     ) -> None:
         listen_on_loopback()
+        # Parts of an index are waited for, which nobody may do in the event loop, where a constructor runs, nor in its
+        # few threads: requests that need no index would wait with those that wait for one that is lost.
+        self._threads = ThreadPoolExecutor(REQUESTS_AT_ONCE)
         search = searching(parts, config) if parts else None
-        with ThreadPoolExecutor(1) as thread:  # a constructor runs in the event loop, where nobody may wait for parts
-            self._engines, _ = thread.submit(open_engines, config, search).result()
+        self._engines, _ = self._threads.submit(open_engines, config, search).result()
         Listener(self._engines, [asking(learner) for learner in learners], config.online.poll_s)
 
     async def retrieve(self, request: RecommendRequest) -> Retrieved:
-        """Scores of all items."""
-        return await asyncio.to_thread(self._engines.of(request.user_id).retrieve, request)
+        """Scores of all items, -inf of those that do not compete."""
+        retrieve = self._engines.of(request.user_id).retrieve
+        return await asyncio.get_running_loop().run_in_executor(self._threads, retrieve, request)
 
 
 class Ranker:
@@ -321,6 +334,11 @@ class Explainer:
         pieces = self._writer.pieces(grounds, seconds)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
+
+
+def open_log(config: RunConfig) -> EventLog:
+    """The service's log."""
+    return EventLog(log_url(config), config.online.busy_timeout_s)
 
 
 def log_url(config: RunConfig) -> str:

@@ -1,5 +1,6 @@
 """An index that no process holds alone: its parts in Serve deployments, and a search that asks all of them."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,20 +13,26 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.publish import current
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.errors import ConfigError
+from llm4rec.cluster.snapshot import version_of
+from llm4rec.errors import ArtifactError
 from llm4rec.index.approximate import read_near
 from llm4rec.index.parts import Part, cut, merge
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.online.errors import UnavailableError
 from llm4rec.online.log import EventLog
+from llm4rec.online.releases import Release
 from llm4rec.schema import FloatMatrix, IntVector
 from llm4rec.serve.errors import NotReadyError
 
-AWAY = (RayActorError, DeploymentUnavailableError, TimeoutError)
+logger = logging.getLogger(__name__)
+
+AWAY = (RayActorError, DeploymentUnavailableError, NotReadyError, TimeoutError)
 """What asking again may mend."""
 PAUSE_S = 0.1
-TRIES = 4
-"""How often a part that does not answer is asked before a search gives up; one that hangs may be asked twice."""
+HANGS = 0.5
+"""Share of a search's patience after which a part that says nothing is asked once more: Serve asks another replica."""
+AGAIN_S = 10.0
+"""Seconds until a model that could not be opened is tried again."""
 
 Found = tuple[IntVector, FloatMatrix]
 
@@ -48,8 +55,8 @@ class IndexUnavailableError(UnavailableError):
 
     @property
     def told(self) -> str:
-        """As it is: it says nothing of the server but how many parts there are."""
-        return str(self)
+        """Not what it was that failed."""
+        return "a part of the index does not answer, so no slate can be drawn; try again later"
 
 
 class ShardedIndex:
@@ -95,7 +102,7 @@ class ShardedIndex:
     ) -> Found:
         while True:
             try:
-                return answer.result(timeout_s=min(self._patience_s / TRIES, max(0.0, ends - time.monotonic())))
+                return answer.result(timeout_s=min(self._patience_s * HANGS, max(0.0, ends - time.monotonic())))
             except AWAY as error:
                 with suppress(*AWAY):  # what it had come to when it was given up
                     answer.cancel()
@@ -109,13 +116,13 @@ class ShardedIndex:
 
 
 class ModelParts:
-    """One part of the approximate index of each model at hand, opened when it is first asked for; threads may share it.
+    """One part of the approximate index of each model at hand; safe for several threads.
 
-    Replicas warm a new model up before it answers, so nobody's request waits for a part to be opened.
+    A model that cannot be opened here changes nothing: those before go on answering.
     """
 
     def __init__(self, config: RunConfig, log: EventLog, part: int) -> None:
-        """Open the part of the run's own model.
+        """Open the part of what answers now.
 
         Args:
             config: of the run that the service starts with.
@@ -123,48 +130,68 @@ class ModelParts:
             part: below `cluster.index_parts`.
 
         Raises:
-            ConfigError: all items of that model are scored.
-            ArtifactError: it has no approximate index, though it needs one.
+            ArtifactError: a model has no approximate index, though it needs one, or is another than was published.
         """
         self._config, self._log, self._part = config, log, part
-        self._opening = threading.Lock()
-        first, _ = current(config, log)
-        self._kept = {first.version}
-        self._models = {first.version: self._open(first.path)}
+        self._kept: set[str] = set()
+        self._models: dict[str, Part | None] = {}
+        self.look()
 
     def search(self, version: str, queries: FloatMatrix, k: int, exclude: Sequence[IntVector] | None) -> Found:
         """The k best items of the part.
 
         Raises:
-            NotReadyError: no such model was published.
+            NotReadyError: the model is not at hand here, or all of its items are scored.
             DataError: unusable queries.
         """
-        found = self._models.get(version)
-        return (found or self._take(version)).search(queries, k, exclude)
+        part = self._models.get(version)
+        if part is None:
+            raise NotReadyError(f"the index of model {version} is not at hand in this process; try again")
+        return part.search(queries, k, exclude)
 
-    def _take(self, version: str) -> Part:
-        with self._opening:
-            if version not in self._models:
-                first, routing = current(self._config, self._log)
-                paths = {one.version: one.path for one in (first, *self._log.releases())}
-                if version not in paths:
-                    raise NotReadyError(f"model {version} is not published; try again")
-                part = self._open(paths[version])
-                # Those before stay for requests that are under way.
-                kept = {release.version for release in routing.kept(self._config.serve.roll_backs_kept)}
-                self._models = {name: own for name, own in self._models.items() if name in kept | self._kept}
-                self._models[version], self._kept = part, kept
-            return self._models[version]
+    def ready(self, version: str) -> bool:
+        """Whether a model can be searched here."""
+        return self._models.get(version) is not None
 
-    def _open(self, path: str) -> Part:
-        parts, limit = self._config.cluster.index_parts, self._config.index.exact_up_to
-        artifact = RunStore(path).open("index")
-        vectors = ItemIndex.read(artifact).vectors
-        whole = read_near(artifact, vectors, limit)
-        if whole is None:
-            raise ConfigError(
-                f"cluster.index_parts is {parts}, but all {len(vectors)} items of {path} are scored: index.exact_up_to "
-                f"is {limit}; set index_parts to 1"
+    def follow(self, poll_s: float) -> None:
+        """Keep up with what is published, in a thread of its own."""
+        threading.Thread(target=self._follow, args=(poll_s,), daemon=True, name="releases").start()
+
+    def look(self) -> None:
+        """Open what was published since, and let go of what nobody returns to.
+
+        Raises:
+            ArtifactError: see the constructor.
+            UnavailableError: the log cannot be read.
+        """
+        _, routing = current(self._config, self._log)
+        releases = routing.kept(self._config.serve.roll_backs_kept)
+        for release in releases:
+            if release.version not in self._models:
+                self._models = {**self._models, release.version: self._open(release)}
+        kept = {release.version for release in releases}
+        if kept != self._kept:  # those before stay until the next release, for requests that are under way
+            self._models = {name: part for name, part in self._models.items() if name in kept | self._kept}
+            self._kept = kept
+
+    def _follow(self, poll_s: float) -> None:
+        while True:
+            time.sleep(poll_s)
+            try:
+                self.look()
+            except UnavailableError as error:
+                logger.warning("releases are not known: %s", error)
+            except Exception:  # of a model that nobody could foresee: those that answer must go on
+                logger.exception("a part of a release could not be opened")
+                time.sleep(AGAIN_S)
+
+    def _open(self, release: Release) -> Part | None:
+        artifact = RunStore(release.path).open("index")
+        if version_of(artifact) != release.version:
+            raise ArtifactError(
+                f"{release.path} holds model {version_of(artifact)}, not {release.version} as published; publish it"
             )
-        start, stop = cut(len(vectors), parts)[self._part]
-        return Part(whole.part(start, stop), start)
+        index = ItemIndex.read(artifact)
+        start, stop = cut(index.num_items, self._config.cluster.index_parts)[self._part]
+        own = read_near(artifact, index, self._config.index.exact_up_to, within=(start, stop))
+        return None if own is None else Part(own, start)

@@ -82,7 +82,7 @@ class Snapshot:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
             scorer.repair = Repair.read(artifacts["index"], config.index.repair)
         index = ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size)
-        near = read_near(artifacts["index"], index.vectors, config.index.exact_up_to) if with_near else None
+        near = read_near(artifacts["index"], index, config.index.exact_up_to) if with_near else None
         id_generator = None
         if config.index.generative is not None:
             id_generator = IdGenerator.read(artifacts["index"], index.vectors, model.config.temperature)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError, DataError
 from llm4rec.index.flat import check_search, check_vectors
-from llm4rec.index.vectors import NO_ITEM
-from llm4rec.schema import FloatMatrix, IntVector, LongVector
+from llm4rec.index.vectors import NO_ITEM, ItemIndex
+from llm4rec.schema import FloatMatrix, IntVector
 
 FEWEST_ITEMS = 1024
 """Below that there is nothing to learn lists and codes from, and exact search takes no time."""
@@ -104,54 +104,45 @@ class ApproximateIndex:
             codes[at, : len(best)], scores[at, : len(best)] = found[best], exact[best]
         return codes, scores
 
-    def part(self, start: int, stop: int) -> "ApproximateIndex":
-        """The same lists of the items from one code up to before another, which are numbered from 0 there."""
-        lists = self._lists
-        sizes, members, codes = self._entries()
-        inside = (members >= start) & (members < stop)
-        of_list = np.repeat(np.arange(lists.nlist), sizes)[inside]
-        own = _empty(lists.d, lists.nlist)
-        own.quantizer.add(lists.quantizer.reconstruct_n(0, lists.nlist))
-        faiss.copy_array_to_vector(faiss.vector_to_array(lists.pq.centroids), own.pq.centroids)
-        _fill(own, np.bincount(of_list, minlength=lists.nlist), members[inside] - start, codes[inside])
-        return ApproximateIndex(own, self.vectors[start:stop].copy())
-
-    def write(self, writer: ArtifactWriter, name: str = NEAR) -> None:
+    def write(self, writer: ArtifactWriter) -> None:
         """Write lists and codes as arrays; the vectors are in the exact index already."""
         lists = self._lists
-        sizes, members, codes = self._entries()
+        inverted = lists.invlists
+        sizes = np.array([inverted.list_size(number) for number in range(lists.nlist)], np.int64)
+        filled = [number for number in range(lists.nlist) if sizes[number]]
+        members = [faiss.rev_swig_ptr(inverted.get_ids(n), int(sizes[n])).copy() for n in filled]
+        codes = [faiss.rev_swig_ptr(inverted.get_codes(n), int(sizes[n]) * lists.code_size).copy() for n in filled]
         for part, values in {
             CENTROIDS: lists.quantizer.reconstruct_n(0, lists.nlist),
             CODEBOOKS: faiss.vector_to_array(lists.pq.centroids),
             SIZES: sizes,
-            MEMBERS: members,
-            CODES: codes,
+            MEMBERS: np.concatenate(members).astype(np.int64),
+            CODES: np.concatenate(codes),
         }.items():
-            writer.write_bytes(f"{name}/{part}.bin", np.ascontiguousarray(values).tobytes())
-
-    def _entries(self) -> tuple[LongVector, LongVector, NDArray[np.uint8]]:
-        """Sizes of the lists, shape (L,), and list after list their items, shape (I,), and codes, shape (I, C)."""
-        lists, inverted = self._lists, self._lists.invlists
-        sizes = np.array([inverted.list_size(number) for number in range(lists.nlist)], np.int64)
-        filled = [(number, int(sizes[number])) for number in range(lists.nlist) if sizes[number]]
-        members = [faiss.rev_swig_ptr(inverted.get_ids(number), size).copy() for number, size in filled]
-        codes = [faiss.rev_swig_ptr(inverted.get_codes(n), size * lists.code_size).copy() for n, size in filled]
-        return sizes, np.concatenate(members).astype(np.int64), np.concatenate(codes).reshape(-1, lists.code_size)
+            writer.write_bytes(f"{NEAR}/{part}.bin", np.ascontiguousarray(values).tobytes())
 
     @classmethod
-    def read(cls, artifact: Artifact, vectors: FloatMatrix, name: str = NEAR) -> "ApproximateIndex":
-        """Read lists and codes over the vectors, shape (I, D), that they were made of.
+    def read(
+        cls, artifact: Artifact, vectors: FloatMatrix, *, first: int = 0, num_items: int | None = None
+    ) -> "ApproximateIndex":
+        """Read lists and codes over the vectors that they were made of, or over a part of them.
+
+        Args:
+            artifact: where they are.
+            vectors: of neighbouring items, shape (N, D); the index numbers them from 0.
+            first: the code of the first of them.
+            num_items: I, of all that the lists were made of; N by default.
 
         Raises:
             ArtifactError: a file is missing, or they do not fit these vectors.
         """
-        num_items, width = vectors.shape
+        num_items, width = len(vectors) if num_items is None else num_items, vectors.shape[1]
 
         def array(part: str, kind: type, shape: tuple[int, ...]) -> NDArray[Any]:
-            data, wanted = artifact.read_bytes(f"{name}/{part}.bin"), int(np.prod(shape)) * np.dtype(kind).itemsize
+            data, wanted = artifact.read_bytes(f"{NEAR}/{part}.bin"), int(np.prod(shape)) * np.dtype(kind).itemsize
             if len(data) != wanted:
                 raise ArtifactError(
-                    f"{artifact.path}/{name}/{part}.bin has {len(data)} bytes, expected {wanted}: it was made of other "
+                    f"{artifact.path}/{NEAR}/{part}.bin has {len(data)} bytes, expected {wanted}: it was made of other "
                     "vectors; run jobs/index.py again"
                 )
             return np.frombuffer(data, kind).reshape(shape)
@@ -168,40 +159,45 @@ class ApproximateIndex:
             or sizes.sum() != num_items
             or not np.array_equal(np.sort(members), np.arange(num_items))
         ):
-            raise ArtifactError(f"{artifact.path}/{name}: not every item is in one list; run jobs/index.py again")
-        _fill(lists, sizes, members, codes)
+            raise ArtifactError(f"{artifact.path}/{NEAR}: not every item is in one list; run jobs/index.py again")
+        ends = np.cumsum(sizes)
+        for number, (start, stop) in enumerate(zip(ends - sizes, ends, strict=True)):
+            inside = (members[start:stop] >= first) & (members[start:stop] < first + len(vectors))
+            ids, own = members[start:stop][inside] - first, codes[start:stop][inside]
+            if len(ids):
+                lists.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(own))
+        lists.is_trained, lists.ntotal = True, len(vectors)
         return cls(lists, vectors)
 
 
-def read_near(artifact: Artifact, vectors: FloatMatrix, exact_up_to: int) -> ApproximateIndex | None:
+def read_near(
+    artifact: Artifact, index: ItemIndex, exact_up_to: int, within: tuple[int, int] | None = None
+) -> ApproximateIndex | None:
     """The approximate index of a catalogue that is larger than what is scored one by one; None of a smaller one.
 
+    Args:
+        artifact: where it is.
+        index: of the same artifact.
+        exact_up_to: see `is_large`.
+        within: the first code of a part and one past its last, if only that is wanted.
+
     Raises:
-        ArtifactError: it is larger, and the artifact has no such index, or one of other vectors.
+        ArtifactError: the catalogue is larger, and the artifact has no such index, or one of other vectors.
     """
-    if not is_large(len(vectors), exact_up_to):
+    if not is_large(index.num_items, exact_up_to):
         return None
     if not any(name.startswith(f"{NEAR}/") for name in artifact.manifest["files"]):
         raise ArtifactError(
-            f"{artifact.path} has no approximate index, and {len(vectors)} items are more than index.exact_up_to, "
+            f"{artifact.path} has no approximate index, and {index.num_items} items are more than index.exact_up_to, "
             f"{exact_up_to}: run jobs/index.py again, or raise that"
         )
-    return ApproximateIndex.read(artifact, vectors)
+    start, stop = within or (0, index.num_items)
+    return ApproximateIndex.read(artifact, index.rows(start, stop), first=start, num_items=index.num_items)
 
 
 def _num_lists(num_items: int) -> int:
     """A power of two of about the square root of the number of items."""
     return int(2 ** round(np.log2(np.sqrt(num_items))))
-
-
-def _fill(lists: Any, sizes: LongVector, members: LongVector, codes: NDArray[np.uint8]) -> None:
-    """Put items and their codes, list after list, into empty lists."""
-    ends = np.cumsum(sizes)
-    for number, (start, stop) in enumerate(zip(ends - sizes, ends, strict=True)):
-        ids, own = np.ascontiguousarray(members[start:stop]), np.ascontiguousarray(codes[start:stop])
-        if stop > start:
-            lists.invlists.add_entries(number, int(stop - start), faiss.swig_ptr(ids), faiss.swig_ptr(own))
-    lists.is_trained, lists.ntotal = True, len(members)
 
 
 def _empty(width: int, num_lists: int) -> Any:

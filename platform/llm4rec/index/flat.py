@@ -93,7 +93,12 @@ def search_among(
 
 def stored_vectors(index: faiss.IndexFlatIP) -> FloatMatrix:
     """All vectors of an index, shape (N, D), in the order they were added."""
-    return np.asarray(index.reconstruct_n(0, index.ntotal), np.float32).reshape(index.ntotal, index.d)
+    return rows_of(index, 0, index.ntotal)
+
+
+def rows_of(index: faiss.IndexFlatIP, start: int, stop: int) -> FloatMatrix:
+    """A copy of the vectors from one row up to before another."""
+    return np.asarray(index.reconstruct_n(start, stop - start), np.float32).reshape(stop - start, index.d)
 
 
 def check_search(

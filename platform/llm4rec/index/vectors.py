@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
-from llm4rec.index.flat import build_flat, check_search, read_flat, search_among, stored_vectors, write_flat
+from llm4rec.index.flat import build_flat, check_search, read_flat, rows_of, search_among, stored_vectors, write_flat
 from llm4rec.schema import FloatMatrix, IntVector, LongVector
 
 FILE = "items.faiss"
@@ -37,6 +37,10 @@ class ItemIndex:
     def vectors(self) -> FloatMatrix:
         """A copy of all vectors, shape (I, D)."""
         return stored_vectors(self._index)
+
+    def rows(self, start: int, stop: int) -> FloatMatrix:
+        """A copy of the vectors of the items from one code up to before another, shape (`stop` - `start`, D)."""
+        return rows_of(self._index, start, stop)
 
     def search(
         self, queries: FloatMatrix, k: int, exclude: Sequence[IntVector] | None = None
