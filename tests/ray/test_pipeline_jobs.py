@@ -221,6 +221,21 @@ def test_batch_slates_for_all_users(finished_run: Path, jobs: Jobs, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_slates_are_the_same_where_a_worker_is_killed(
+    finished_run: Path, jobs: Jobs, tmp_path: Path, cluster: LocalCluster
+) -> None:
+    whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
+    done = jobs.run("recommend", finished_run, "recommend.batch_size=1", f"recommend.output={whole}")
+    assert done.returncode == 0, done.stderr
+    process = jobs.start("recommend", finished_run, "recommend.batch_size=1", f"recommend.output={cut}")
+    _wait_for(process, "recommend: batch 3/")
+    _worker(cluster, "SlateWorker").send_signal(signal.SIGKILL)
+    _wait_for(process, "recommend: a worker was lost")
+    assert process.wait(timeout=120) == 0
+    assert pq.read_table(cut).equals(pq.read_table(whole))
+
+
+@pytest.mark.slow
 def test_slates_of_items_whose_ids_the_generative_head_writes(run_copy: Path, jobs: Jobs, tmp_path: Path) -> None:
     output, head = tmp_path / "slates.parquet", "index.generative={steps: 50, codebook_size: 8}"
     done = jobs.run("index", run_copy, head)

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import ray
+from ray.exceptions import RayActorError
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.candidates import Candidates, may_decide
 from llm4rec.cluster.pool import Free
+from llm4rec.cluster.resume import MAX_FAILURES
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.errors import ConfigError
@@ -45,15 +47,34 @@ def run(store: RunStore, config: RunConfig) -> None:
 
 
 def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
-    """The slates of each batch of users, in order; every worker opens the run once."""
-    actor = ray.remote(num_cpus=1)(SlateWorker)
-    workers: list[Any] = [actor.remote(config) for _ in range(max(1, min(Free.now().places, len(batches))))]
-    pending = [workers[n % len(workers)].slates.remote(batch) for n, batch in enumerate(batches)]
-    tables = []
-    for done, reference in enumerate(pending, start=1):
-        tables.append(ray.get(reference))
-        log.info("recommend: batch %d/%d", done, len(pending))
-    return tables
+    """The slates of each batch of users, in order; the batch of a worker that is lost is drawn again by another.
+
+    Every worker opens the run once. A lost one is not replaced while others are left: there may be no room for it.
+    """
+    actor: Any = ray.remote(num_cpus=1)(SlateWorker)
+    idle = [actor.remote(config) for _ in range(max(1, min(Free.now().places, len(batches))))]
+    waiting, at_work, tables = list(reversed(range(len(batches)))), dict[Any, tuple[int, Any]](), dict[int, pa.Table]()
+    losses = 0
+    while waiting or at_work:
+        while idle and waiting:
+            worker, batch = idle.pop(), waiting.pop()
+            at_work[worker.slates.remote(batches[batch])] = (batch, worker)
+        (done,), _ = ray.wait(list(at_work), num_returns=1)
+        batch, worker = at_work.pop(done)
+        try:
+            tables[batch] = ray.get(done)
+        except RayActorError:
+            losses += 1
+            if losses > MAX_FAILURES:
+                raise
+            log.warning("recommend: a worker was lost; batch %d is drawn again", batch + 1)
+            waiting.append(batch)
+            if not (at_work or idle):
+                idle.append(actor.remote(config))
+            continue
+        idle.append(worker)
+        log.info("recommend: batch %d/%d", len(tables), len(batches))
+    return [tables[batch] for batch in range(len(batches))]
 
 
 class SlateWorker:
