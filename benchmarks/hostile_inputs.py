@@ -89,6 +89,7 @@ class Touch:
 def bundles(source: Path, folder: Path, marker: Path) -> dict[str, Path]:
     """Run folders that would do harm to who trusts them, by name; their manifests are as they should be."""
     touch = pickle.dumps(Touch(marker))
+    folder.mkdir()
     objects = folder / "objects.npz"
     np.savez(objects, items=np.array([Touch(marker)], object))
     flat = (source / "index" / "items.faiss").read_bytes()

@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from llm4rec.cluster import candidates, releases, remote
 from llm4rec.cluster.engine import Engine
 from llm4rec.cluster.releases import Engines
-from llm4rec.cluster.remote import RemoteDrawing, origin, searching, wait_for
+from llm4rec.cluster.remote import PartSearch, RemoteDrawing, origin, wait_for
 from llm4rec.cluster.shards import IndexUnavailableError
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.errors import ArtifactError
@@ -55,15 +55,27 @@ def test_only_those_that_the_index_finds_and_of_that_model_have_scores(
         return np.array([[2]], np.int32), np.ones((1, 1), np.float32)
 
     part = SimpleNamespace(ready=Handle(lambda version: True), search=Handle(find))
-    near = searching([part], ONE)(snapshot)  # type: ignore[list-item]
+    near = PartSearch([part], ONE)(snapshot)  # type: ignore[list-item]
     engine = Engine(snapshot, ONE, log, WordsAsNumbers(ONE.encode), near)  # type: ignore[arg-type]
     assert np.flatnonzero(np.isfinite(engine.retrieve(REQUEST).logits)).tolist() == [2]
     assert part.ready.asked == [("test",)] and part.search.asked[0][0] == "test"
 
 
 def test_of_a_small_catalogue_no_part_is_asked(snapshot: Snapshot, caplog: pytest.LogCaptureFixture) -> None:
-    assert searching([SimpleNamespace()], ONE)(snapshot) is None  # type: ignore[list-item]
+    assert PartSearch([SimpleNamespace()], ONE)(snapshot) is None  # type: ignore[list-item]
     assert "index_parts is 1, but all 5 items of model test are scored" in caplog.text
+
+
+def test_a_release_whose_parts_are_not_open_is_taken_later(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "is_large", lambda *_: True)
+    open_now = [False]
+    part = SimpleNamespace(ready=Handle(lambda _: open_now[0]), search=Handle(lambda *_: None))
+    search = PartSearch([part], ONE)  # type: ignore[list-item]
+    search.patience_s = 0.0
+    with pytest.raises(IndexUnavailableError, match="part 1 of 1 of the index was not opened in time"):
+        search(snapshot)
+    open_now[0] = True
+    assert search(snapshot) is not None
 
 
 def test_who_searches_elsewhere_holds_no_index(tmp_path: Any, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_a_part_is_asked_until_it_answers(failures: list[Exception], monkeypatch
     first, second = Scripted(0, 3), Scripted(3, 7, failures)
     index = ShardedIndex([first, second], 7, patience_s=60)
     assert index.search(QUERY, 4)[0].tolist() == whole(4) and index.num_items == 7
-    assert (first.asked, second.asked, second.cancelled) == (1, 1 + len(failures), len(failures))
+    assert (first.asked, second.asked, second.cancelled) == (1, 1 + len(failures), len(failures) + 1)
 
 
 def test_a_part_that_stays_away_is_an_error_not_fewer_items() -> None:
@@ -76,6 +76,31 @@ def test_a_part_that_stays_away_is_an_error_not_fewer_items() -> None:
         ShardedIndex([Scripted(0, 3), away], 7, patience_s=0.3).search(QUERY, 4)
     assert "try again" in raised.value.told
     assert 2 <= away.asked <= 4
+
+
+def test_parts_that_hang_together_are_each_asked_again_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a machine is cut off that holds a replica of each."""
+    now = [0.0]
+    monkeypatch.setattr(shards.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(shards.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    class Hangs(Scripted):
+        def result(self, *, timeout_s: float | None) -> Any:
+            if self.asked == 1:
+                now[0] += timeout_s or 0.0
+                raise TimeoutError
+            return super().result(timeout_s=timeout_s)
+
+    index = ShardedIndex([Hangs(0, 3), Hangs(3, 5), Hangs(5, 7)], 7, patience_s=10)
+    assert index.search(QUERY, 4)[0].tolist() == whole(4)
+    assert 5 <= now[0] < 6
+
+
+def test_nothing_is_left_running_where_a_search_fails() -> None:
+    other = Scripted(3, 7)
+    with pytest.raises(IndexUnavailableError):
+        ShardedIndex([Scripted(0, 3, [DEAD] * 1000), other], 7, patience_s=0.2).search(QUERY, 4)
+    assert other.cancelled == 1
 
 
 def test_what_is_wrong_with_a_question_is_not_asked_again() -> None:
@@ -144,17 +169,19 @@ def test_a_part_that_starts_later_has_what_answers_then(
         publish(settings(runs[0]), log, run)
     late = [ModelParts(divided(runs[0]), log, part) for part in range(2)]
     assert found(late, runs[3]) == expected(runs[3])
-    assert not late[0].ready(version(runs[0]))
+    assert not late[0].ready(version(runs[1]))
+    # Replicas open the run they are configured with before they look what was published.
+    assert found(late, runs[0]) == expected(runs[0])
 
 
 def test_a_model_that_nobody_returns_to_is_let_go(parts: list[ModelParts], runs: list[str], log: EventLog) -> None:
     for run in runs[1:]:
         publish(settings(runs[0]), log, run)
         look(parts)
-    assert [parts[0].ready(version(run)) for run in runs] == [False, True, True, True]  # one from a moment ago
-    for part in parts:
-        part.look()
-    assert parts[0].ready(version(runs[1]))
+    assert [parts[0].ready(version(run)) for run in runs] == [True, True, True, True]  # the second is from a moment ago
+    publish(settings(runs[0]), log, runs[0])
+    look(parts)
+    assert [parts[0].ready(version(run)) for run in runs] == [True, False, True, True]
 
 
 def test_releases_are_followed(parts: list[ModelParts], runs: list[str], log: EventLog) -> None:
@@ -168,15 +195,49 @@ def test_releases_are_followed(parts: list[ModelParts], runs: list[str], log: Ev
 
 
 def test_a_folder_that_holds_another_model_than_was_published_is_not_taken(
-    parts: list[ModelParts], runs: list[str], log: EventLog, tmp_path: Path
+    parts: list[ModelParts], runs: list[str], log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     moved = Path(shutil.copytree(runs[1], tmp_path / "run"))
     publish(settings(runs[0]), log, str(moved))
     shutil.rmtree(moved)
     shutil.copytree(runs[2], moved)
-    with pytest.raises(ArtifactError, match=f"holds model {version(runs[2])}, not {version(runs[1])} as published"):
-        parts[0].look()
-    assert found(parts, runs[0]) == expected(runs[0])
+    parts[0].look()
+    assert f"holds model {version(runs[2])}, not {version(runs[1])} as published" in caplog.text
+    assert not parts[0].ready(version(runs[1])) and not parts[0].ready(version(runs[2]))
+    shutil.rmtree(moved)
+    shutil.copytree(runs[1], moved)
+    parts[0].look()  # tried again until it is right
+    assert parts[0].ready(version(runs[1]))
+
+
+def test_one_release_that_is_gone_stops_no_part_from_starting(
+    runs: list[str], log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "read_near", exact_part)
+    gone = Path(shutil.copytree(runs[1], tmp_path / "run"))
+    for run in (str(gone), runs[2]):
+        publish(settings(runs[0]), log, run)
+    shutil.rmtree(gone)
+    late = [ModelParts(divided(runs[0]), log, part) for part in range(2)]
+    assert found(late, runs[2]) == expected(runs[2])
+
+
+def test_a_part_of_which_nothing_can_be_opened_says_why(runs: list[str], log: EventLog, tmp_path: Path) -> None:
+    config = divided(runs[0])
+    large = config.model_copy(update={"index": config.index.model_copy(update={"exact_up_to": 0})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llm4rec.index.approximate.FEWEST_ITEMS", 1)
+        with pytest.raises(ArtifactError, match="has no approximate index"):
+            ModelParts(large, log, 0)
+
+
+def test_nothing_is_read_where_nothing_was_published(
+    parts: list[ModelParts], runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "RunStore", None)
+    monkeypatch.setattr("llm4rec.cluster.publish.RunStore", None)
+    look(parts)
+    assert parts[0].ready(version(runs[0]))
 
 
 def test_a_catalogue_that_is_scored_whole_has_no_parts(runs: list[str], log: EventLog) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import ray
-from ray.exceptions import RayActorError
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.candidates import Candidates, may_decide
 from llm4rec.cluster.pool import Free
-from llm4rec.cluster.resume import MAX_FAILURES
+from llm4rec.cluster.resume import LOSSES, MAX_FAILURES
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot, narrow_by
 from llm4rec.errors import ConfigError
@@ -31,7 +31,7 @@ log = logging.getLogger("llm4rec")
 
 def run(store: RunStore, config: RunConfig) -> None:
     """Index + corpus -> slates, at `recommend.output`; unknown users are reported and left out."""
-    snapshot = Snapshot.open(store, config, with_near=False)
+    snapshot = Snapshot.open(store, config)
     corpus = snapshot.corpus
     wanted = read_user_ids(config.recommend.users) if config.recommend.users else corpus.user_ids
     codes, messages = known_users(wanted, corpus.user_codes)
@@ -49,12 +49,13 @@ def run(store: RunStore, config: RunConfig) -> None:
 def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
     """The slates of each batch of users, in order; the batch of a worker that is lost is drawn again by another.
 
-    Every worker opens the run once. A lost one is not replaced while others are left: there may be no room for it.
+    Every worker opens the run once. A lost one is not replaced while others are left: there may be no room for it. A
+    batch that takes `MAX_FAILURES` workers and another with it ends the job.
     """
     actor: Any = ray.remote(num_cpus=1)(SlateWorker)
     idle = [actor.remote(config) for _ in range(max(1, min(Free.now().places, len(batches))))]
     waiting, at_work, tables = list(reversed(range(len(batches)))), dict[Any, tuple[int, Any]](), dict[int, pa.Table]()
-    losses = 0
+    losses = Counter[int]()
     while waiting or at_work:
         while idle and waiting:
             worker, batch = idle.pop(), waiting.pop()
@@ -63,9 +64,9 @@ def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
         batch, worker = at_work.pop(done)
         try:
             tables[batch] = ray.get(done)
-        except RayActorError:
-            losses += 1
-            if losses > MAX_FAILURES:
+        except LOSSES:
+            losses[batch] += 1
+            if losses[batch] > MAX_FAILURES:
                 raise
             log.warning("recommend: a worker was lost; batch %d is drawn again", batch + 1)
             waiting.append(batch)

@@ -13,7 +13,6 @@ from ray.serve.handle import DeploymentHandle
 
 from llm4rec.cluster.engine import Drawn
 from llm4rec.cluster.online import Ask, News
-from llm4rec.cluster.releases import Search
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.shards import AWAY, PAUSE_S, IndexUnavailableError, ShardedIndex
 from llm4rec.cluster.snapshot import Snapshot
@@ -79,24 +78,32 @@ def origin(error: BaseException) -> BaseException:
     return error
 
 
-def searching(parts: Sequence[DeploymentHandle], config: RunConfig) -> Search:
-    """Search in parts, each of which is waited for when a model is opened."""
+class PartSearch:
+    """Searches each model in parts, which must be open."""
 
-    def search(snapshot: Snapshot) -> ShardedIndex | None:
+    def __init__(self, parts: Sequence[DeploymentHandle], config: RunConfig) -> None:
+        self._parts, self._exact_up_to = parts, config.index.exact_up_to
+        self.patience_s = PART_OPENS_S
+        """How long to wait for parts to open a model: long when the service starts, later the next look will do."""
+
+    def __call__(self, snapshot: Snapshot) -> ShardedIndex | None:
+        """Search of a model; None where all of its items are scored.
+
+        Raises:
+            IndexUnavailableError: some part is not open in time.
+        """
         num_items, version = snapshot.index.num_items, snapshot.version
-        if not is_large(num_items, config.index.exact_up_to):
+        if not is_large(num_items, self._exact_up_to):
             logger.warning(
                 "cluster.index_parts is %d, but all %d items of model %s are scored: index.exact_up_to is %d",
-                *(len(parts), num_items, version, config.index.exact_up_to),
+                *(len(self._parts), num_items, version, self._exact_up_to),
             )
             return None
-        ends = time.monotonic() + PART_OPENS_S
-        for number, part in enumerate(parts, start=1):
-            wait_for(functools.partial(part.ready.remote, version), f"part {number} of {len(parts)}", ends)
-        asks: list[Any] = [functools.partial(part.search.remote, version) for part in parts]
+        ends = time.monotonic() + self.patience_s
+        for number, part in enumerate(self._parts, start=1):
+            wait_for(functools.partial(part.ready.remote, version), f"part {number} of {len(self._parts)}", ends)
+        asks: list[Any] = [functools.partial(part.search.remote, version) for part in self._parts]
         return ShardedIndex(asks, num_items, PART_ANSWERS_S)
-
-    return search
 
 
 def wait_for(ready: Callable[[], Any], what: str, ends: float) -> None:

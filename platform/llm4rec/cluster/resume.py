@@ -17,7 +17,7 @@ from ray.data import Dataset
 from ray.data._internal.datasource.range_datasource import RangeDatasource  # noqa: PLC2701
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
-from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
 from llm4rec.artifacts import open_location
 from llm4rec.cluster.pool import BESIDE_ACTORS, Pool
@@ -30,6 +30,9 @@ Payloads = Sequence[tuple[int, StrictModel]]
 
 MAX_FAILURES = 3
 """How often in a row, without a task that ended, a step is tried again after a process or a node was lost."""
+
+LOSSES = (RayActorError, WorkerCrashedError, ObjectLostError, NodeDiedError, OutOfMemoryError)
+"""What Ray raises of a process or a node that ended; the last where it ended one because memory was short."""
 
 RELEASE_S = 5.0
 """Until what lost actors and those beside them had reserved is free again."""
@@ -172,7 +175,7 @@ def is_loss(error: BaseException | None) -> bool:
     """Whether behind an error is a process or a node that ended, which another try may not meet again."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, RayActorError | WorkerCrashedError | ObjectLostError | NodeDiedError):
+        if isinstance(error, LOSSES):
             return True
         seen.add(id(error))
         error = error.__cause__ or error.__context__

@@ -86,7 +86,7 @@ class ClusterSection(StrictModel):
     `replicas` of its own; 1: all retrievers hold it. While it opens a model a part needs room for all vectors twice."""
     ongoing_requests: PositiveInt = 16
     """Requests under way in a replica beyond which another one is started."""
-    queued_requests: PositiveInt = 32
+    queued_requests: PositiveInt = 64
     """Requests for slates that wait at most, at each proxy and handle or in profile laptop in each replica; more are
     refused with 429. In profile laptop far fewer may wait while many are refused."""
     recommender_cpus: NonNegativeFloat = 0.4

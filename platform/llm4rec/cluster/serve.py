@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +29,7 @@ from llm4rec.cluster.online import LearnerLoop, Listener, News, new_follower
 from llm4rec.cluster.proxies import listen_on_loopback, require_port_free_of_proxies, require_proxies
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.releases import Engines, Search
-from llm4rec.cluster.remote import RemoteDrawing, RemoteWriter, asking, searching
+from llm4rec.cluster.remote import PART_ANSWERS_S, PartSearch, RemoteDrawing, RemoteWriter, asking
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Drawing, LocalDrawing
 from llm4rec.cluster.shards import ModelParts
@@ -51,6 +52,8 @@ EXPLANATIONS_AT_ONCE = 4
 SWITCH_S = 0.0005
 """How long a thread may hold on to the interpreter where others want it. With Python's 5 ms what answers HTTP waits
 behind what draws slates, again and again for one request."""
+NEWS_S = 1.0
+"""How long a part waits for a model that it does not know yet."""
 STATUSES = {ConflictError: 409, UnavailableError: 503}
 WATCHED: dict[str, Any] = {"health_check_period_s": 2.0, "health_check_timeout_s": 10.0}
 DRAINED: dict[str, Any] = {
@@ -236,6 +239,10 @@ class IndexPart:
         self, version: str, queries: FloatMatrix, k: int, exclude: Sequence[IntVector] | None
     ) -> tuple[IntVector, FloatMatrix]:
         """The best items of the part of a model's index."""
+        # What was published just now may be open in another replica first. Who waits looks busy: the other is asked.
+        ends = time.monotonic() + NEWS_S
+        while not self._parts.ready(version) and time.monotonic() < ends:
+            await asyncio.sleep(0.05)
         return await asyncio.to_thread(self._parts.search, version, queries, k, exclude)
 
     async def ready(self, version: str) -> bool:
@@ -253,8 +260,10 @@ class Retriever:
         # Parts of an index are waited for, which nobody may do in the event loop, where a constructor runs, nor in its
         # few threads: requests that need no index would wait with those that wait for one that is lost.
         self._threads = ThreadPoolExecutor(REQUESTS_AT_ONCE)
-        search = searching(parts, config) if parts else None
+        search = PartSearch(parts, config) if parts else None
         self._engines, _ = self._threads.submit(open_engines, config, search).result()
+        if search is not None:
+            search.patience_s = PART_ANSWERS_S
         Listener(self._engines, [asking(learner) for learner in learners], config.online.poll_s)
 
     async def retrieve(self, request: RecommendRequest) -> Retrieved:

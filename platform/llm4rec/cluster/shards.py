@@ -7,26 +7,26 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from ray.exceptions import RayActorError
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.publish import current
+from llm4rec.cluster.resume import LOSSES
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import version_of
-from llm4rec.errors import ArtifactError
+from llm4rec.errors import ArtifactError, Llm4RecError
 from llm4rec.index.approximate import read_near
 from llm4rec.index.parts import Part, cut, merge
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.online.errors import UnavailableError
 from llm4rec.online.log import EventLog
-from llm4rec.online.releases import Release
+from llm4rec.online.releases import Release, routing_after
 from llm4rec.schema import FloatMatrix, IntVector
 from llm4rec.serve.errors import NotReadyError
 
 logger = logging.getLogger(__name__)
 
-AWAY = (RayActorError, DeploymentUnavailableError, NotReadyError, TimeoutError)
+AWAY = (*LOSSES, DeploymentUnavailableError, NotReadyError, TimeoutError)
 """What asking again may mend."""
 PAUSE_S = 0.1
 HANGS = 0.5
@@ -87,32 +87,41 @@ class ShardedIndex:
             IndexUnavailableError: nobody has answered for some part in time.
             DataError: unusable queries.
         """
-        ends = time.monotonic() + self._patience_s
+        came = time.monotonic()
         asked = [ask(queries, k, exclude) for ask in self._parts]
-        return merge([self._found(part, answer, ends, queries, k, exclude) for part, answer in enumerate(asked)], k)
+        try:
+            return merge([self._found(part, asked, came, queries, k, exclude) for part in range(len(asked))], k)
+        finally:
+            for answer in asked:  # of those that were not waited for any more
+                with suppress(*AWAY):
+                    answer.cancel()
 
     def _found(
         self,
         part: int,
-        answer: Answer,
-        ends: float,
+        asked: list[Answer],
+        at: float,
         queries: FloatMatrix,
         k: int,
         exclude: Sequence[IntVector] | None,
     ) -> Found:
+        """What a part that was first asked at some time finds; `asked` gets its later answers."""
+        ends = at + self._patience_s
         while True:
+            patient = min(ends, at + self._patience_s * HANGS)
             try:
-                return answer.result(timeout_s=min(self._patience_s * HANGS, max(0.0, ends - time.monotonic())))
+                return asked[part].result(timeout_s=max(0.0, patient - time.monotonic()))
             except AWAY as error:
                 with suppress(*AWAY):  # what it had come to when it was given up
-                    answer.cancel()
+                    asked[part].cancel()
                 if time.monotonic() + PAUSE_S >= ends:
                     raise IndexUnavailableError(
                         f"part {part + 1} of {len(self._parts)} of the index has not answered for "
                         f"{self._patience_s:g} s; try again later"
                     ) from error
             time.sleep(PAUSE_S)
-            answer = self._parts[part](queries, k, exclude)
+            at = time.monotonic()
+            asked[part] = self._parts[part](queries, k, exclude)
 
 
 class ModelParts:
@@ -130,12 +139,17 @@ class ModelParts:
             part: below `cluster.index_parts`.
 
         Raises:
-            ArtifactError: a model has no approximate index, though it needs one, or is another than was published.
+            Llm4RecError: no model can be opened, and why the last could not.
         """
         self._config, self._log, self._part = config, log, part
+        self._first, _ = current(config, log)  # replicas open it first when they start, whatever was published since
+        self._steps: list[Release] | None = None
         self._kept: set[str] = set()
         self._models: dict[str, Part | None] = {}
+        self._failed: Llm4RecError | None = None
         self.look()
+        if not self._models and self._failed is not None:
+            raise self._failed
 
     def search(self, version: str, queries: FloatMatrix, k: int, exclude: Sequence[IntVector] | None) -> Found:
         """The k best items of the part.
@@ -161,29 +175,38 @@ class ModelParts:
         """Open what was published since, and let go of what nobody returns to.
 
         Raises:
-            ArtifactError: see the constructor.
             UnavailableError: the log cannot be read.
         """
-        _, routing = current(self._config, self._log)
-        releases = routing.kept(self._config.serve.roll_backs_kept)
-        for release in releases:
+        steps, self._failed = self._log.releases(), None
+        if steps == self._steps:
+            return
+        kept = {one.version: one for one in routing_after(self._first, steps).kept(self._config.serve.roll_backs_kept)}
+        for release in {self._first.version: self._first, **kept}.values():
             if release.version not in self._models:
-                self._models = {**self._models, release.version: self._open(release)}
-        kept = {release.version for release in releases}
-        if kept != self._kept:  # those before stay until the next release, for requests that are under way
-            self._models = {name: part for name, part in self._models.items() if name in kept | self._kept}
-            self._kept = kept
+                self._take(release)
+        if kept.keys() != self._kept:  # those before stay until the next release, for requests that are under way
+            stay = {self._first.version, *kept, *self._kept}
+            self._models = {name: part for name, part in self._models.items() if name in stay}
+            self._kept = set(kept)
+        if self._failed is None:
+            self._steps = steps
+
+    def _take(self, release: Release) -> None:
+        try:
+            self._models = {**self._models, release.version: self._open(release)}
+        except Llm4RecError as error:
+            self._failed = error
+            logger.error("the part of model %s is not taken: %s", release.version, error)
 
     def _follow(self, poll_s: float) -> None:
         while True:
-            time.sleep(poll_s)
+            time.sleep(poll_s if self._failed is None else AGAIN_S)
             try:
                 self.look()
             except UnavailableError as error:
                 logger.warning("releases are not known: %s", error)
             except Exception:  # of a model that nobody could foresee: those that answer must go on
                 logger.exception("a part of a release could not be opened")
-                time.sleep(AGAIN_S)
 
     def _open(self, release: Release) -> Part | None:
         artifact = RunStore(release.path).open("index")
