@@ -22,11 +22,9 @@ from typing import Any
 import numpy as np
 import psutil
 from measure import store
-from ray import serve
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.session import connect
-from llm4rec.cluster.shards import ShardedIndex
 from llm4rec.index.approximate import ApproximateIndex, read_near
 from llm4rec.index.parts import Part, cut
 from llm4rec.index.vectors import ItemIndex
@@ -51,6 +49,10 @@ def main() -> None:
 
 def run(num_items: int, folder: str, queries: np.ndarray, best: np.ndarray, began: float) -> None:
     """Measure an index that is written to a folder."""
+    from ray import serve  # after `connect`: its import fixes how Ray authenticates
+
+    from llm4rec.cluster.shards import ShardedIndex
+
     started = time.monotonic()
     write(num_items, folder)
     figures: dict[str, Any] = {"items": num_items, "parts": PARTS, "build_s": round(time.monotonic() - started, 1)}
@@ -134,6 +136,8 @@ class Root:
 
 def deployed(num_items: int, folder: str) -> list[Any]:
     """Handles of the parts, once they are open."""
+    from ray import serve
+
     watched: dict[str, Any] = {"health_check_period_s": 2.0, "health_check_timeout_s": 10.0}
     serve.start(proxy_location="Disabled")
     holders = []
@@ -180,7 +184,7 @@ def memory() -> list[int]:
     return [round(process.memory_full_info().uss / 2**20) for process, name in names if ":index:part-" in name]
 
 
-def lost(index: ShardedIndex, part: Any, queries: np.ndarray, before: np.ndarray) -> dict[str, Any]:
+def lost(index: Any, part: Any, queries: np.ndarray, before: np.ndarray) -> dict[str, Any]:
     """Search all the time while a part is killed and comes back."""
     over = threading.Event()
 

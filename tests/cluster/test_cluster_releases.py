@@ -161,6 +161,22 @@ def test_values_that_are_no_numbers_are_refused(runs: list[str], log: EventLog, 
     assert log.releases() == []
 
 
+@pytest.mark.parametrize("name", ["user_states.safetensors", "prices.parquet", "gate.json"])
+def test_files_of_another_kind_are_refused_whoever_says_that_they_are_whole(
+    runs: list[str], log: EventLog, tmp_path: Path, name: str
+) -> None:
+    broken = write_run(tmp_path / "broken", 4)
+    whole = RunStore(broken).open("index")
+    contents = {file: whole.read_bytes(file) for file in whole.manifest["files"]}
+    with RunStore(broken).write("index", {}) as writer:
+        for file, data in contents.items():
+            writer.write_bytes(file, b"\x80\x04cos\nsystem\n" if file == name else data)
+    assert name in contents
+    with pytest.raises(ArtifactError, match=r"cannot be opened \(.*publish a run whose artifacts jobs/ have made"):
+        publish(settings(runs[0]), log, broken)
+    assert log.releases() == []
+
+
 def test_an_older_model_without_a_file_is_refused(runs: list[str], log: EventLog, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no .*run|does not exist|first"):
         publish(settings(runs[0]), log, str(tmp_path / "nothing"))

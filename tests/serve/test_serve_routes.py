@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 
 import pytest
 from small_service import SmallService
@@ -131,6 +132,26 @@ def test_health_needs_no_backend_and_readiness_says_when(client: TestClient, ser
     assert client.get("/healthz").json() == {"status": "ok"}
     answer = client.get("/readyz")
     assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+
+
+def references(value: object) -> Iterator[str]:
+    """All `$ref` within a document."""
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_every_reference_of_the_openapi_document_leads_somewhere(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    found = set(references(document))
+    assert len(found) > 10
+    for reference in found:
+        assert reference.startswith("#/components/schemas/"), reference
+        assert reference.rpartition("/")[2] in document["components"]["schemas"]
 
 
 def test_the_openapi_document_names_every_route_and_the_problems(client: TestClient) -> None:

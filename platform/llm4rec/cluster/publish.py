@@ -9,7 +9,7 @@ import numpy as np
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot, version_of
-from llm4rec.errors import ArtifactError
+from llm4rec.errors import ArtifactError, Llm4RecError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.online.log import EventLog
@@ -49,7 +49,7 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
         ArtifactError: a file is missing, damaged, of other dimensions or holds NaN, or the model foresees known choices
             worse than `serve.canary_loss` allows. Nothing has changed.
     """
-    new = Snapshot.open(RunStore(path), _at(config, path))
+    new = _opened(config, path)
     first, routing = current(config, events)
     if new.version == routing.main.version:
         raise ArtifactError(f"{path} holds model {new.version}, which answers already")
@@ -66,6 +66,18 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
         )
     events.publish(new.version, path, share)
     return found
+
+
+def _opened(config: RunConfig, path: str) -> Snapshot:
+    """The new model, whatever whoever made its files had in mind."""
+    try:
+        return Snapshot.open(RunStore(path), _at(config, path))
+    except Llm4RecError:
+        raise
+    except Exception as error:
+        raise ArtifactError(
+            f"{path} cannot be opened ({type(error).__name__}: {error}); publish a run whose artifacts jobs/ have made"
+        ) from error
 
 
 def current(config: RunConfig, events: EventLog) -> tuple[Release, Routing]:

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from llm4rec.errors import ConfigError
+from llm4rec.serve.http_heads import BoundedHeads
 
 START_S = 30.0
 DRAIN_S = 10
@@ -46,6 +47,7 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=BoundedHeads,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

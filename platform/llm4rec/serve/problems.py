@@ -22,7 +22,15 @@ logger = logging.getLogger(__name__)
 MAX_FIELDS = 20
 STATUS_OF: dict[type[Llm4RecError], int] = {Llm4RecError: 422, NotFoundError: 404, BusyError: 429, NotReadyError: 503}
 
-PROBLEM_CONTENT = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+
+def _problem_schema() -> dict[str, Any]:
+    """JSON schema of a problem in one piece: a reference to its own definitions would lead nowhere in the document."""
+    schema = Problem.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")[FieldProblem.__name__]
+    return schema
+
+
+PROBLEM_CONTENT = {"application/problem+json": {"schema": _problem_schema()}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "The request cannot be answered.", "content": PROBLEM_CONTENT},
     "5XX": {"description": "The service cannot answer now.", "content": PROBLEM_CONTENT},

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
@@ -47,10 +47,18 @@ async def feedback(events: FeedbackBatch, backend: BackendOfApp) -> Accepted:
     return await backend.feedback(events)
 
 
+EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "One server-sent event; `data` is JSON with `text`, and at the end with `source` and `evidence`.",
+    "properties": {"event": {"enum": ["token", "done", "error"]}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
+
+
 @router.get(
     "/explanations/{slate_id}/{item_id}",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": EVENT_SCHEMA}}}},
 )
 async def explanation(slate_id: PathId, item_id: PathId, backend: BackendOfApp) -> StreamingResponse:
     """Why the slate holds the item, as server-sent events: `token` ..., then `done` (with evidence) or `error`."""

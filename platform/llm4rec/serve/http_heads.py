@@ -1,0 +1,78 @@
+"""HTTP requests whose heads, request line and headers, are neither endless nor endlessly slow."""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 64 * 1024
+"""Twice what gateways commonly pass on."""
+HEAD_S = 30.0
+"""From the first byte, or the connection, to the end of a head."""
+TOO_LARGE = (b"431 Request Header Fields Too Large", b"request line and headers may have 64 KiB")
+TOO_SLOW = (b"408 Request Timeout", b"the head of a request may take 30 s")
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """uvicorn's protocol, which by itself keeps a head of any size, and waits for it for ever."""
+
+    _late: asyncio.TimerHandle | None = None
+    _in_head, _size, _too_large = True, 0, False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a head."""
+        super().connection_made(transport)
+        self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the head is too large; what ends a head may hold a body as well, and is not counted here."""
+        super().data_received(data)
+        if self._in_head:
+            self._size += len(data)
+            if self._size > HEAD_BYTES:
+                self._refuse(*TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Another head begins."""
+        self._begin()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Answer the request, unless its head came too large in few pieces.
+
+        Raises:
+            ValueError: it did, which ends the parsing.
+        """
+        self._end()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            self._too_large = True
+            raise ValueError("a head of a request is too large")
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what was wrong."""
+        if self._too_large:
+            self._refuse(*TOO_LARGE)
+        else:
+            super().send_400_response(msg)
+
+    def _begin(self) -> None:
+        self._end()
+        self._in_head, self._size = True, 0
+        self._late = self.loop.call_later(HEAD_S, self._refuse, *TOO_SLOW)
+
+    def _end(self) -> None:
+        self._in_head = False
+        if self._late is not None:
+            self._late.cancel()
+
+    def _refuse(self, status: bytes, why: bytes) -> None:
+        self._end()
+        if not self.transport.is_closing():
+            head = [b"HTTP/1.1 " + status, b"content-type: text/plain", b"content-length: %d" % len(why)]
+            self.transport.write(b"\r\n".join([*head, b"connection: close", b"", why]))
+            self.transport.close()
