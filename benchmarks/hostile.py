@@ -7,8 +7,9 @@ at a time for half a minute, while others ask for slates; a list of requests tha
 schemathesis on the OpenAPI document (every operation, right and wrong input, sequences of calls; no answer may be a
 5xx, and statuses, types and shapes must be as documented); run folders made by somebody who means harm, given to
 jobs/publish.py's own function. `memory_mb` is the most that the replica has over what it had before each of them, of
-memory that no other process has, after some hundred ordinary requests. At the end all that Ray and the app have logged
-is searched for the keys, and for ids of users who asked. The exit status is 1 where something was not as it should be.
+memory that no other process has, after some hundred ordinary requests of all kinds. At the end all that Ray and the app
+have logged is searched for the keys, and for ids of users who asked. The exit status is 1 where something was not as it
+should be.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ from llm4rec.errors import Llm4RecError
 from llm4rec.online.log import EventLog
 from llm4rec.serve.keys import create_key
 
-EXAMPLES, SOCKETS, LORIS_S, PATIENCE_S = 60, 200, 30.0, 2.0
+EXAMPLES, SOCKETS, LORIS_S, PATIENCE_S, ORDINARY = 60, 200, 30.0, 2.0, 60
 MEMORY_MB = 20.0
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
@@ -56,7 +57,7 @@ def main() -> None:
         os.environ[KEY] = create_key(keys, "hostile", ["read", "write", "admin"])
         settings = [*settings_of(options), f"serve.keys={keys}"]
         with served(CONFIG, settings, {}, *STAGES) as app:
-            open_loop(app.client.url, 20, 20, asking(app.client))
+            ordinary(app)
             figures: dict[str, Any] = {}
             for what in (by_slowness, by_hand, by_schema, by_bundles):  # schemathesis deletes users
                 with watched(app) as memory:
@@ -73,6 +74,18 @@ def main() -> None:
     bad = figures["schema"]["exit"] or not figures["schema"]["requests"] or figures["slowness"]["failed"]
     bad = bad or figures["status_500"] or figures["memory_mb"] > MEMORY_MB or not all(part["up"] for part in parts)
     sys.exit(bool(bad or figures["logged"] or figures["bundles"]["taken"] or figures["bundles"]["executed"]))
+
+
+def ordinary(app: Served) -> None:
+    """Requests of the kinds that take memory when they come for the first time, and no more later."""
+    open_loop(app.client.url, 20, 20, asking(app.client))
+    items = [item["item_id"] for item in app.client.call(f"/v1/items?limit={ORDINARY}")[1]["items"]]
+    for number in range(len(items)):
+        record = {"title": f"Number {number}", "text": "A film.", "categories": ["Drama"], "numbers": {}}
+        history = [{"item_id": one} for one in items[: number + 1]]
+        statuses = {app.client.call(f"/v1/items/ordinary-{number}", record, method="PUT")[0]}
+        statuses |= {app.client.call("/v1/recommendations", {"history": history})[0]}
+        assert statuses == {200}, statuses
 
 
 @contextmanager

@@ -75,13 +75,13 @@ class Client:
     def __init__(self, url: str, timeout_s: float = 60.0) -> None:
         self.url, self.timeout_s = url, timeout_s
 
-    def call(self, path: str, body: object = None) -> tuple[int, Any]:
-        """GET, or POST with a JSON body; the status and the decoded answer."""
+    def call(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
+        """GET, or POST with a JSON body, unless another method is named; the status and the decoded answer."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         if key := os.environ.get(KEY):
             headers["authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self.url + path, data, headers)
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
             with DIRECT.open(request, timeout=self.timeout_s) as answer:
                 return answer.status, _decoded(answer.read())
