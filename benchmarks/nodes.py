@@ -108,12 +108,15 @@ class Nodes:
         for name in list(self._running):
             self.kill(name)
 
-    def start(self, name: str, *, cpus: float, autoscaling: Mapping[str, Any] | None = None) -> None:
+    def start(
+        self, name: str, *, cpus: float, core: int | None = None, autoscaling: Mapping[str, Any] | None = None
+    ) -> None:
         """Start a node and wait until it is part of the cluster; the one named head first.
 
         Args:
             name: of the node.
             cpus: that it says it has.
+            core: of this machine, which all of its processes are kept to; else they use what is free.
             autoscaling: for the head, what Ray's autoscaler is to do, with Ray's provider of pretended nodes.
         """
         head = name == "head"
@@ -142,10 +145,11 @@ class Nodes:
             private.insert(-1, f"mount --bind {shlex.quote(str(own / 'provider'))} {shlex.quote(str(provider))}")
         script.write_text("\n".join([*private, f"{shlex.join(ray)} &", "wait $!"]) + "\n", encoding="utf-8")
         self._connect(self._network(place), place)
-        inside = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child=SIGKILL", "bash", str(script)]
+        pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
+        inside = [*pinned, "unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child=SIGKILL"]
         with (own / "ray.log").open("wb") as output:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self._network(place), *inside],
+                ["ip", "netns", "exec", self._network(place), *inside, "bash", str(script)],
                 env={**self.environment, **(PRETENDED if autoscaling is not None else {})},
                 cwd="/",
                 stdout=output,

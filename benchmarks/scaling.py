@@ -1,15 +1,17 @@
 """How much sooner preprocess, encode and batch recommend end on more nodes.
 
-    sudo env "PATH=$PATH" python benchmarks/scaling.py    # writes benchmarks/results/scaling.json, a quarter of an hour
+    sudo env "PATH=$PATH" python benchmarks/scaling.py    # writes benchmarks/results/scaling.json, half an hour
 
 Nodes of one CPU each (nodes.py), one, two and three of them beside a head without CPUs, on a machine whose cores are in
-the results: two nodes have a core each, a third one shares them. Preprocess: 25 million made-up ratings
+the results. Each is kept to a core, or libraries with threads of their own would let one node use the cores of two: two
+nodes have a core each, a third one shares the first. Preprocess: 25 million made-up ratings
 (movielens_like.py). Encode: the texts of ml-latest-small. Recommend: slates for all 6,040 users of ML-1M. Files lie on
 this machine's disk, which all nodes see: an S3 server on the same cores would be measured as well. Seconds are those of
 the stage without the start of the job, of slates from the first batch to the last, so without opening the run; what is
 read has been read once before. `efficiency` is the time on one node, over nodes times the time on so many.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -37,6 +39,7 @@ def main() -> None:
     if not ratings.exists():
         subprocess.run([sys.executable, HOME / "benchmarks" / "movielens_like.py", "--to", ratings], check=True)
     finished = settings_of(options)
+    cores = os.cpu_count() or 1
     seconds: dict[str, list[float]] = {"preprocess": [], "encode": [], "recommend": []}
     for folder in (ratings, Path(finished[0].partition("=")[2])):
         for path in folder.rglob("*"):
@@ -47,7 +50,7 @@ def main() -> None:
             with Nodes(Path(name) / f"nodes-{count}", hides=()) as nodes:
                 nodes.start("head", cpus=0)
                 for number in range(count):
-                    nodes.start(f"node{number}", cpus=1)
+                    nodes.start(f"node{number}", cpus=1, core=number % cores)
                 if count == 1:
                     for stage in STAGES:
                         job(nodes, stage, "benchmarks/configs/ml-1m-seq.yaml", finished)
