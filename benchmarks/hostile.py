@@ -1,6 +1,6 @@
 """What the service does when it is treated badly.
 
-    python benchmarks/hostile.py    # writes benchmarks/results/hostile.json, a quarter of an hour
+    python benchmarks/hostile.py    # writes benchmarks/results/hostile.json, five minutes
 
 The model of quality.py for ML-1M, one replica, keys asked for. In turn: 200 sockets that send a header or a body a byte
 at a time for half a minute, while others ask for slates; a list of requests that no client should send, as raw bytes;

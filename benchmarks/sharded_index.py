@@ -1,6 +1,6 @@
 """An index in parts over five million vectors: what it finds, how fast, and what the loss of a part does.
 
-    python benchmarks/sharded_index.py    # writes benchmarks/results/sharded_index.json, fifteen minutes, 14 GB
+    python benchmarks/sharded_index.py    # writes benchmarks/results/sharded_index.json, four minutes, some GB
 
 Vectors of 64 numbers, of length one, in 20,000 clumps; queries lie near some of them. One index is built and written as
 the index stage writes it, and cut into three parts as the service does (cluster/shards.py), a Serve replica each, on a

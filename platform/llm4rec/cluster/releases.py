@@ -90,7 +90,7 @@ class Engines:
 
     def follow(self, poll_s: float) -> None:
         """Keep up with what is published, in a thread of its own."""
-        threading.Thread(target=self._follow, args=(poll_s,), daemon=True, name="releases").start()
+        keep_up(self.look, lambda: poll_s)
 
     def look(self) -> None:
         """Take notice of what was published since, and of items that were changed elsewhere."""
@@ -104,16 +104,6 @@ class Engines:
                 self._tried, self._try_again = len(steps), time.monotonic() + AGAIN_S
                 if self._route(steps):
                     self._steps = steps
-
-    def _follow(self, poll_s: float) -> None:
-        while True:
-            time.sleep(poll_s)
-            try:
-                self.look()
-            except UnavailableError as error:
-                logger.warning("releases are not known: %s", error)
-            except Exception:  # of a model that nobody could foresee: those that answer must go on
-                logger.exception("a release could not be followed")
 
     def _route(self, steps: list[Release]) -> bool:
         """Open what answers after some steps and let it answer; False where not all of it could be opened."""
@@ -163,3 +153,24 @@ class Engines:
         for request in (RecommendRequest(history=[], k=1), RecommendRequest(query="something", k=1)):
             engine.rank(request, engine.retrieve(request))
         return engine
+
+
+def keep_up(look: Callable[[], None], pause_s: Callable[[], float]) -> None:
+    """Look for releases again and again, in a thread of its own.
+
+    Args:
+        look: takes notice of them; what it raises is logged.
+        pause_s: seconds until the next look.
+    """
+
+    def run() -> None:
+        while True:
+            time.sleep(pause_s())
+            try:
+                look()
+            except UnavailableError as error:
+                logger.warning("releases are not known: %s", error)
+            except Exception:  # of a model that nobody could foresee: those that answer must go on
+                logger.exception("a release could not be followed")
+
+    threading.Thread(target=run, daemon=True, name="releases").start()

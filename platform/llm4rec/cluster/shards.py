@@ -1,7 +1,6 @@
 """An index that no process holds alone: its parts in Serve deployments, and a search that asks all of them."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,12 +8,12 @@ from typing import Protocol
 
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from llm4rec.artifacts import RunStore
-from llm4rec.cluster.publish import current
+from llm4rec.artifacts import Artifact, RunStore
+from llm4rec.cluster.releases import AGAIN_S, keep_up
 from llm4rec.cluster.resume import LOSSES
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import version_of
-from llm4rec.errors import ArtifactError, Llm4RecError
+from llm4rec.errors import ArtifactError
 from llm4rec.index.approximate import read_near
 from llm4rec.index.parts import Part, cut, merge
 from llm4rec.index.vectors import ItemIndex
@@ -31,8 +30,6 @@ AWAY = (*LOSSES, DeploymentUnavailableError, NotReadyError, TimeoutError)
 PAUSE_S = 0.1
 HANGS = 0.5
 """Share of a search's patience after which a part that says nothing is asked once more: Serve asks another replica."""
-AGAIN_S = 10.0
-"""Seconds until a model that could not be opened is tried again."""
 
 Found = tuple[IntVector, FloatMatrix]
 
@@ -91,10 +88,11 @@ class ShardedIndex:
         asked = [ask(queries, k, exclude) for ask in self._parts]
         try:
             return merge([self._found(part, asked, came, queries, k, exclude) for part in range(len(asked))], k)
-        finally:
-            for answer in asked:  # of those that were not waited for any more
+        except BaseException:
+            for answer in asked:  # nobody waits for the others any more
                 with suppress(*AWAY):
                     answer.cancel()
+            raise
 
     def _found(
         self,
@@ -131,7 +129,7 @@ class ModelParts:
     """
 
     def __init__(self, config: RunConfig, log: EventLog, part: int) -> None:
-        """Open the part of what answers now.
+        """Open the part of the run's own model and of what answers now.
 
         Args:
             config: of the run that the service starts with.
@@ -139,17 +137,17 @@ class ModelParts:
             part: below `cluster.index_parts`.
 
         Raises:
-            Llm4RecError: no model can be opened, and why the last could not.
+            ArtifactError: the run's own model cannot be opened.
         """
         self._config, self._log, self._part = config, log, part
-        self._first, _ = current(config, log)  # replicas open it first when they start, whatever was published since
+        # Replicas open their run's own model first when they start, whatever was published since.
+        own = RunStore(config.run.path).open("index")
+        self._first = Release(0, "publish", version_of(own), config.run.path, 1.0, 0)
+        self._models: dict[str, Part | None] = {self._first.version: self._part_of(own)}
         self._steps: list[Release] | None = None
         self._kept: set[str] = set()
-        self._models: dict[str, Part | None] = {}
-        self._failed: Llm4RecError | None = None
+        self._failed = False
         self.look()
-        if not self._models and self._failed is not None:
-            raise self._failed
 
     def search(self, version: str, queries: FloatMatrix, k: int, exclude: Sequence[IntVector] | None) -> Found:
         """The k best items of the part.
@@ -169,7 +167,7 @@ class ModelParts:
 
     def follow(self, poll_s: float) -> None:
         """Keep up with what is published, in a thread of its own."""
-        threading.Thread(target=self._follow, args=(poll_s,), daemon=True, name="releases").start()
+        keep_up(self.look, lambda: AGAIN_S if self._failed else poll_s)
 
     def look(self) -> None:
         """Open what was published since, and let go of what nobody returns to.
@@ -177,36 +175,26 @@ class ModelParts:
         Raises:
             UnavailableError: the log cannot be read.
         """
-        steps, self._failed = self._log.releases(), None
+        steps, self._failed = self._log.releases(), False
         if steps == self._steps:
             return
         kept = {one.version: one for one in routing_after(self._first, steps).kept(self._config.serve.roll_backs_kept)}
-        for release in {self._first.version: self._first, **kept}.values():
+        for release in kept.values():
             if release.version not in self._models:
                 self._take(release)
         if kept.keys() != self._kept:  # those before stay until the next release, for requests that are under way
             stay = {self._first.version, *kept, *self._kept}
             self._models = {name: part for name, part in self._models.items() if name in stay}
             self._kept = set(kept)
-        if self._failed is None:
+        if not self._failed:
             self._steps = steps
 
     def _take(self, release: Release) -> None:
         try:
             self._models = {**self._models, release.version: self._open(release)}
-        except Llm4RecError as error:
-            self._failed = error
-            logger.error("the part of model %s is not taken: %s", release.version, error)
-
-    def _follow(self, poll_s: float) -> None:
-        while True:
-            time.sleep(poll_s if self._failed is None else AGAIN_S)
-            try:
-                self.look()
-            except UnavailableError as error:
-                logger.warning("releases are not known: %s", error)
-            except Exception:  # of a model that nobody could foresee: those that answer must go on
-                logger.exception("a part of a release could not be opened")
+        except Exception as error:  # of a model that nobody could foresee: those that answer must go on
+            self._failed = True
+            logger.error("the part of model %s is not taken: %s: %s", release.version, type(error).__name__, error)
 
     def _open(self, release: Release) -> Part | None:
         artifact = RunStore(release.path).open("index")
@@ -214,6 +202,9 @@ class ModelParts:
             raise ArtifactError(
                 f"{release.path} holds model {version_of(artifact)}, not {release.version} as published; publish it"
             )
+        return self._part_of(artifact)
+
+    def _part_of(self, artifact: Artifact) -> Part | None:
         index = ItemIndex.read(artifact)
         start, stop = cut(index.num_items, self._config.cluster.index_parts)[self._part]
         own = read_near(artifact, index, self._config.index.exact_up_to, within=(start, stop))

@@ -5,7 +5,7 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
-"""Twice what gateways commonly pass on."""
+"""Far more than browsers and gateways send."""
 HEAD_S = 30.0
 """From the first byte, or the connection, to the end of a head."""
 TOO_LARGE = (b"431 Request Header Fields Too Large", b"request line and headers may have 64 KiB")
