@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 HOME = Path(__file__).parents[1]
 RESULTS = HOME / "benchmarks" / "results"
@@ -74,7 +75,8 @@ def store(name: str, figures: Mapping[str, Any], seconds: float, seeds: Sequence
 
 def hardware() -> str:
     """The machine, in words."""
-    return f"{os.cpu_count()} CPU cores, {psutil.virtual_memory().total / 1e9:.0f} GB, no GPU"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{os.cpu_count()} CPU cores, {psutil.virtual_memory().total / 1e9:.0f} GB, {gpu}"
 
 
 def now() -> str:
@@ -83,7 +85,12 @@ def now() -> str:
 
 
 def revision(checkout: Path) -> str:
-    """The revision measured, with a mark if the checkout was changed by more than results, which runs write."""
+    """The revision measured, with a mark if the checkout was changed by more than results, which runs write.
+
+    Where only files were copied, without git's folder, the variable LLM4REC_REVISION says it.
+    """
+    if told := os.environ.get("LLM4REC_REVISION"):
+        return told
     answers = [
         subprocess.run(["git", *words], capture_output=True, text=True, cwd=checkout, check=True).stdout.strip()
         for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ".", ":(exclude)benchmarks/results"])

@@ -25,6 +25,7 @@ from llm4rec.artifacts import MANIFEST, RunStore
 from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.config import content_hash
 from llm4rec.debias.estimate import estimate
+from llm4rec.device import best_device
 from llm4rec.encode.stage import FeatureEncoder
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import mean_by_user, ndcg
@@ -84,9 +85,14 @@ class Job:
 
     @property
     def training(self) -> str:
-        """A name of what is trained; another name for other settings or data."""
-        store = RunStore(self.run)
-        made_from = {name: store.open(name).hash for name in ("corpus", "features")}
+        """A name of what is trained; another name for other settings or data.
+
+        Of the features the settings count, not the files: their last digits differ from one kind of CPU to another.
+        """
+        made_from = {
+            "corpus": RunStore(self.run).open("corpus").hash,
+            "encode": content_hash(self.config.encode.model_dump(mode="json")),
+        }
         section, part = (self.baseline, self.config.baselines) if self.baseline else ("train", self.config)
         chosen = getattr(part, section, None)  # Popular has no section
         settings = content_hash({**made_from, section: chosen and chosen.model_dump(mode="json")} | self._split)
@@ -168,7 +174,7 @@ def trained(job: Job, corpus: Corpus, features: Features) -> ModelScorer:
     shape = Shape.of(corpus, features, job.config.train.model)
     model = Recommender(job.config.train.model, shape, features, with_weights=False)
     model.load_state_dict(load_file(path))
-    return ModelScorer(model, shape.attributes.encode_table(corpus.users))
+    return ModelScorer(model.to(best_device()), shape.attributes.encode_table(corpus.users))
 
 
 def kept_seconds(job: Job) -> float:
@@ -184,7 +190,7 @@ def train(corpus: Corpus, features: Features, settings: RunConfig, seed: int) ->
         weight = estimate(corpus, features, settings.debias, seed).weight
     torch.manual_seed(seed)
     shape = Shape.of(corpus, features, config.model)
-    model = Recommender(config.model, shape, features)
+    model = Recommender(config.model, shape, features).to(best_device())
     attributes = shape.attributes.encode_table(corpus.users)
     windows = build_windows(corpus, shape.history, attributes, weight)
     engine = TorchEngine(model, config, config.epochs * windows.num_steps(config.batch_size))

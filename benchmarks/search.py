@@ -1,6 +1,6 @@
 """The search for the settings of every model, by the validation part alone.
 
-    python benchmarks/search.py                                      # all, hours; goes on where it was cut
+    python benchmarks/search.py                                      # all, hours; what the file has is not run again
     python benchmarks/search.py --tables ml-100k --models sasrec     # a part of it; the file keeps the others
     python benchmarks/search.py --budget 60                          # starts no trial after an hour
 
@@ -16,7 +16,7 @@ from typing import Any
 from measure import store
 from offline_runs import arguments, finished
 from quality import DEBIASED, MODELS, POPULAR, SEARCH, TABLES, compete, new_job
-from trials import trials
+from trials import Settings, trials
 
 from llm4rec.evaluate.metrics import hit_rate, mean_by_user, ndcg
 
@@ -29,6 +29,7 @@ def main() -> None:
         for table in options.tables
         for model in options.models
         for settings in trials(table, model)
+        if options.trial or settings not in tried_before(table, model)
     ]
     settings_of = {job.file: settings for job, settings in tried}
     ended: list[tuple[str, str, dict[str, Any]]] = []
@@ -50,6 +51,12 @@ def main() -> None:
         others = [old for old in found.get(table, {}).get(model, []) if old["settings"] != one["settings"]]
         found.setdefault(table, {})[model] = sorted([*others, one], key=lambda entry: -entry["ndcg10"])
     store("search", found, sum(one["seconds"] for _, _, one in ended), [0])
+
+
+def tried_before(table: str, model: str) -> list[Settings]:
+    """The settings whose outcome the file has; delete it there to have one run again."""
+    found = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
+    return [trial["settings"] for trial in found.get(table, {}).get(model, [])]
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Training throughput under Ray Train and DeepSpeed, beside a bare PyTorch loop over the same batches.
 
     python benchmarks/training.py    # writes benchmarks/results/training.json, some minutes of an idle machine
+    python benchmarks/training.py --collection ml-1m-seq --layers 30 --length 100 --windows 32 256
+                                     # on a machine with a GPU: training_gpu.json
 
-The demo's model on ml-latest-small's histories, bfloat16. Bare: PyTorch's AdamW, gradient clipping and schedule in a
-plain loop under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train workers. Every worker has one core
-and one thread and reads `--windows` windows a step, so two workers read twice as many; what they exchange is the same
-whatever they read. Tokens are soft tokens that are no padding, those of all workers together. By turns, each in
-processes of its own; ratios are of medians over rounds, those on top of the most windows. The first steps, in which
-memory is laid out, do not count.
+The demo's network on ml-latest-small's histories, with its weights as they are drawn, bfloat16. Bare: PyTorch's AdamW,
+gradient clipping and schedule in a plain loop under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train
+workers. Every worker has one core and one thread and reads `--windows` windows a step, so two workers read twice as
+many; what they exchange is the same whatever they read. Tokens are soft tokens that are no padding, those of all
+workers together. By turns, each in processes of its own; ratios are of medians over rounds, those on top of the most
+windows. The first steps, in which memory is laid out, do not count. Where there is a GPU a worker has one, and there
+are two workers only where there are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a
+second, forward and backward, over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU.
 """
 
 import argparse
@@ -15,7 +19,7 @@ import json
 import subprocess
 import sys
 import time
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,9 +28,11 @@ import numpy as np
 import torch
 from measure import HOME, store
 from offline_runs import prepared, read_run
+from torch.utils.flop_counter import FlopCounterMode
 
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import connect
+from llm4rec.device import best_device
 from llm4rec.model.inputs import PADDING
 from llm4rec.model.loss import weighted_softmax_loss
 from llm4rec.model.recommender import Recommender, Shape
@@ -35,6 +41,8 @@ from llm4rec.train.loop import Engine, build_optimizer, train_epoch, warmup_then
 from llm4rec.train.windows import Windows, build_windows
 
 WARM_UP = 5
+PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
+"""Of bfloat16 products of dense matrices, from the data sheets."""
 
 
 def main() -> None:
@@ -45,42 +53,60 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--windows", type=int, nargs="+", default=[16, 32], help="a worker and step")
+    parser.add_argument("--collection", choices=("ml-latest-small", "ml-1m-seq"), default="ml-latest-small")
+    parser.add_argument("--layers", type=int, default=2, help="of the language model")
+    parser.add_argument("--length", type=int, default=50, help="items of a window, at most")
     parser.add_argument("--one", type=int, choices=(0, 1, 2), help="run this many Ray workers, 0 for bare, and print")
     options = parser.parse_args()
     options.set, options.users = [], None
-    config, run = prepared("ml-latest-small", options)
+    config, run = prepared(options.collection, options)
     if options.one is not None:
         found = bare(run, config, options) if options.one == 0 else ours(run, config, options)
         print(json.dumps(found))
         return
-    started = time.monotonic()
+    started, on_gpu = time.monotonic(), torch.cuda.is_available()
+    names = ["bare", "one worker", "two workers"][: None if not on_gpu or torch.cuda.device_count() > 1 else 2]
     rates: dict[int, dict[str, list[float]]] = {
-        count: {"bare": [], "one worker": [], "two workers": []} for count in sorted(options.windows)
+        count: {name: [] for name in names} for count in sorted(options.windows)
     }
+    flops: dict[int, float] = {}
     for _ in range(options.rounds):
         for count, measured in rates.items():
             for workers, (name, of_rounds) in enumerate(measured.items()):
-                of_rounds.append(in_a_process(workers, count))
+                found = in_a_process(workers, count)
+                of_rounds.append(found["tokens_per_second"])
+                flops[count] = found.get("flops_per_token", flops.get(count, 0.0))
                 print(f"{count} windows, {name}: {of_rounds[-1]:.0f} tokens a second", flush=True)
     by_windows = {count: ratios(measured) for count, measured in rates.items()}
-    figures = by_windows[max(by_windows)] | {"steps": options.steps, "by_windows": by_windows}
-    store("training", figures, time.monotonic() - started, [0])
+    if on_gpu:
+        peak = PEAK_FLOPS[torch.cuda.get_device_name()]
+        for count, row in by_windows.items():
+            row["flops_per_token"] = round(flops[count])
+            row["model_flops_utilisation"] = {
+                name: round(median(of_rounds) * flops[count] / peak / (1 if name != "two workers" else 2), 4)
+                for name, of_rounds in rates[count].items()
+            }
+    about = {name: getattr(options, name) for name in ("collection", "layers", "length", "steps")}
+    figures = by_windows[max(by_windows)] | about | {"by_windows": by_windows}
+    store("training_gpu" if on_gpu else "training", figures, time.monotonic() - started, [0])
 
 
-def in_a_process(workers: int, count: int) -> float:
-    """Tokens a second of so many workers, 0 for the bare loop, with so many windows each."""
+def in_a_process(workers: int, count: int) -> dict[str, float]:
+    """What so many workers do, 0 for the bare loop, with so many windows each."""
     command = [sys.executable, __file__, *sys.argv[1:], "--windows", str(count), "--one", str(workers)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (answer,) = [line for line in done.stdout.splitlines() if line.startswith('{"tokens_per_second"')]
-    return float(json.loads(answer)["tokens_per_second"])
+    found: dict[str, float] = json.loads(answer)
+    return found
 
 
 def ratios(measured: dict[str, list[float]]) -> dict[str, Any]:
     """Of medians over rounds."""
     middle = {name: median(of_rounds) for name, of_rounds in measured.items()}
+    two = {"two_worker_speedup": round(middle["two workers"] / middle["one worker"], 3)} if len(middle) == 3 else {}
     return {
         "ratio_to_bare_loop": round(middle["one worker"] / middle["bare"], 3),
-        "two_worker_speedup": round(middle["two workers"] / middle["one worker"], 3),
+        **two,
         "tokens_per_second": {name: [round(rate) for rate in of_rounds] for name, of_rounds in measured.items()},
     }
 
@@ -95,34 +121,62 @@ def setting(run: str, config: RunConfig) -> tuple[Recommender, Windows]:
     return Recommender(config.train.model, shape, features), windows
 
 
-def settings(config: RunConfig, workers: int, batch_size: int) -> TrainConfig:
+def settings(config: RunConfig, workers: int, options: argparse.Namespace) -> TrainConfig:
     """The train section with so many windows a worker."""
-    model = config.train.model.model_copy(update={"num_layers": 2})
-    return config.train.model_copy(update={"model": model, "batch_size": batch_size * workers})
+    chosen = {"num_layers": options.layers, "history_length": options.length, "pretrained": False}
+    model = config.train.model.model_copy(update=chosen)
+    update = {"model": model, "batch_size": options.windows[0] * workers, "precision": "bf16"}
+    return config.train.model_copy(update=update)
+
+
+def many_batches(
+    windows: Windows, config: TrainConfig, count: int, rank: int = 0, world_size: int = 1
+) -> list[Windows]:
+    """The first so many batches, of as many epochs as that takes."""
+    epochs = (
+        windows.batches(config.batch_size, seed=0, epoch=e, rank=rank, world_size=world_size) for e in range(count)
+    )
+    return list(islice(chain.from_iterable(epochs), count))
 
 
 def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
     """A plain loop in this process."""
     torch.set_num_threads(1)
-    chosen = settings(config, 1, options.windows[0])
+    chosen, device = settings(config, 1, options), best_device()
     model, windows = setting(run, config.model_copy(update={"train": chosen}))
+    model.to(device)
     optimizer = build_optimizer(model, chosen)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(chosen, 10 * options.steps))
     model.train()
-    started, tokens = 0.0, 0
-    for step, batch in enumerate(islice(windows.batches(chosen.batch_size, seed=0, epoch=0), WARM_UP + options.steps)):
-        if step == WARM_UP:
-            started, tokens = time.monotonic(), 0
-        with torch.autocast("cpu", torch.bfloat16):
+
+    def step(batch: Windows) -> None:
+        with torch.autocast(device.type, torch.bfloat16):
             outputs = model(batch.history, batch.attributes)
-        target, weight = torch.from_numpy(batch.target), torch.from_numpy(batch.weight)
+        target, weight = torch.from_numpy(batch.target).to(device), torch.from_numpy(batch.weight).to(device)
         weighted_softmax_loss(outputs.states, outputs.items, target, weight, chosen.causal_weight).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), chosen.gradient_clipping)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        tokens += count_tokens(batch)
-    return {"tokens_per_second": tokens / (time.monotonic() - started)}
+
+    batches = many_batches(windows, chosen, WARM_UP + options.steps)
+    with FlopCounterMode(display=False) as counter:
+        step(batches[0])
+    for batch in batches[1:WARM_UP]:
+        step(batch)
+    finish_work()
+    started = time.monotonic()
+    for batch in batches[WARM_UP:]:
+        step(batch)
+    finish_work()
+    tokens = sum(map(count_tokens, batches[WARM_UP:])) / (time.monotonic() - started)
+    return {"tokens_per_second": tokens, "flops_per_token": counter.get_total_flops() / count_tokens(batches[0])}
+
+
+def finish_work() -> None:
+    """Wait for what the GPU has still to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
@@ -131,7 +185,7 @@ def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    chosen = settings(config, options.one, options.windows[0])
+    chosen, on_gpu = settings(config, options.one, options), torch.cuda.is_available()
     answer = options.work / "training" / "answer.json"
     given = {
         "run": run,
@@ -142,8 +196,10 @@ def ours(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
     trainer = TorchTrainer(
         worker,
         train_loop_config=given,
-        scaling_config=ray.train.ScalingConfig(num_workers=options.one, resources_per_worker={"CPU": 1}),
-        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=options.one, use_gpu=on_gpu, resources_per_worker={"CPU": 1}
+        ),
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         run_config=ray.train.RunConfig(storage_path=str(options.work / "training"), name=f"workers-{time.time():.0f}"),
     )
     trainer.fit()
@@ -172,11 +228,13 @@ def timed(
 ) -> dict[str, float]:
     """Tokens a second of all workers, after some steps that do not count."""
     count = WARM_UP + steps
-    whole = list(islice(windows.batches(config.batch_size, seed=0, epoch=0), count))
-    own = list(islice(windows.batches(config.batch_size, seed=0, epoch=0, rank=rank, world_size=world_size), count))
+    whole = many_batches(windows, config, count)
+    own = many_batches(windows, config, count, rank, world_size)
     train_epoch(engine, iter(own[:WARM_UP]), config)
+    finish_work()
     started = time.monotonic()
     train_epoch(engine, iter(own[WARM_UP:]), config)
+    finish_work()
     seconds = time.monotonic() - started
     return {"tokens_per_second": sum(map(count_tokens, whole[WARM_UP:])) / seconds}
 

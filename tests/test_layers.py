@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = (
-    {"schema", "config", "errors", "artifacts", "page", "softmax", "weights", "language_model"}
+    {"schema", "config", "errors", "artifacts", "page", "device", "softmax", "weights", "language_model"}
     | {"history_matrix", "linear", "semantic_ids"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
@@ -24,6 +24,7 @@ FOUNDATION = {
     "schema": {"errors", "artifacts"},
     "errors": set(),
     "page": set(),
+    "device": set(),
     "softmax": set(),
     "history_matrix": {"schema"},
     "linear": {"schema"},

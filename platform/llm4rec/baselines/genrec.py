@@ -96,14 +96,15 @@ class TitleNetwork(SequenceNetwork):
             kept = kept[np.argsort(-total[kept], kind="stable")][:beam_size]
             nodes, totals = after[kept], total[kept]
             if len(kept):
-                cache.batch_select_indices(torch.from_numpy(way[kept]))
+                cache.batch_select_indices(torch.from_numpy(way[kept]).to(self.table.device))
                 log_p = self._read(torch.from_numpy(word[kept])[:, None], cache)
         return scores
 
     def _read(self, words: Tensor, cache: DynamicCache) -> FloatMatrix:
         """Read on, and give the log probabilities of what comes next, shape (B, V)."""
-        states = self.core(inputs_embeds=self.table[words.long()], past_key_values=cache).last_hidden_state[:, -1]
-        log_p: FloatMatrix = self.logits(states).log_softmax(dim=-1).numpy()
+        words = words.long().to(self.table.device)
+        states = self.core(inputs_embeds=self.table[words], past_key_values=cache).last_hidden_state[:, -1]
+        log_p: FloatMatrix = self.logits(states).log_softmax(dim=-1).cpu().numpy()
         return log_p
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from llm4rec.baselines.validation import Validation
 from llm4rec.config import StrictModel
+from llm4rec.device import best_device
 from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, History, IntVector
 from llm4rec.softmax import softmax_loss
 
@@ -105,6 +106,7 @@ class SequenceModel:
     def __init__(self, config: WindowConfig) -> None:
         self.config = config
         self._network: SequenceNetwork | None = None
+        self._device = best_device()
 
     def new_network(self, num_items: int) -> SequenceNetwork:
         """A network with fresh weights."""
@@ -132,7 +134,7 @@ class SequenceModel:
         With `patience` set and validation interactions that are not trained on, the weights with the best validation
         NDCG@10 are kept and training stops early.
         """
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(self.config.seed)
             self._train(corpus, splits, progress or (lambda line: None))
         return self
@@ -147,13 +149,13 @@ class SequenceModel:
             for first in range(0, len(histories), SCORE_BATCH):
                 rows = [self.question(h.item, network.num_items) for h in histories[first : first + SCORE_BATCH]]
                 last = torch.tensor([len(row) - 1 for row in rows])
-                states = network(padded(rows, PADDING))[torch.arange(len(rows)), last]
-                scores[first : first + len(rows)] = network.logits(states).numpy()
+                states = network(padded(rows, PADDING).to(self._device))[torch.arange(len(rows)), last]
+                scores[first : first + len(rows)] = network.logits(states).cpu().numpy()
         return scores
 
     def _train(self, corpus: Corpus, splits: tuple[int, ...], say: Callable[[str], None]) -> None:
         config = self.config
-        network = self._network = self.new_network(corpus.num_warm_items)
+        network = self._network = self.new_network(corpus.num_warm_items).to(self._device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
         histories = [history.item for history in corpus.histories(*splits) if len(history)]
@@ -188,13 +190,14 @@ class SequenceModel:
         network.train()
         losses = []
         for tokens, targets in self._batches(histories, network.num_items, rng):
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
+            tokens, targets = tokens.to(self._device), targets.to(self._device)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
                 loss = self.step_loss(network, tokens, targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss.detach()))
-        return float(np.mean(losses))
+            losses.append(loss.detach())  # read at the end: a GPU is not waited for at every step
+        return float(torch.stack(losses).mean())
 
     def _batches(
         self, histories: Sequence[IntVector], num_items: int, rng: np.random.Generator

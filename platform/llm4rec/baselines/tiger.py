@@ -72,9 +72,13 @@ class TIGERNetwork(SequenceNetwork):
         self.sizes = [int(size) for size in codes.max(axis=0) + 1]
         width = config.embedding_size
         levels, leaf = tree(codes)
-        self.tree = [(torch.from_numpy(v.parent).long(), torch.from_numpy(v.code).long()) for v in levels]
-        self.leaf = torch.from_numpy(leaf).long()
-        self.codes = torch.from_numpy(codes).long()
+        self.leaf: Tensor
+        self.codes: Tensor
+        fixed = {"leaf": leaf, "codes": codes}
+        for level, nodes in enumerate(levels):
+            fixed |= {f"parent_{level}": nodes.parent, f"code_{level}": nodes.code}
+        for name, numbers in fixed.items():
+            self.register_buffer(name, torch.from_numpy(numbers).long(), persistent=False)
         tables = [nn.Parameter(torch.randn(size, width) * width**-0.5) for size in self.sizes]
         self.code_embs = nn.ParameterList(tables)
         self.position_emb = nn.Embedding(config.history_length + 1, width)
@@ -101,10 +105,11 @@ class TIGERNetwork(SequenceNetwork):
 
     def item_scores(self, rows: Sequence[IntVector]) -> Tensor:
         """Log probabilities of all items after each history, shape (B, I); a node's children share its probability."""
-        tokens = padded(rows, PADDING)
-        length = torch.tensor([len(row) * self.num_codes for row in rows])
+        device = self.start.device
+        tokens = padded(rows, PADDING).to(device)
+        length = torch.tensor([len(row) * self.num_codes for row in rows], device=device)
         states = self._embedded(tokens)
-        real = (torch.arange(states.shape[1]) <= length[:, None])[:, None, None]
+        real = (torch.arange(states.shape[1], device=device) <= length[:, None])[:, None, None]
         histories: list[Cache] = []
         blocks = [block for block in self.blocks if isinstance(block, TreeBlock)]
         for block in blocks:
@@ -115,7 +120,8 @@ class TIGERNetwork(SequenceNetwork):
         empty = states.new_zeros(len(rows), heads, 1, 0, states.shape[-1] // heads)
         paths: list[Cache] = [(empty, empty) for _ in blocks]
         total = states.new_zeros(len(rows), 1)
-        for level, (parent, code) in enumerate(self.tree):
+        for level in range(self.num_codes):
+            parent, code = self.get_buffer(f"parent_{level}"), self.get_buffer(f"code_{level}")
             logits = self.level_logits(self.final_norm(states), level)[:, parent, code]
             total = total[:, parent] + logits - _sum_by(logits, parent, total.shape[1])[:, parent]
             if level + 1 < self.num_codes:
@@ -131,7 +137,7 @@ class TIGERNetwork(SequenceNetwork):
         embedded = torch.stack([table[codes[..., level]] for level, table in enumerate(self.code_embs)], dim=2)
         start = self.start.expand(len(tokens), 1, -1)
         states = torch.cat([start, embedded.flatten(1, 2)], dim=1)
-        return states + self._place(torch.arange(states.shape[1]))
+        return states + self._place(torch.arange(states.shape[1], device=states.device))
 
     def _place(self, place: Tensor) -> Tensor:
         """What stands for a place in the series of codes: that of the item and that of the code to be predicted."""
@@ -194,5 +200,5 @@ class TIGER(SequenceModel):
         with torch.inference_mode():
             for first in range(0, len(histories), SCORE_BATCH):
                 rows = [h.item[-self.config.history_length :] for h in histories[first : first + SCORE_BATCH]]
-                scores[first : first + len(rows)] = network.item_scores(rows).numpy()
+                scores[first : first + len(rows)] = network.item_scores(rows).cpu().numpy()
         return scores

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
+from llm4rec.device import best_device
 from llm4rec.encode.config import EncodeConfig
 from llm4rec.encode.encoder import Encoder, unit_length
 from llm4rec.encode.picture import open_picture
@@ -41,7 +42,7 @@ class ImageEncoder(Encoder[bytes, np.ndarray]):
                 f"encode.image_model is null, but images are to be encoded; name a model, such as {_PACKAGED!r}"
             )
         self._config = config
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = best_device()
         packaged = config.image_model == _PACKAGED
         network = _EfficientNetLite() if packaged else _HuggingFaceVision(config.image_model)
         self._network = network.to(self._device).eval()

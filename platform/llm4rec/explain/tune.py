@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
+from llm4rec.device import best_device
 from llm4rec.explain.chat import Chat
 from llm4rec.explain.config import TuneConfig
 from llm4rec.explain.prompt import Prompt
@@ -112,7 +113,7 @@ def tune(
 def _adapted(generator: str, rank: int) -> Any:
     model = load_causal_lm(generator, "explain.generator", torch.bfloat16)
     suit_device(model)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    model.to(best_device())  # type: ignore[arg-type]
     # No dropout: one pass over examples that differ is too short to overfit.
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(PROJECTIONS)))
 

@@ -78,12 +78,13 @@ class TorchEngine:
         self._optimizer = build_optimizer(model, config)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, warmup_then_decay(config, total_steps))
         self._clip = config.gradient_clipping
+        self._device = next(model.parameters()).device.type
         self._autocast = config.precision == "bf16"
         self._parts, self._read = config.accumulation, 0
 
     def __call__(self, *inputs: object) -> Outputs:
         """Run the model, with bfloat16 matrix products where the config says so."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._autocast):
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._autocast):
             return self.module(*inputs)
 
     def backward(self, loss: Tensor) -> None:
