@@ -115,7 +115,7 @@ class TIGERNetwork(SequenceNetwork):
         for block in blocks:
             states, cache = block.read(states)
             histories.append(cache)
-        states = states[torch.arange(len(rows)), length][:, None]
+        states = states[torch.arange(len(rows), device=device), length][:, None]
         heads = blocks[0].num_heads
         empty = states.new_zeros(len(rows), heads, 1, 0, states.shape[-1] // heads)
         paths: list[Cache] = [(empty, empty) for _ in blocks]
