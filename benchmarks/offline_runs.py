@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import HOME, peak_gb, revision
+from measure import HOME, hardware, peak_gb, revision
 from safetensors.torch import load_file
 
 from llm4rec.artifacts import MANIFEST, RunStore
@@ -263,7 +263,12 @@ def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     seconds = time.monotonic() - started
     shown = {name: f"{values.mean():.4f}" for name, values in measured.items() if "@" in name}
     print(f"{job.name}, seed {job.seed}: {seconds:.0f} s, {shown}", flush=True)
-    found = {"seconds": seconds + float(measured.get("kept seconds", 0.0)), "peak_gb": peak_gb(), "git": revision(HOME)}
+    found = {
+        "seconds": seconds + float(measured.get("kept seconds", 0.0)),
+        "peak_gb": peak_gb(),
+        "git": revision(HOME),
+        "hardware": hardware(),
+    }
     return {**measured, **{name: np.array(value) for name, value in found.items()}}
 
 

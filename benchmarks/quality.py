@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import RESULTS, hardware, store
+from measure import RESULTS, store
 from offline_runs import (
     Job,
     Measured,
@@ -336,7 +336,7 @@ def of_seed(job: Job, run: Measured) -> OfSeed:
         "settings": settings_of(job),
         "training": Path(job.file).stem,
         "git": str(run["git"]),
-        "hardware": hardware(),
+        "hardware": str(run["hardware"]),
     }
     means = {metric: float(np.nanmean(found)) for metric, found in values.items() if metric not in BY_USER}
     by_user = {metric: values[metric].astype(np.float32) for metric in BY_USER}
