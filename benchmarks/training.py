@@ -12,10 +12,12 @@ workers together. By turns, each in processes of its own; ratios are of medians 
 windows. The first steps, in which memory is laid out, do not count. Where there is a GPU a worker has one, and there
 are two workers only where there are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a
 second, forward and backward, over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU.
+With `--without-ray`, for machines that have no Ray, the engine of the one worker runs in a plain process.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -56,16 +58,18 @@ def main() -> None:
     parser.add_argument("--collection", choices=("ml-latest-small", "ml-1m-seq"), default="ml-latest-small")
     parser.add_argument("--layers", type=int, default=2, help="of the language model")
     parser.add_argument("--length", type=int, default=50, help="items of a window, at most")
+    parser.add_argument("--without-ray", action="store_true", help="start the one worker's engine without Ray Train")
     parser.add_argument("--one", type=int, choices=(0, 1, 2), help="run this many Ray workers, 0 for bare, and print")
     options = parser.parse_args()
     options.set, options.users = [], None
     config, run = prepared(options.collection, options)
     if options.one is not None:
-        found = bare(run, config, options) if options.one == 0 else ours(run, config, options)
-        print(json.dumps(found))
+        measure = bare if options.one == 0 else engine_alone if options.without_ray else ours
+        print(json.dumps(measure(run, config, options)))
         return
     started, on_gpu = time.monotonic(), torch.cuda.is_available()
     names = ["bare", "one worker", "two workers"][: None if not on_gpu or torch.cuda.device_count() > 1 else 2]
+    names = names[:2] if options.without_ray else names
     rates: dict[int, dict[str, list[float]]] = {
         count: {name: [] for name in names} for count in sorted(options.windows)
     }
@@ -86,7 +90,7 @@ def main() -> None:
                 name: round(median(of_rounds) * flops[count] / peak / (1 if name != "two workers" else 2), 4)
                 for name, of_rounds in rates[count].items()
             }
-    about = {name: getattr(options, name) for name in ("collection", "layers", "length", "steps")}
+    about = {name: getattr(options, name) for name in ("collection", "layers", "length", "steps", "without_ray")}
     figures = by_windows[max(by_windows)] | about | {"by_windows": by_windows}
     store("training_gpu" if on_gpu else "training", figures, time.monotonic() - started, [0])
 
@@ -94,7 +98,7 @@ def main() -> None:
 def in_a_process(workers: int, count: int) -> dict[str, float]:
     """What so many workers do, 0 for the bare loop, with so many windows each."""
     command = [sys.executable, __file__, *sys.argv[1:], "--windows", str(count), "--one", str(workers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     (answer,) = [line for line in done.stdout.splitlines() if line.startswith('{"tokens_per_second"')]
     found: dict[str, float] = json.loads(answer)
     return found
@@ -211,16 +215,29 @@ def worker(given: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
     import ray.train
 
+    context = ray.train.get_context()
+    rank, size = context.get_world_rank(), context.get_world_size()
+    found = engine_rate(given["run"], given["config"], given["steps"], rank, size)
+    if rank == 0:
+        given["answer"].write_text(json.dumps(found))
+
+
+def engine_alone(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
+    """The engine of one worker in this process."""
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    chosen = settings(config, 1, options)
+    return engine_rate(run, config.model_copy(update={"train": chosen}), options.steps, 0, 1)
+
+
+def engine_rate(run: str, config: RunConfig, steps: int, rank: int, world_size: int) -> dict[str, float]:
+    """What the train stage's engine does in one of so many workers."""
     from llm4rec.cluster.deepspeed import build_engine
 
     torch.set_num_threads(1)
-    context, config = ray.train.get_context(), given["config"]
-    rank, size = context.get_world_rank(), context.get_world_size()
-    model, windows = setting(given["run"], config)
-    engine = build_engine(model, config.train, world_size=size, total_steps=10 * given["steps"])
-    found = timed(engine, windows, config.train, given["steps"], rank, size)
-    if rank == 0:
-        given["answer"].write_text(json.dumps(found))
+    model, windows = setting(run, config)
+    engine = build_engine(model, config.train, world_size=world_size, total_steps=10 * steps)
+    return timed(engine, windows, config.train, steps, rank, world_size)
 
 
 def timed(
