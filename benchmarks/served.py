@@ -33,6 +33,9 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=HOME / "data", help="folder of the real data")
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
+    parser.add_argument(
+        "--epochs", type=int, help="of the served model's training, where nothing depends on how well it recommends"
+    )
     return parser
 
 
@@ -75,7 +78,8 @@ def finished_run(table: str, options: argparse.Namespace) -> Path:
     """A run folder with the model that quality.py measures for a collection, and all that serving needs of it."""
     from quality import best_settings, new_job  # which needs what only quality needs
 
-    asked = SimpleNamespace(data=options.data, work=options.work, set=[], users=None)
+    fewer = [f"train.epochs={options.epochs}"] if options.epochs else []
+    asked = SimpleNamespace(data=options.data, work=options.work, set=fewer, users=None)
     job: Job = new_job(table, OURS, best_settings(table, OURS) or {}, 0, asked)
     _, prepared_run = prepared(table, asked)
     folder: Path = options.work / f"served-{table}-{job.training}"

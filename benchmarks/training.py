@@ -4,7 +4,8 @@
     python benchmarks/training.py --collection ml-1m-seq --layers 30 --length 100 --windows 32 256
                                      # on a machine with a GPU: training_gpu.json
 
-The demo's network on ml-latest-small's histories, with its weights as they are drawn, bfloat16. Bare: PyTorch's AdamW,
+The demo's network on ml-latest-small's histories, with its weights as they are drawn, in bfloat16
+where there are instructions for it. Bare: PyTorch's AdamW,
 gradient clipping and schedule in a plain loop under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train
 workers. Every worker has one core and one thread and reads `--windows` windows a step, so two workers read twice as
 many; what they exchange is the same whatever they read. Tokens are soft tokens that are no padding, those of all
@@ -34,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import connect
-from llm4rec.device import best_device
+from llm4rec.device import best_device, in_bfloat16
 from llm4rec.model.inputs import PADDING
 from llm4rec.model.loss import weighted_softmax_loss
 from llm4rec.model.recommender import Recommender, Shape
@@ -129,7 +130,7 @@ def settings(config: RunConfig, workers: int, options: argparse.Namespace) -> Tr
     """The train section with so many windows a worker."""
     chosen = {"num_layers": options.layers, "history_length": options.length, "pretrained": False}
     model = config.train.model.model_copy(update=chosen)
-    update = {"model": model, "batch_size": options.windows[0] * workers, "precision": "bf16"}
+    update = {"model": model, "batch_size": options.windows[0] * workers}
     return config.train.model_copy(update=update)
 
 
@@ -146,7 +147,7 @@ def many_batches(
 def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
     """A plain loop in this process."""
     torch.set_num_threads(1)
-    chosen, device = settings(config, 1, options), best_device()
+    chosen, device, reduced = settings(config, 1, options), best_device(), in_bfloat16("auto")
     model, windows = setting(run, config.model_copy(update={"train": chosen}))
     model.to(device)
     optimizer = build_optimizer(model, chosen)
@@ -154,7 +155,7 @@ def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
     model.train()
 
     def step(batch: Windows) -> None:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
             outputs = model(batch.history, batch.attributes)
         target, weight = torch.from_numpy(batch.target).to(device), torch.from_numpy(batch.weight).to(device)
         weighted_softmax_loss(outputs.states, outputs.items, target, weight, chosen.causal_weight).backward()

@@ -102,7 +102,7 @@ BAD_SETTINGS = [
     ("train.learning_rate=.inf", ["train.learning_rate", "finite number", "inf"]),
     ("train.model.dropout=1", ["train.model.dropout", "less than 1", "got 1"]),
     ("train.zero_stage=4", ["train.zero_stage", "0, 1, 2 or 3", "got 4"]),
-    ("train.precision=fp16", ["train.precision", "'bf16' or 'fp32'", "'fp16'"]),
+    ("train.precision=fp16", ["train.precision", "'auto', 'bf16' or 'fp32'", "'fp16'"]),
     ("run.split=random", ["run.split", "'leave_one_out' or 'temporal'", "'random'"]),
     ("train=5", ["train", "got 5"]),
     ("train.epochs.x=5", ["'train.epochs.x=5'", "'epochs' holds a value"]),

@@ -71,6 +71,20 @@ def test_any_number_of_workers_goes_on_from_any_other(
     assert losses == pytest.approx(alone, abs=TOLERANCE[precision])
 
 
+def numbers_trained_in(rank: int, world_size: int, found: list[bool]) -> str:
+    """With CPUs that have, or have not, instructions for bfloat16."""
+    torch.cpu.get_capabilities = lambda: {"avx512_bf16": found[rank]}
+    with tempfile.TemporaryDirectory() as folder:
+        _, network, _ = setting(Path(folder))
+        engine = build_engine(network, TrainConfig(), world_size=world_size, total_steps=1)
+        return str(next(engine.module.parameters()).dtype)
+
+
+def test_all_workers_train_in_numbers_that_suit_all() -> None:
+    assert on_workers(2, numbers_trained_in, [True, False]) == "torch.float32"
+    assert on_workers(1, numbers_trained_in, [True]) == "torch.bfloat16"
+
+
 @pytest.mark.slow
 def test_accumulation_under_deepspeed_changes_nothing(tmp_path: Path) -> None:
     file = str(tmp_path / "state")

@@ -4,8 +4,10 @@ import os
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 
 from llm4rec.cluster.communication import load_operator
+from llm4rec.device import best_device, in_bfloat16
 from llm4rec.model.recommender import Recommender
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import Engine, build_optimizer, warmup_then_decay
@@ -31,7 +33,10 @@ def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, to
     optimizer = build_optimizer(model, config)  # torch's own: DeepSpeed's is compiled on first use and hangs on CPU
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(config, total_steps))
     engine, *_ = deepspeed.initialize(
-        model=model, optimizer=optimizer, lr_scheduler=schedule, config=settings(config, world_size)
+        model=model,
+        optimizer=optimizer,
+        lr_scheduler=schedule,
+        config=settings(config, world_size, bfloat16=_all_in_bfloat16(config)),
     )
     if config.zero_stage == 3:  # read by the tower itself, not by the embedding
         deepspeed.zero.register_external_parameter(model.items, model.items.id_emb.weight)
@@ -39,14 +44,21 @@ def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, to
     return found
 
 
-def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's configuration for a train stage."""
+def settings(config: TrainConfig, world_size: int, *, bfloat16: bool) -> dict[str, Any]:
+    """DeepSpeed's configuration for a train stage, whose precision has been settled."""
     return {
         "train_micro_batch_size_per_gpu": max(1, config.batch_size // (world_size * config.accumulation)),
         "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.gradient_clipping,
         "zero_optimization": {"stage": config.zero_stage},
-        "bf16": {"enabled": config.precision == "bf16"},
+        "bf16": {"enabled": bfloat16},
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
+
+
+def _all_in_bfloat16(config: TrainConfig) -> bool:
+    """Whether every worker's device suits it, so that all of them, whatever their nodes, train in the same numbers."""
+    own = torch.tensor(float(in_bfloat16(config.precision)), device=best_device())
+    dist.all_reduce(own, op=dist.ReduceOp.MIN)
+    return bool(own)

@@ -75,6 +75,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     if worker.size > 1:
         log.info("train: worker %d of %d is process %d", worker.rank, worker.size, os.getpid())
     engine = build_engine(parts.model, config.train, world_size=worker.size, total_steps=parts.total_steps(config))
+    if worker.rank == 0:
+        log.info("train: weights and activations are %s", next(engine.module.parameters()).dtype)
     _run_epochs(engine, parts, config, worker, settings["checkpoint"])
 
 

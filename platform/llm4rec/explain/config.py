@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from llm4rec.config import StrictModel
+from llm4rec.device import Precision
 
 
 class TuneConfig(StrictModel):
@@ -38,8 +39,8 @@ class ExplainConfig(StrictModel):
     engine: Literal["auto", "openvino", "transformers"] = "auto"
     """Who runs it: OpenVINO (CPU, the packaged model), or transformers. `auto`: OpenVINO where it can and no GPU is."""
 
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format of the weights with transformers."""
+    precision: Precision = "auto"
+    """Number format of the weights with transformers; `auto`: bf16 where there are instructions for it, else fp32."""
 
     max_new_tokens: int = Field(default=96, ge=8, le=400)
     """Tokens after which a reason that has not ended is given up."""

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
-from llm4rec.device import best_device
+from llm4rec.device import best_device, in_bfloat16
 from llm4rec.explain.chat import Chat
 from llm4rec.explain.config import TuneConfig
 from llm4rec.explain.prompt import Prompt
@@ -111,7 +111,7 @@ def tune(
 
 
 def _adapted(generator: str, rank: int) -> Any:
-    model = load_causal_lm(generator, "explain.generator", torch.bfloat16)
+    model = load_causal_lm(generator, "explain.generator", torch.bfloat16 if in_bfloat16("auto") else torch.float32)
     suit_device(model)
     model.to(best_device())  # type: ignore[arg-type]
     # No dropout: one pass over examples that differ is too short to overfit.

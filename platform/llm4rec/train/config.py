@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from llm4rec.config import StrictModel
+from llm4rec.device import Precision
 from llm4rec.model.config import ModelConfig
 from llm4rec.model.loss import OutcomeLoss
 
@@ -55,8 +56,9 @@ class TrainConfig(StrictModel):
     most let training begin with what the cluster has, grow when nodes join, and shrink when they leave."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage: optimiser states (1), gradients (2) and weights (3) are shared out among the workers."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """What weights and activations are held in while training; the optimiser keeps float32 copies."""
+    precision: Precision = "auto"
+    """What weights and activations are held in while training; the optimiser keeps float32 copies. `auto`: bf16 where
+    all workers have instructions for it, else fp32, since a CPU without them takes fifty times as long for bf16."""
     checkpoint_steps: PositiveInt | None = None
     """Steps between two checkpoints; null writes them at the ends of epochs alone, where there is always one."""
     max_failures: NonNegativeInt = 2
