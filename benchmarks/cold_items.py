@@ -211,7 +211,7 @@ class Ours:
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
         """h_u . e_i / tau."""
         tau = np.float32(self.model.model.config.temperature)
-        return self.model.user_states(users, histories) @ self.model.item_vectors.numpy().T / tau
+        return self.model.user_states(users, histories) @ self.model.item_vectors.cpu().numpy().T / tau
 
 
 @dataclass

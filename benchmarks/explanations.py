@@ -81,7 +81,7 @@ def main() -> None:
     scorer = trained(job, corpus, features)
     passages = build_passages(corpus, job.config.index)
     vectors = TextEncoder(job.config.encode).encode([passage.text for passage in passages])
-    items = Described.of(corpus, scorer.item_vectors.float().numpy(), features[TEXT].vectors)
+    items = Described.of(corpus, scorer.item_vectors.float().cpu().numpy(), features[TEXT].vectors)
     grounding = Grounding(EvidenceStore.build(passages, vectors), items, CONFIG)
     print(f"evidence: {time.monotonic() - began:.0f} s", flush=True)
     adapter = learned(
@@ -99,7 +99,7 @@ def main() -> None:
     figures |= faithfulness(scorer, cases, shown, items)
     figures |= planted()
     precise = load_generator(
-        CONFIG.model_copy(update={"engine": "transformers", "dtype": "float32"}), adapter, torch.get_num_threads()
+        CONFIG.model_copy(update={"engine": "transformers", "precision": "fp32"}), adapter, torch.get_num_threads()
     )
     floats, _ = written(precise, [case.grounds for case in cases[:COMPARED]], items)
     same = sum(a.text == b.text for a, b in zip(shown, floats, strict=False))
@@ -210,7 +210,7 @@ def faithfulness(
         without = [cited, *(rng.choice(others, count, replace=False).tolist() for _ in range(DRAWS))]
         histories = [_without(case.history, places) for places in without]
         states = scorer.states(histories, np.repeat(case.attributes[None], len(histories), 0))
-        vector = scorer.item_vectors[case.item].float().numpy()
+        vector = scorer.item_vectors[case.item].float().cpu().numpy()
         falls = (case.state - states) @ vector / scorer.model.config.temperature
         cited_fall.append(float(falls[0]))
         other_fall.append(float(falls[1:].mean()))

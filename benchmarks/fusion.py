@@ -116,7 +116,7 @@ def every_pair(corpus: Corpus, split: int) -> EvaluationSet:
 
 def weights(scorer: ModelScorer, corpus: Corpus) -> dict[str, float]:
     """The mean weight of each modality over the items that have it."""
-    alpha, present = (tensor.detach().numpy() for tensor in scorer.model.modality_weights())
+    alpha, present = (tensor.detach().cpu().numpy() for tensor in scorer.model.modality_weights())
     found = summarise(alpha, present, sorted(scorer.model.shape.widths), train_popularity(corpus))
     return found[ALL_ITEMS][ALL_ITEMS]["weights"] if found else {}
 

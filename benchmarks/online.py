@@ -65,7 +65,7 @@ def main() -> None:
     corpus, features = read_run(job.run, "temporal")
     scorer = trained(job, corpus, features)
     gate = learn_gate(scorer, corpus)
-    vectors = scorer.item_vectors[: corpus.num_warm_items].float().numpy()
+    vectors = scorer.item_vectors[: corpus.num_warm_items].float().cpu().numpy()
     frozen = Frozen(vectors, gate.scale / scorer.model.config.temperature)
     parts = [events_of(scorer, gate, corpus, split) for split in (VALID, TEST)]
     config = LearnerConfig()

@@ -86,7 +86,7 @@ def main() -> None:
     scorer = trained(Job("queries", 0, run, config, tune=False), corpus, features)
     encoder = TextEncoder(config.encode)
     texts = item_texts(corpus.items)
-    vectors = scorer.item_vectors.float().numpy()
+    vectors = scorer.item_vectors.float().cpu().numpy()
     every = np.ones(corpus.num_items, np.bool_)
     items = Searchable(features[TEXT].vectors, WordIndex.of(texts), vectors, log_popularity(corpus), every)
     finder = Finder(encoder.encode, items, bm25(texts))

@@ -5,7 +5,8 @@
     python benchmarks/search.py --budget 60                          # starts no trial after an hour
 
 Writes benchmarks/results/search.json: for each table and model the settings of trials.py that have been tried, NDCG@10
-of the validation part (full ranking, seen items removed, one vote a user) and seconds, the best first, whose settings
+of the validation part (full ranking, seen items removed, one vote a user), seconds and, of those that do not have the
+hardware on top, hardware, the best first, whose settings
 quality.py takes. A temporal table has a search of its own. Trials have seed 0 and stop early by the same validation
 part. A trial ranks for the test part too, since quality.py takes over what has been run, but nothing here looks at it.
 """
@@ -41,9 +42,10 @@ def main() -> None:
             "ndcg10": round(float(mean_by_user(users, ndcg(ranks, 10)).mean()), 4),
             "hr10": round(float(mean_by_user(users, hit_rate(ranks, 10)).mean()), 4),
             "seconds": round(float(measured["seconds"])),
+            "hardware": str(measured["hardware"]),
         }
         ended.append((table, model, one))
-    if options.trial:
+    if options.trial or not ended:
         return
     # Read last, so that what another call has found meanwhile stays.
     found: dict[str, Any] = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}

@@ -46,7 +46,7 @@ def main() -> None:
     corpus, features = read_run(job.run)
     scorer = trained(job, corpus, features)
     states = train_states(scorer, corpus, MAX_STATES, seed=0)
-    vectors = scorer.item_vectors[: corpus.num_warm_items].float().numpy()
+    vectors = scorer.item_vectors[: corpus.num_warm_items].float().cpu().numpy()
     config = GenerativeConfig()
     temperature = scorer.model.config.temperature
     generator = learn_generator(states, vectors, temperature, config, 0, lambda line: print(line, flush=True))

@@ -4,16 +4,16 @@
     python benchmarks/training.py --collection ml-1m-seq --layers 30 --length 100 --windows 32 256
                                      # on a machine with a GPU: training_gpu.json
 
-The demo's network on ml-latest-small's histories, with its weights as they are drawn, in bfloat16
-where there are instructions for it. Bare: PyTorch's AdamW,
-gradient clipping and schedule in a plain loop under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train
-workers. Every worker has one core and one thread and reads `--windows` windows a step, so two workers read twice as
-many; what they exchange is the same whatever they read. Tokens are soft tokens that are no padding, those of all
-workers together. By turns, each in processes of its own; ratios are of medians over rounds, those on top of the most
-windows. The first steps, in which memory is laid out, do not count. Where there is a GPU a worker has one, and there
-are two workers only where there are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a
-second, forward and backward, over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU.
-With `--without-ray`, for machines that have no Ray, the engine of the one worker runs in a plain process.
+The demo's network, with its weights as they are drawn, on histories of ml-latest-small or another collection, in
+bfloat16 where there are instructions for it. Bare: PyTorch's AdamW, gradient clipping and schedule in a plain loop
+under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train workers. Every worker has one core and one
+thread and reads `--windows` windows a step, so two workers read twice as many; what they exchange is the same
+whatever they read. Tokens are soft tokens that are no padding, those of all workers together. By turns, each in
+processes of its own; ratios are of medians over rounds, those on top of the most windows. The first steps, in which
+memory is laid out, do not count. Where there is a GPU a worker has one, and there are two workers only where there
+are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a second, forward and backward,
+over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU. With `--without-ray`, for machines
+that have no Ray, the engine of the one worker runs in a plain process.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import connect
-from llm4rec.device import best_device, in_bfloat16
+from llm4rec.device import best_device, number_type
 from llm4rec.model.inputs import PADDING
 from llm4rec.model.loss import weighted_softmax_loss
 from llm4rec.model.recommender import Recommender, Shape
@@ -69,6 +69,8 @@ def main() -> None:
         print(json.dumps(measure(run, config, options)))
         return
     started, on_gpu = time.monotonic(), torch.cuda.is_available()
+    if on_gpu and torch.cuda.get_device_name() not in PEAK_FLOPS:
+        sys.exit(f"error: PEAK_FLOPS does not say what {torch.cuda.get_device_name()} can do; add it")
     names = ["bare", "one worker", "two workers"][: None if not on_gpu or torch.cuda.device_count() > 1 else 2]
     names = names[:2] if options.without_ray else names
     rates: dict[int, dict[str, list[float]]] = {
@@ -147,7 +149,8 @@ def many_batches(
 def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
     """A plain loop in this process."""
     torch.set_num_threads(1)
-    chosen, device, reduced = settings(config, 1, options), best_device(), in_bfloat16("auto")
+    chosen, device = settings(config, 1, options), best_device()
+    reduced = number_type(chosen.precision, device) == torch.bfloat16
     model, windows = setting(run, config.model_copy(update={"train": chosen}))
     model.to(device)
     optimizer = build_optimizer(model, chosen)
@@ -158,7 +161,9 @@ def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
         with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
             outputs = model(batch.history, batch.attributes)
         target, weight = torch.from_numpy(batch.target).to(device), torch.from_numpy(batch.weight).to(device)
-        weighted_softmax_loss(outputs.states, outputs.items, target, weight, chosen.causal_weight).backward()
+        loss = weighted_softmax_loss(outputs.states, outputs.items, target, weight, chosen.causal_weight)
+        loss.item()  # as ours does, which refuses a loss that is not finite before it goes backward
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), chosen.gradient_clipping)
         optimizer.step()
         schedule.step()

@@ -14,7 +14,7 @@ LARGE: Settings = {
     "history_length": 200,
     "batch_size": 16,
     "learning_rate": 1e-3,
-    "precision": "bf16",
+    "precision": "auto",
     "epochs": 16,
     "validate_every": 2,
 }
@@ -36,7 +36,7 @@ OTHERS: dict[str, list[Settings]] = {
     "ease": [{"reg": reg} for reg in (100, 300, 1000, 30, 3000, 10000)],
     "ials": [{"factors": factors, "reg": reg} for factors in (128, 256) for reg in (30, 100, 10)],
 }
-WRITERS: dict[str, list[Settings]] = {"ml-100k": [{"num_layers": 2, "precision": "bf16", "epochs": 3}]}
+WRITERS: dict[str, list[Settings]] = {"ml-100k": [{"num_layers": 2, "precision": "auto", "epochs": 3}]}
 """GenRec's: one of these takes longer than all others of a table, and on the larger ones hours."""
 COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
 MODEL: Settings = {"num_layers": 1, "embedding_size": 128, "fusion_size": 128, "modalities": ["text", "categories"]}

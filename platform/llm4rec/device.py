@@ -14,16 +14,17 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def in_bfloat16(precision: Precision) -> bool:
-    """Whether matrix products are to be of bfloat16; `auto` where this process's device has instructions for them.
+def number_type(precision: Precision, device: torch.device) -> torch.dtype:
+    """What matrix products are to be of; `auto` is bfloat16 where the device has instructions for it, else float32.
 
-    A CPU without them takes fifty times as long as for float32 (docs/log.md).
+    A CPU without them takes fifty times as long for bfloat16 (docs/log.md).
     """
-    return precision == "bf16" or (precision == "auto" and _has_bfloat16_products())
+    reduced = precision == "bf16" or (precision == "auto" and _has_bfloat16_products(device))
+    return torch.bfloat16 if reduced else torch.float32
 
 
-def _has_bfloat16_products() -> bool:
-    if torch.cuda.is_available():
+def _has_bfloat16_products(device: torch.device) -> bool:
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     found = torch.cpu.get_capabilities()
     return any(found.get(name, False) for name in BFLOAT16_PRODUCTS)

@@ -80,9 +80,20 @@ def numbers_trained_in(rank: int, world_size: int, found: list[bool]) -> str:
         return str(next(engine.module.parameters()).dtype)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of workers without GPUs")
 def test_all_workers_train_in_numbers_that_suit_all() -> None:
     assert on_workers(2, numbers_trained_in, [True, False]) == "torch.float32"
     assert on_workers(1, numbers_trained_in, [True]) == "torch.bfloat16"
+
+
+@pytest.mark.parametrize(("first", "then"), [("bf16", "fp32"), pytest.param("fp32", "bf16", marks=pytest.mark.slow)])
+def test_a_training_goes_on_in_other_numbers(tmp_path: Path, first: str, then: str) -> None:
+    """As it does where `auto` settled otherwise after nodes came or went."""
+    alone = on_workers(1, train, {"precision": "fp32"}, 0, EPOCHS, str(tmp_path / "alone"))
+    file = str(tmp_path / "passed on")
+    losses = on_workers(1, train, {"precision": first}, 0, 2, file)
+    losses += on_workers(1, train, {"precision": then}, 2, EPOCHS, file)
+    assert losses == pytest.approx(alone, abs=TOLERANCE["bf16"])
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import torch
 
 from llm4rec.errors import ConfigError
 from llm4rec.explain.chat import finished
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
 
 
 def load(folder, speaks=None, **settings):
-    generator = Generator(ExplainConfig(generator=str(folder), dtype="float32", **settings))
+    generator = Generator(ExplainConfig(generator=str(folder), precision="fp32", **settings))
     if speaks is not None:  # the last layer made to prefer one word, whatever was said before
 
         def prefer(module, inputs, logits):
@@ -31,6 +32,13 @@ def load(folder, speaks=None, **settings):
 
         generator._model.lm_head.register_forward_hook(prefer)
     return generator
+
+
+@pytest.mark.parametrize("suits", [False, True])
+def test_weights_are_of_numbers_that_suit_the_machine(folder, monkeypatch, suits):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": suits})
+    model = Generator(ExplainConfig(generator=str(folder)))._model
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16 if suits else torch.float32}
 
 
 def test_sentences_are_written_in_batches_and_in_order(folder):

@@ -38,7 +38,7 @@ def taught(folder: Path) -> tuple[Adapter, list[str]]:
 
 
 def test_what_is_taught_is_written(folder: Path, taught: tuple[Adapter, list[str]]) -> None:
-    config = ExplainConfig(generator=str(folder), dtype="float32", max_new_tokens=8)
+    config = ExplainConfig(generator=str(folder), precision="fp32", max_new_tokens=8)
     prompt = EXAMPLES[0].prompt
     taught_text = f"{prompt.opening} you may like it ."
     assert Generator(config).write([prompt], soon()) != [taught_text]

@@ -5,17 +5,21 @@ import platform
 import pytest
 import torch
 
-from llm4rec.device import Precision, best_device, in_bfloat16
+from llm4rec.device import Precision, best_device, number_type
 
-NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="of processes that see no GPU")
-
-
-@NO_GPU
-def test_without_a_gpu_networks_run_on_the_cpu() -> None:
-    assert best_device() == torch.device("cpu")
+ASKED: list[Precision] = ["auto", "bf16", "fp32"]
 
 
-@NO_GPU
+def types_on(device: str) -> list[torch.dtype]:
+    return [number_type(precision, torch.device(device)) for precision in ASKED]
+
+
+@pytest.mark.parametrize("there_is_one", [False, True])
+def test_networks_run_on_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, there_is_one: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)
+    assert best_device() == torch.device("cuda" if there_is_one else "cpu")
+
+
 @pytest.mark.parametrize(
     ("found", "suits"),
     [
@@ -26,12 +30,17 @@ def test_without_a_gpu_networks_run_on_the_cpu() -> None:
         ({"neon": True, "bf16": True}, True),
     ],
 )
-def test_what_the_cpu_has_decides_alone_where_nothing_was_asked(
+def test_what_the_cpu_has_decides_where_nothing_was_asked(
     monkeypatch: pytest.MonkeyPatch, found: dict[str, bool], suits: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
-    expected: dict[Precision, bool] = {"auto": suits, "bf16": True, "fp32": False}
-    assert {precision: in_bfloat16(precision) for precision in expected} == expected
+    assert types_on("cpu") == [torch.bfloat16 if suits else torch.float32, torch.bfloat16, torch.float32]
+
+
+@pytest.mark.parametrize("suits", [False, True])
+def test_a_gpu_that_only_emulates_bfloat16_does_not_count(monkeypatch: pytest.MonkeyPatch, suits: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or suits)
+    assert types_on("cuda") == [torch.bfloat16 if suits else torch.float32, torch.bfloat16, torch.float32]
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86's instructions")

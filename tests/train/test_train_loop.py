@@ -40,6 +40,17 @@ def validation_ndcg(corpus: Corpus, network: Recommender) -> float:
     return float(ndcg(rank(scorer, EvaluationSet.build(corpus, VALID), EvaluateConfig()).target_rank, 10).mean())
 
 
+@pytest.mark.parametrize("suits", [False, True])
+def test_the_machine_decides_on_numbers_where_nothing_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suits: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": suits})
+    _, network, windows = setting(tmp_path)
+    batch = next(windows.batches(4, seed=0, epoch=0))
+    outputs = TorchEngine(network, TrainConfig(), 1)(batch.history, batch.attributes)
+    assert outputs.items.dtype == (torch.bfloat16 if suits else torch.float32)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_fit_learns_a_pattern(tmp_path: Path, precision: str) -> None:
     config = FAST.model_copy(update={"precision": precision})

@@ -4,7 +4,7 @@ Shapes: B histories, L positions, D embedding size, I items, N positions with a 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llm4rec.baselines.validation import Validation
 from llm4rec.config import StrictModel
-from llm4rec.device import best_device
+from llm4rec.device import Precision, best_device, number_type
 from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, History, IntVector
 from llm4rec.softmax import softmax_loss
 
@@ -22,9 +22,6 @@ PADDING = -1
 """Stands in tokens where a history has ended."""
 IGNORED = -100
 """Stands in targets where nothing is to be predicted."""
-
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class WindowConfig(StrictModel):
@@ -40,7 +37,7 @@ class WindowConfig(StrictModel):
     """Learning rate of AdamW at the start; it falls to 0 along a half cosine."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay of AdamW."""
-    precision: Literal["bf16", "fp32"] = "fp32"
+    precision: Precision = "fp32"
     """Of matrix products in training; weights are float32 either way."""
     validate_every: PositiveInt = 5
     """Epochs between two measurements of NDCG@10 on the validation split."""
@@ -106,7 +103,7 @@ class SequenceModel:
     def __init__(self, config: WindowConfig) -> None:
         self.config = config
         self._network: SequenceNetwork | None = None
-        self._device = best_device()
+        self._device, self._type = torch.device("cpu"), torch.float32
 
     def new_network(self, num_items: int) -> SequenceNetwork:
         """A network with fresh weights."""
@@ -115,7 +112,7 @@ class SequenceModel:
     def step_loss(self, network: SequenceNetwork, tokens: Tensor, targets: Tensor) -> Tensor:
         """The loss of a batch of tokens and targets, both (B, L): softmax over the whole catalogue."""
         wanted = targets != IGNORED
-        items = network.items().to(PRECISIONS[self.config.precision])
+        items = network.items().to(self._type)
         return softmax_loss(network(tokens)[wanted], items, targets[wanted])
 
     def example(self, window: IntVector, num_items: int, rng: np.random.Generator) -> tuple[IntVector, IntVector]:
@@ -134,6 +131,8 @@ class SequenceModel:
         With `patience` set and validation interactions that are not trained on, the weights with the best validation
         NDCG@10 are kept and training stops early.
         """
+        self._device = best_device()  # here, since it may be made in one process and trained in another
+        self._type = number_type(self.config.precision, self._device)
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(self.config.seed)
             self._train(corpus, splits, progress or (lambda line: None))
@@ -191,7 +190,7 @@ class SequenceModel:
         losses = []
         for tokens, targets in self._batches(histories, network.num_items, rng):
             tokens, targets = tokens.to(self._device), targets.to(self._device)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._type == torch.bfloat16):
                 loss = self.step_loss(network, tokens, targets)
             optimizer.zero_grad()
             loss.backward()

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from llm4rec.cluster.communication import load_operator
-from llm4rec.device import best_device, in_bfloat16
+from llm4rec.device import best_device, number_type
 from llm4rec.model.recommender import Recommender
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import Engine, build_optimizer, warmup_then_decay
@@ -59,6 +59,7 @@ def settings(config: TrainConfig, world_size: int, *, bfloat16: bool) -> dict[st
 
 def _all_in_bfloat16(config: TrainConfig) -> bool:
     """Whether every worker's device suits it, so that all of them, whatever their nodes, train in the same numbers."""
-    own = torch.tensor(float(in_bfloat16(config.precision)), device=best_device())
+    device = best_device()
+    own = torch.tensor(float(number_type(config.precision, device) == torch.bfloat16), device=device)
     dist.all_reduce(own, op=dist.ReduceOp.MIN)
     return bool(own)

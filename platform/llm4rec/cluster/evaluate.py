@@ -161,9 +161,11 @@ def _means(result: ModelResult) -> dict[str, float]:
 
 
 def _start(baseline: Baseline, corpus: Corpus, config: RunConfig) -> Any:
-    """A Ray task that fits and ranks. A network, the last to end, gets the CPUs that the others leave idle."""
-    num_cpus = _cpus_for_training() if isinstance(baseline, SequenceModel) else 1
-    return ray.remote(_fit_and_rank).options(num_cpus=num_cpus).remote(baseline, corpus, config, num_cpus)
+    """A Ray task that fits and ranks. A network, the last to end, gets a GPU or the CPUs that the others leave idle."""
+    num_gpus = int(isinstance(baseline, SequenceModel) and ray.cluster_resources().get("GPU", 0) >= 1)
+    num_cpus = _cpus_for_training() if isinstance(baseline, SequenceModel) and not num_gpus else 1
+    options = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    return ray.remote(_fit_and_rank).options(**options).remote(baseline, corpus, config, num_cpus)
 
 
 def _cpus_for_training() -> int:

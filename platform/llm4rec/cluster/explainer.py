@@ -36,7 +36,7 @@ def learn_explainer(
     """
     assert config.tune is not None
     examples = examples_of(scorer, corpus, grounding, items, config.tune.examples, seed)
-    return tune(config.generator, examples, config.tune, seed, tell)
+    return tune(config.generator, examples, config.tune, seed, tell, config.precision)
 
 
 def examples_of(

@@ -18,6 +18,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
 from llm4rec.config import content_hash
+from llm4rec.device import best_device
 from llm4rec.errors import ConfigError, Llm4RecError
 from llm4rec.train.loop import TorchEngine, fit
 from llm4rec.train.state import WEIGHTS, save_weights, write_model
@@ -129,6 +130,7 @@ def _name(config: RunConfig, inputs: dict[str, str]) -> str:
 def _train_here(writer: ArtifactWriter, store: RunStore, config: RunConfig) -> None:
     """Train in this process with plain PyTorch."""
     parts = read_parts(store, config)
+    parts.model.to(best_device())
     engine = TorchEngine(parts.model, config.train, parts.total_steps(config))
     with tempfile.TemporaryDirectory() as folder:
         best = Path(folder, WEIGHTS)

@@ -14,7 +14,7 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from llm4rec.device import best_device, in_bfloat16
+from llm4rec.device import best_device, number_type
 from llm4rec.explain.chat import Chat, finished
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.prompt import Prompt
@@ -42,10 +42,9 @@ class Generator:
         self._lock = threading.Lock()
         self._chat = Chat(config.generator)
         self._tokenizer = self._chat.tokenizer
-        model: Any = load_causal_lm(
-            config.generator, "explain.generator", torch.bfloat16 if in_bfloat16(config.precision) else torch.float32
-        )
-        self._model = (model if adapter is None else adapter.on(model).merge_and_unload()).eval().to(best_device())
+        device = best_device()
+        model: Any = load_causal_lm(config.generator, "explain.generator", number_type(config.precision, device))
+        self._model = (model if adapter is None else adapter.on(model).merge_and_unload()).eval().to(device)
         # A model that has learnt to write sentences does not go round in circles, and titles repeat words.
         self._penalty = 1.0 if adapter else _REPETITION_PENALTY
 

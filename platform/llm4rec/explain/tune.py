@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
-from llm4rec.device import best_device, in_bfloat16
+from llm4rec.device import Precision, best_device, number_type
 from llm4rec.explain.chat import Chat
 from llm4rec.explain.config import TuneConfig
 from llm4rec.explain.prompt import Prompt
@@ -71,7 +71,12 @@ class Adapter:
 
 
 def tune(
-    generator: str, examples: Sequence[Example], config: TuneConfig, seed: int, tell: Callable[[str], None]
+    generator: str,
+    examples: Sequence[Example],
+    config: TuneConfig,
+    seed: int,
+    tell: Callable[[str], None],
+    precision: Precision = "auto",
 ) -> Adapter:
     """Learn adapters that make a model write the targets after the prompts.
 
@@ -83,6 +88,7 @@ def tune(
         config: of the learning.
         seed: of order and initial adapters.
         tell: is told how it goes.
+        precision: of the weights, see `explain.precision`.
 
     Raises:
         ConfigError: there is no such model here and none can be fetched.
@@ -90,7 +96,7 @@ def tune(
     """
     torch.manual_seed(seed)
     chat = Chat(generator)
-    model = _adapted(generator, config.rank)
+    model = _adapted(generator, config.rank, precision)
     rows = [_row(chat, example) for example in examples]
     steps = list(_batches(rows, config, seed))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -110,10 +116,11 @@ def tune(
     return _adapter(model)
 
 
-def _adapted(generator: str, rank: int) -> Any:
-    model = load_causal_lm(generator, "explain.generator", torch.bfloat16 if in_bfloat16("auto") else torch.float32)
+def _adapted(generator: str, rank: int, precision: Precision) -> Any:
+    device = best_device()
+    model = load_causal_lm(generator, "explain.generator", number_type(precision, device))
     suit_device(model)
-    model.to(best_device())  # type: ignore[arg-type]
+    model.to(device)  # type: ignore[arg-type]
     # No dropout: one pass over examples that differ is too short to overfit.
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(PROJECTIONS)))
 

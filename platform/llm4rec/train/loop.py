@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm4rec.device import in_bfloat16
+from llm4rec.device import number_type
 from llm4rec.errors import DataError
 from llm4rec.model.recommender import Outputs, Recommender
 from llm4rec.train.config import TrainConfig
@@ -79,8 +79,8 @@ class TorchEngine:
         self._optimizer = build_optimizer(model, config)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, warmup_then_decay(config, total_steps))
         self._clip = config.gradient_clipping
-        self._device = next(model.parameters()).device.type
-        self._autocast = in_bfloat16(config.precision)
+        device = next(model.parameters()).device
+        self._device, self._autocast = device.type, number_type(config.precision, device) == torch.bfloat16
         self._parts, self._read = config.accumulation, 0
 
     def __call__(self, *inputs: object) -> Outputs:

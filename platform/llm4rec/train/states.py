@@ -29,7 +29,9 @@ def train_states(scorer: ModelScorer, corpus: Corpus, most: int, seed: int) -> F
     count = 0
     with torch.inference_mode():
         for batch in windows.batches(BATCH, seed=seed, epoch=0):
-            states = scorer.model.user_states(scorer.item_vectors, batch.history, batch.attributes).float().numpy()
+            states = (
+                scorer.model.user_states(scorer.item_vectors, batch.history, batch.attributes).float().cpu().numpy()
+            )
             wanted = batch.target != PADDING
             found.append(scorer.repaired_states(states[wanted], batch.attributes[np.nonzero(wanted)[0]]))
             count += len(found[-1])
