@@ -86,14 +86,17 @@ def test_all_workers_train_in_numbers_that_suit_all() -> None:
     assert on_workers(1, numbers_trained_in, [True]) == "torch.bfloat16"
 
 
-@pytest.mark.parametrize(("first", "then"), [("bf16", "fp32"), pytest.param("fp32", "bf16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [("bf16", "fp32"), ("fp32", "bf16")])
 def test_a_training_goes_on_in_other_numbers(tmp_path: Path, first: str, then: str) -> None:
     """As it does where `auto` settled otherwise after nodes came or went."""
-    alone = on_workers(1, train, {"precision": "fp32"}, 0, EPOCHS, str(tmp_path / "alone"))
+    alone = on_workers(1, train, {"precision": then}, 0, EPOCHS, str(tmp_path / "alone"))
     file = str(tmp_path / "passed on")
-    losses = on_workers(1, train, {"precision": first}, 0, 2, file)
-    losses += on_workers(1, train, {"precision": then}, 2, EPOCHS, file)
-    assert losses == pytest.approx(alone, abs=TOLERANCE["bf16"])
+    before = on_workers(1, train, {"precision": first}, 0, 2, file)
+    after = on_workers(1, train, {"precision": then}, 2, EPOCHS, file)
+    # What the first epochs' rounding did to the weights stays; a state that was lost would begin where training does.
+    assert after == pytest.approx(alone[len(before) :], abs=0.1)
+    assert min(before[:4]) > max(after) + 0.5
 
 
 @pytest.mark.slow
