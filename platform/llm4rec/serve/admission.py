@@ -2,7 +2,8 @@
 
 A queue that stays long is no use: it makes everybody wait and answers no more requests. So a burst may wait, but once
 somebody had to be refused only `STANDING` may, until in `CALM_S` no more than `CALM_SHARE` were (in the manner of
-Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
+Maurer, "Fail at Scale", ACM Queue 13(8), 2015). Of the burst that waits by then those that came first are refused too:
+they have waited longest, and for whoever comes after them they would be the queue that stays long.
 """
 
 import time
@@ -40,8 +41,8 @@ class Queue:
 
     def refuses(self) -> bool:
         """Whether nobody more may wait; to be asked once for everybody who comes, who is refused then."""
-        if self._since is not None and self._clock() - self._since >= CALM_S:
-            calm = self._refused <= CALM_SHARE * self._asked
+        if self._since is not None and (past := self._clock() - self._since) >= CALM_S:
+            calm = self._refused <= CALM_SHARE * self._asked or past >= 2 * CALM_S  # nobody came for so long
             self._since, self._asked, self._refused = None if calm else self._clock(), 0, 0
         self._asked += 1
         limit = self._burst if self._since is None else min(STANDING, self._burst)
@@ -51,6 +52,15 @@ class Queue:
         if self._since is None:
             self._since, self._asked, self._refused = self._clock(), 1, 1
         return True
+
+    def require_turn(self) -> None:
+        """To be asked by one who waits, just before the work begins. In any thread.
+
+        Raises:
+            BusyError: only few may wait by now, and more do.
+        """
+        if self._since is not None and self._waiting > min(STANDING, self._burst):
+            raise BusyError
 
     def __enter__(self) -> None:
         self._waiting += 1
