@@ -4,11 +4,13 @@
 
 Nodes of one CPU each (nodes.py), one, two and three of them beside a head without CPUs, on a machine whose cores are in
 the results. Each is kept to a core, or libraries with threads of their own would let one node use the cores of two: two
-nodes have a core each, a third one shares the first. Preprocess: 25 million made-up ratings
-(movielens_like.py). Encode: the texts of ml-latest-small. Recommend: slates for all 6,040 users of ML-1M. Files lie on
-this machine's disk, which all nodes see: an S3 server on the same cores would be measured as well. Seconds are those of
-the stage without the start of the job, of slates from the first batch to the last, so without opening the run; what is
-read has been read once before. `efficiency` is the time on one node, over nodes times the time on so many.
+nodes have a core each, a third one shares the first. The head, where the driver runs, uses the cores of the nodes and
+no other: with one node both have one core between them, and two nodes are twice the machine. Preprocess: 25 million
+made-up ratings (movielens_like.py). Encode: the texts of ml-latest-small. Recommend: slates for all 6,040 users of
+ML-1M. Files lie on this machine's disk, which all nodes see: an S3 server on the same cores would be measured as well.
+Seconds are those of the stage without the start of the job, of slates from the first batch to the last, so without
+opening the run; what is read has been read once before. `efficiency` is the time on one node, over nodes times the time
+on so many.
 """
 
 import os
@@ -48,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work, ignore_cleanup_errors=True) as name, network():
         for count in COUNTS:
             with Nodes(Path(name) / f"nodes-{count}", hides=()) as nodes:
-                nodes.start("head", cpus=0)
+                nodes.start("head", cpus=0, core=0 if count == 1 else None)
                 for number in range(count):
                     nodes.start(f"node{number}", cpus=1, core=number % cores)
                 if count == 1:

@@ -5,10 +5,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm4rec.preprocess.core import first_users, k_core, moment_of_rank
+from llm4rec.preprocess.core import first_users, k_core, moments_of_ranks
 
 
 def core_of(user, item, min_user, min_item, cuts=(), may_stay=None):
@@ -81,15 +81,17 @@ def test_first_users_are_those_of_the_lowest_digest_over_all_buckets():
     assert sum(mask.sum() for mask in first_users(iter(ids), 99)) == 10
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(-(10**6), 10**6), max_size=30), min_size=1), st.data())
-def test_a_moment_is_the_one_a_sorted_log_has_at_that_rank(buckets, data):
+def test_moments_are_those_a_sorted_log_has_at_these_ranks(buckets, data):
     everything = sorted(moment for bucket in buckets for moment in bucket)
     if not everything:
         return
-    rank = data.draw(st.integers(0, len(everything) - 1))
-    assert moment_of_rank(lambda: (np.array(b, np.int64) for b in buckets), rank) == everything[rank]
+    ranks = data.draw(st.lists(st.integers(0, len(everything) - 1), max_size=3))
+    found = moments_of_ranks(lambda: (np.array(b, np.int64) for b in buckets), ranks)
+    assert found == [everything[rank] for rank in ranks]
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
 def test_moments_of_one_second_are_alike(rank):
-    assert moment_of_rank(lambda: iter([np.array([7, 7, 7])]), rank) == 7
+    assert moments_of_ranks(lambda: iter([np.array([7, 7, 7])]), [rank]) == [7]

@@ -2,10 +2,13 @@
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from llm4rec.schema import BoolVector, IntVector, LongVector
 
@@ -73,21 +76,27 @@ def first_users(user_ids: Iterable[Sequence[str]], count: int) -> list[BoolVecto
     return [np.asarray([digest <= limit for digest in digests], bool) for digests in buckets]
 
 
-def moment_of_rank(read: Callable[[], Iterator[LongVector]], rank: int) -> int:
-    """The timestamp at a place in the sorted log, found in two passes that hold no more than a day.
+def moments_of_ranks(read: Callable[[], Iterator[LongVector]], ranks: Sequence[int]) -> list[int]:
+    """The timestamps at places in the sorted log, found in two passes that hold no more than a day of each.
 
     Args:
         read: the timestamps, bucket by bucket, in any order.
-        rank: from 0, below the number of timestamps.
+        ranks: from 0, below the number of timestamps.
     """
-    days: dict[int, int] = {}
+    days: Counter[int] = Counter()
     for timestamps in read():
-        for day, count in zip(*np.unique(timestamps // _DAY, return_counts=True), strict=True):
-            days[int(day)] = days.get(int(day), 0) + int(count)
-    before = 0
-    for day in sorted(days):
-        if rank < before + days[day]:
-            break
-        before += days[day]
-    inside = np.concatenate([timestamps[timestamps // _DAY == day] for timestamps in read()])
-    return int(np.partition(inside, rank - before)[rank - before])
+        found = pc.value_counts(pa.array(timestamps // _DAY))
+        days.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
+    ordered = sorted(days)
+    ends = np.cumsum([days[day] for day in ordered])  # ranks up to the end of each day
+    places = [int(np.searchsorted(ends, rank, side="right")) for rank in ranks]
+    inside: list[list[LongVector]] = [[] for _ in ranks]
+    for timestamps in read():
+        for place, own in zip(places, inside, strict=True):
+            first = ordered[place] * _DAY
+            own.append(timestamps[(timestamps >= first) & (timestamps < first + _DAY)])
+    moments = []
+    for rank, place, own in zip(ranks, places, inside, strict=True):
+        within = rank - int(ends[place]) + days[ordered[place]]
+        moments.append(int(np.partition(np.concatenate(own), within)[within]))
+    return moments

@@ -22,7 +22,7 @@ from llm4rec.errors import DataError
 from llm4rec.preprocess import refused
 from llm4rec.preprocess.chunks import list_chunks
 from llm4rec.preprocess.config import PreprocessConfig, SourceConfig
-from llm4rec.preprocess.core import Core, first_users, k_core, moment_of_rank
+from llm4rec.preprocess.core import Core, first_users, k_core, moments_of_ranks
 from llm4rec.preprocess.details import read_details
 from llm4rec.preprocess.finish import (
     DETAILS,
@@ -195,7 +195,7 @@ def _finish_log(layout: Layout, config: PreprocessConfig, work: Work, each: Each
             yield rows[TIMESTAMP].to_numpy()[core.kept(bucket, rows[USER].to_numpy(), rows[ITEM].to_numpy())]
 
     ranks = cut_ranks(int(core.counts.sum()), config.valid_fraction, config.test_fraction)
-    end_of_train, end_of_valid = (moment_of_rank(timestamps, rank) for rank in ranks)
+    end_of_train, end_of_valid = moments_of_ranks(timestamps, ranks)
     before = np.cumsum([0, *(alive.sum() for alive in core.users)])
     tasks = [
         InteractionsTask(
