@@ -275,9 +275,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = EventLog(f"sqlite:///{Path(folder, 'events.db')}")
         reasons = DeadlineReasons(LocalWriter(writer), 60.0, vocabulary)
-        engines, queue = Engines(config, log, snapshot), Queue(config.cluster.queued_requests)
-        service = Service(engines, log, reasons, LocalDrawing(engines, queue), queue)
-        figures = asyncio.run(attack(service, engines.main))
+        engines = Engines(config, log, snapshot)
+        figures = asyncio.run(
+            attack(
+                Service(engines, log, reasons, LocalDrawing(engines), Queue(config.cluster.queued_requests)),
+                engines.main,
+            )
+        )
     figures["reviews_taken"] = taken
     store("injection", figures, time.monotonic() - began, [config.run.seed])
 

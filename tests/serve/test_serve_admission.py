@@ -4,7 +4,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,26 +84,6 @@ def test_after_a_silence_a_burst_may_wait_again() -> None:
     leave(queue, 10)
     clock.now += 2 * CALM_S
     assert come(queue, 10) == 0
-
-
-def test_of_a_burst_that_was_too_large_the_last_few_get_their_turn() -> None:
-    queue = Queue(10, Clock())
-    answered: list[int] = []
-
-    def all_take_their_turns() -> None:
-        for place in range(10):
-            with suppress(BusyError):
-                queue.require_turn()
-                answered.append(place)
-            leave(queue, 1)
-
-    come(queue, 10)
-    all_take_their_turns()
-    assert answered == list(range(10))  # nobody was refused
-    answered.clear()
-    come(queue, 11)
-    all_take_their_turns()
-    assert answered == list(range(10 - STANDING, 10))
 
 
 def test_a_failure_leaves_the_queue_too() -> None:

@@ -48,34 +48,19 @@ class Drawing(Protocol):
 class LocalDrawing:
     """Retrieval and ranking in this process."""
 
-    def __init__(self, engines: Engines, queue: Queue) -> None:
-        """Nobody draws.
-
-        Args:
-            engines: the models.
-            queue: those who wait for a slate; who is drawn for is in it.
-        """
-        self._engines, self._queue = engines, queue
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
         self._threads = ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="drawing")
 
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
-        """Draw a slate; it is not yet written down.
-
-        Raises:
-            BusyError: too many wait.
-        """
+        """Draw a slate; it is not yet written down."""
         engine = self._engines.of(request.user_id)
         await asyncio.sleep(0)  # those who come at the same time are counted first
-        self._queue.require_turn()
         # Threads that take turns with this one wait for each other: what is quick is quicker here.
         if (drawn := engine.draw_quickly(request)) is not None:
             return drawn
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._draw, engine, request)
-
-    def _draw(self, engine: Engine, request: contract.RecommendRequest) -> Drawn:
-        self._queue.require_turn()
-        return engine.rank(request, engine.retrieve(request))
+        return await loop.run_in_executor(self._threads, lambda: engine.rank(request, engine.retrieve(request)))
 
 
 class Service:

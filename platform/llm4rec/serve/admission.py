@@ -2,8 +2,7 @@
 
 A queue that stays long is no use: it makes everybody wait and answers no more requests. So a burst may wait, but once
 somebody had to be refused only `STANDING` may, until in `CALM_S` no more than `CALM_SHARE` were (in the manner of
-Maurer, "Fail at Scale", ACM Queue 13(8), 2015). Of the burst that waits by then those that came first are refused too:
-they have waited longest, and for whoever comes after them they would be the queue that stays long.
+Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 """
 
 import time
@@ -52,15 +51,6 @@ class Queue:
         if self._since is None:
             self._since, self._asked, self._refused = self._clock(), 1, 1
         return True
-
-    def require_turn(self) -> None:
-        """To be asked by one who waits, just before the work begins. In any thread.
-
-        Raises:
-            BusyError: only few may wait by now, and more do.
-        """
-        if self._since is not None and self._waiting > min(STANDING, self._burst):
-            raise BusyError
 
     def __enter__(self) -> None:
         self._waiting += 1
