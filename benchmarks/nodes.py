@@ -109,14 +109,19 @@ class Nodes:
             self.kill(name)
 
     def start(
-        self, name: str, *, cpus: float, core: int | None = None, autoscaling: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        *,
+        cpus: float,
+        cores: Sequence[int] | None = None,
+        autoscaling: Mapping[str, Any] | None = None,
     ) -> None:
         """Start a node and wait until it is part of the cluster; the one named head first.
 
         Args:
             name: of the node.
             cpus: that it says it has.
-            core: of this machine, which all of its processes are kept to; else they use what is free.
+            cores: of this machine, which all of its processes are kept to; else they use what is free.
             autoscaling: for the head, what Ray's autoscaler is to do, with Ray's provider of pretended nodes.
         """
         head = name == "head"
@@ -145,7 +150,7 @@ class Nodes:
             private.insert(-1, f"mount --bind {shlex.quote(str(own / 'provider'))} {shlex.quote(str(provider))}")
         script.write_text("\n".join([*private, f"{shlex.join(ray)} &", "wait $!"]) + "\n", encoding="utf-8")
         self._connect(self._network(place), place)
-        pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
+        pinned = [] if cores is None else ["taskset", "--cpu-list", ",".join(map(str, cores))]
         inside = [*pinned, "unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child=SIGKILL"]
         with (own / "ray.log").open("wb") as output:
             process = subprocess.Popen(

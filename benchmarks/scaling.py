@@ -50,9 +50,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work, ignore_cleanup_errors=True) as name, network():
         for count in COUNTS:
             with Nodes(Path(name) / f"nodes-{count}", hides=()) as nodes:
-                nodes.start("head", cpus=0, core=0 if count == 1 else None)
+                nodes.start("head", cpus=0, cores=range(min(count, cores)))
                 for number in range(count):
-                    nodes.start(f"node{number}", cpus=1, core=number % cores)
+                    nodes.start(f"node{number}", cpus=1, cores=[number % cores])
                 if count == 1:
                     for stage in STAGES:
                         job(nodes, stage, "benchmarks/configs/ml-1m-seq.yaml", finished)

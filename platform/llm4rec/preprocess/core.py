@@ -90,13 +90,13 @@ def moments_of_ranks(read: Callable[[], Iterator[LongVector]], ranks: Sequence[i
     ordered = sorted(days)
     ends = np.cumsum([days[day] for day in ordered])  # ranks up to the end of each day
     places = [int(np.searchsorted(ends, rank, side="right")) for rank in ranks]
-    inside: list[list[LongVector]] = [[] for _ in ranks]
+    inside: dict[int, list[LongVector]] = {place: [] for place in places}
     for timestamps in read():
-        for place, own in zip(places, inside, strict=True):
+        for place, own in inside.items():
             first = ordered[place] * _DAY
             own.append(timestamps[(timestamps >= first) & (timestamps < first + _DAY)])
     moments = []
-    for rank, place, own in zip(ranks, places, inside, strict=True):
+    for rank, place in zip(ranks, places, strict=True):
         within = rank - int(ends[place]) + days[ordered[place]]
-        moments.append(int(np.partition(np.concatenate(own), within)[within]))
+        moments.append(int(np.partition(np.concatenate(inside[place]), within)[within]))
     return moments

@@ -1,8 +1,8 @@
 """Which requests are taken at all: so few at once that those which are taken are answered in time.
 
 A queue that stays long is no use: it makes everybody wait and answers no more requests. So a burst may wait, but once
-somebody had to be refused only `STANDING` may, until in `CALM_S` no more than `CALM_SHARE` were (in the manner of
-Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
+somebody had to be refused only `STANDING` may, until in `CALM_S` nobody came or no more than `CALM_SHARE` were refused
+(in the manner of Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 """
 
 import time
@@ -41,7 +41,7 @@ class Queue:
     def refuses(self) -> bool:
         """Whether nobody more may wait; to be asked once for everybody who comes, who is refused then."""
         if self._since is not None and (past := self._clock() - self._since) >= CALM_S:
-            calm = self._refused <= CALM_SHARE * self._asked or past >= 2 * CALM_S  # nobody came for so long
+            calm = self._refused <= CALM_SHARE * self._asked or past >= 2 * CALM_S  # nobody for CALM_S
             self._since, self._asked, self._refused = None if calm else self._clock(), 0, 0
         self._asked += 1
         limit = self._burst if self._since is None else min(STANDING, self._burst)
