@@ -78,6 +78,6 @@ def test_what_needs_no_cluster_of_the_others_runs(name: str, checkout: Path) -> 
 def test_the_laptop_tutorial_ends_with_slates(checkout: Path) -> None:
     told = run("laptop.md", checkout, timeout=900)
     assert (checkout / "runs" / "shop" / "slates.parquet").exists()
-    assert told.count('"slate_id"') == 2 and "You bought" in told
+    assert told.count('"slate_id"') == 2 and " bought " in told  # of what was bought before, in words that vary
     last = told[told.rindex('"slate_id"') :]
-    assert last.count("Garden thing") == 3 and '"price_max": 30' in last.replace("30.0", "30")
+    assert last.count("Garden thing") == 3 and '"price_max":30.0' in last
