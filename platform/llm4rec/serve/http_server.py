@@ -47,6 +47,7 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                loop="asyncio",  # uvloop takes one new connection in each of its rounds, and many wait for theirs
                 http=BoundedHeads,
                 lifespan="off",
                 log_config=None,
