@@ -1,15 +1,17 @@
 import asyncio
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from small_service import STATUSES, SmallService
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from llm4rec.errors import ConfigError
 from llm4rec.serve.admission import CALM_S, STANDING, Queue
@@ -233,11 +235,50 @@ def test_a_successor_shares_the_port_so_that_somebody_always_answers(service: Sm
 
 
 def test_a_port_that_another_program_has_is_named(service: SmallService) -> None:
-    import socket
-
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}, where this process cannot listen .Address already"):
             HttpServer(build_app(lambda: service, ServeConfig()), "127.0.0.1", port)
+
+
+def test_connections_that_wait_together_are_taken_together() -> None:
+    together, port = 40, free_port()
+    came_in_round: list[int] = []
+    standing_still, all_have_asked = threading.Event(), threading.Event()
+    rounds = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/stand-still":
+            count_rounds()
+            standing_still.set()
+            all_have_asked.wait(20)  # the loop itself waits, as it does where it has too much to do
+        else:
+            came_in_round.append(rounds)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    def count_rounds() -> None:
+        nonlocal rounds
+        rounds += 1
+        if len(came_in_round) < together:
+            asyncio.get_running_loop().call_soon(count_rounds)
+
+    server = HttpServer(app, "127.0.0.1", port)
+    try:
+        with ExitStack() as stack:
+            first = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            first.sendall(b"GET /stand-still HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert standing_still.wait(20)
+            others = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(together)]
+            for other in others:
+                other.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            all_have_asked.set()
+            for other in others:
+                other.settimeout(20)
+                assert other.recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        all_have_asked.set()
+        server.stop()
+    assert max(came_in_round) - min(came_in_round) < together / 4

@@ -20,6 +20,8 @@ SOON_S = 0.01
 LINGER_S = 1.0
 """Between the last connection that is taken and the end: time for requests to come, and for clients to go elsewhere."""
 BACKLOG = 2048
+TAKEN_AT_ONCE = 32
+"""New connections: uvloop takes one from each socket in each of its rounds, which are long when there is much to do."""
 KEEP_ALIVE_S = 90
 """Longer than gateways keep idle connections, so that none uses one that is being closed."""
 ALIVE_S = 2.0
@@ -47,7 +49,7 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
-                loop="asyncio",  # uvloop takes one new connection in each of its rounds, and many wait for theirs
+                loop="uvloop",
                 http=BoundedHeads,
                 lifespan="off",
                 log_config=None,
@@ -60,9 +62,8 @@ class HttpServer:
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listening]}, daemon=True, name="http"
-        )
+        sockets = [listening, *(listening.dup() for _ in range(1, TAKEN_AT_ONCE))]
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": sockets}, daemon=True, name="http")
         self._thread.start()
         deadline = time.monotonic() + START_S
         while not self._server.started:
