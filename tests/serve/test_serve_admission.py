@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import socket
 import threading
 import time
@@ -282,3 +283,55 @@ def test_connections_that_wait_together_are_taken_together() -> None:
         all_have_asked.set()
         server.stop()
     assert max(came_in_round) - min(came_in_round) < together / 4
+
+
+def test_without_descriptors_for_its_copies_a_server_says_so_and_leaves_the_port(
+    service: SmallService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, copies = free_port(), 0
+    dup = socket.socket.dup
+
+    def dup_five_times(one: socket.socket) -> socket.socket:
+        nonlocal copies
+        copies += 1
+        if copies > 5:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return dup(one)
+
+    app = build_app(lambda: service, ServeConfig())
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "dup", dup_five_times)
+        with pytest.raises(ConfigError, match="32 copies of its socket, and the system gives 6 .Too many open files"):
+            HttpServer(app, "127.0.0.1", port)
+    with socket.socket() as other:  # which could not listen there beside one that still does
+        other.bind(("127.0.0.1", port))
+        other.listen()
+
+
+def test_connections_that_nobody_has_taken_yet_are_answered_by_a_server_that_stops() -> None:
+    together, port = 40, free_port()
+    standing_still, go_on = threading.Event(), threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/stand-still":
+            standing_still.set()
+            go_on.wait(20)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = HttpServer(app, "127.0.0.1", port)
+    stopping = threading.Thread(target=server.stop)
+    with ExitStack() as stack:
+        first = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        first.sendall(b"GET /stand-still HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert standing_still.wait(20)
+        others = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(together)]
+        for other in others:
+            other.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        stopping.start()
+        time.sleep(0.2)
+        go_on.set()
+        for other in others:
+            other.settimeout(20)
+            assert other.recv(100).startswith(b"HTTP/1.1 200")
+        stopping.join()

@@ -21,7 +21,8 @@ LINGER_S = 1.0
 """Between the last connection that is taken and the end: time for requests to come, and for clients to go elsewhere."""
 BACKLOG = 2048
 TAKEN_AT_ONCE = 32
-"""New connections: uvloop takes one from each socket in each of its rounds, which are long when there is much to do."""
+"""New connections: uvloop takes one from each socket in each of its rounds, which are long when there is much to do.
+With 32, five times what can be answered is refused in .01 s (p50) from the first second on (docs/log.md)."""
 KEEP_ALIVE_S = 90
 """Longer than gateways keep idle connections, so that none uses one that is being closed."""
 ALIVE_S = 2.0
@@ -62,12 +63,13 @@ class HttpServer:
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
-        sockets = [listening, *(listening.dup() for _ in range(1, TAKEN_AT_ONCE))]
+        sockets = _copies(listening)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": sockets}, daemon=True, name="http")
         self._thread.start()
         deadline = time.monotonic() + START_S
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
+                self._server.should_exit = True
                 raise ConfigError(f"nothing answers on {host}:{port}; the log says why")
             time.sleep(0.01)
 
@@ -101,11 +103,12 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what has been waiting, let all that is open hear of the end, then end."""
-        kept = [listening.dup() for listening in sockets or []]  # connections wait at it, and would end with it
+        # Connections wait at them, and would end with the last.
+        kept = next((copy.dup() for copy in sockets or [] if copy.fileno() != -1), None)
         for server in self.servers:
             server.close()
         await asyncio.sleep(SOON_S)  # the loop closes them in its next round
-        waiting = [connection for listening in kept for connection in _accepted(listening)]
+        waiting = [] if kept is None else _accepted(kept)
         protocol: Any = partial(
             cast(Any, self.config.http_protocol_class),
             config=self.config,
@@ -131,6 +134,22 @@ def _accepted(listening: socket.socket) -> list[socket.socket]:
         pass
     finally:
         listening.close()
+    return found
+
+
+def _copies(listening: socket.socket) -> list[socket.socket]:
+    """A socket that listens and copies of it, which have one queue, and one share of the port, together."""
+    found = [listening]
+    try:
+        while len(found) < TAKEN_AT_ONCE:
+            found.append(listening.dup())
+    except OSError as error:
+        for one in found:
+            one.close()
+        raise ConfigError(
+            f"the service listens at {TAKEN_AT_ONCE} copies of its socket, and the system gives {len(found)} "
+            f"({error.strerror}); allow more open files (ulimit -n)"
+        ) from None
     return found
 
 
