@@ -244,94 +244,84 @@ def test_a_port_that_another_program_has_is_named(service: SmallService) -> None
             HttpServer(build_app(lambda: service, ServeConfig()), "127.0.0.1", port)
 
 
-def test_connections_that_wait_together_are_taken_together() -> None:
-    together, port = 40, free_port()
-    came_in_round: list[int] = []
-    standing_still, all_have_asked = threading.Event(), threading.Event()
-    rounds = 0
+class StandsStill:
+    """An app whose first request stops the event loop, as too much to do would, until `go_on` is set."""
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/stand-still":
-            count_rounds()
-            standing_still.set()
-            all_have_asked.wait(20)  # the loop itself waits, as it does where it has too much to do
+    def __init__(self) -> None:
+        self.stands, self.go_on = threading.Event(), threading.Event()
+        self.rounds = 0
+        self.came_in_round: list[int] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.stands.is_set():
+            self._count_rounds()
+            self.stands.set()
+            self.go_on.wait(20)
         else:
-            came_in_round.append(rounds)
+            self.came_in_round.append(self.rounds)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    def count_rounds() -> None:
-        nonlocal rounds
-        rounds += 1
-        if len(came_in_round) < together:
-            asyncio.get_running_loop().call_soon(count_rounds)
+    def _count_rounds(self) -> None:
+        self.rounds += 1
+        asyncio.get_running_loop().call_soon(self._count_rounds)
 
+    @contextmanager
+    def asked(self, port: int, count: int) -> Iterator[list[socket.socket]]:
+        """Connections which have asked and which the loop has not seen; it goes on afterwards at the latest."""
+        with ExitStack() as stack:
+            stack.callback(self.go_on.set)
+            connections = []
+            for place in range(count + 1):
+                connections.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)))
+                connections[-1].sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                assert place or self.stands.wait(20)
+            yield connections[1:]
+
+
+def test_connections_that_wait_together_are_taken_together() -> None:
+    app, port, together = StandsStill(), free_port(), 40
     server = HttpServer(app, "127.0.0.1", port)
     try:
-        with ExitStack() as stack:
-            first = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            first.sendall(b"GET /stand-still HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert standing_still.wait(20)
-            others = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(together)]
-            for other in others:
-                other.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            all_have_asked.set()
-            for other in others:
-                other.settimeout(20)
-                assert other.recv(100).startswith(b"HTTP/1.1 200")
+        with app.asked(port, together) as connections:
+            app.go_on.set()
+            assert all(one.recv(100).startswith(b"HTTP/1.1 200") for one in connections)
     finally:
-        all_have_asked.set()
         server.stop()
-    assert max(came_in_round) - min(came_in_round) < together / 4
+    assert len(app.came_in_round) == together
+    assert max(app.came_in_round) - min(app.came_in_round) < together / 4
+
+
+def test_connections_that_nobody_has_taken_yet_are_answered_by_a_server_that_stops() -> None:
+    app, port = StandsStill(), free_port()
+    server = HttpServer(app, "127.0.0.1", port)
+    stopping = threading.Thread(target=server.stop)
+    with app.asked(port, 40) as connections:
+        stopping.start()
+        time.sleep(0.2)
+        app.go_on.set()
+        assert all(one.recv(100).startswith(b"HTTP/1.1 200") for one in connections)
+    stopping.join()
 
 
 def test_without_descriptors_for_its_copies_a_server_says_so_and_leaves_the_port(
     service: SmallService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port, copies = free_port(), 0
-    dup = socket.socket.dup
+    port, dup = free_port(), socket.socket.dup
+    copies: list[socket.socket] = []
 
     def dup_five_times(one: socket.socket) -> socket.socket:
-        nonlocal copies
-        copies += 1
-        if copies > 5:
+        if len(copies) == 5:
             raise OSError(errno.EMFILE, "Too many open files")
-        return dup(one)
+        copies.append(dup(one))
+        return copies[-1]
 
     app = build_app(lambda: service, ServeConfig())
     with monkeypatch.context() as patch:
         patch.setattr(socket.socket, "dup", dup_five_times)
         with pytest.raises(ConfigError, match="32 copies of its socket, and the system gives 6 .Too many open files"):
             HttpServer(app, "127.0.0.1", port)
+    assert [one.fileno() for one in copies] == [-1] * 5
     with socket.socket() as other:  # which could not listen there beside one that still does
         other.bind(("127.0.0.1", port))
         other.listen()
-
-
-def test_connections_that_nobody_has_taken_yet_are_answered_by_a_server_that_stops() -> None:
-    together, port = 40, free_port()
-    standing_still, go_on = threading.Event(), threading.Event()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/stand-still":
-            standing_still.set()
-            go_on.wait(20)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    server = HttpServer(app, "127.0.0.1", port)
-    stopping = threading.Thread(target=server.stop)
-    with ExitStack() as stack:
-        first = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-        first.sendall(b"GET /stand-still HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert standing_still.wait(20)
-        others = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(together)]
-        for other in others:
-            other.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        stopping.start()
-        time.sleep(0.2)
-        go_on.set()
-        for other in others:
-            other.settimeout(20)
-            assert other.recv(100).startswith(b"HTTP/1.1 200")
-        stopping.join()
