@@ -10,6 +10,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI, HTTPException
 from measure import HOME
+from threadpoolctl import threadpool_limits
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import load_run
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="overrides")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)
     config = load_run(HOME / options.config, options.set, HOME)
     snapshot = Snapshot.open(RunStore(config.run.path), config)
     corpus, items = snapshot.corpus, snapshot.corpus.items

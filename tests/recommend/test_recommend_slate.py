@@ -11,7 +11,7 @@ from llm4rec.errors import ConfigError, DataError
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.filters import Filters
 from llm4rec.recommend.rerank import charge, diversify, standardise, steer
-from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
+from llm4rec.recommend.slate import Catalogue, Wish, compete, draw_slate
 
 GREEDY = RecommendConfig(k=3, temperature=0)
 CATALOGUE = Catalogue(
@@ -112,6 +112,17 @@ def test_the_best_unseen_items_in_order():
     assert slate.propensity.tolist() == [1, 1, 1]
     assert slate.notice == ""
     assert slate_of(k=1).codes.tolist() == [0]
+
+
+def test_among_equal_scores_the_first_items_compete():
+    contest = compete(
+        np.array([1, 2, 1, 2, 1], np.float32),
+        np.array([0], np.int32),
+        RecommendConfig(candidates=3, temperature=0, diversity=0),
+        CATALOGUE,
+        k=2,
+    )
+    assert contest.codes.tolist() == [1, 3, 2]
 
 
 def test_items_scored_minus_infinity_are_never_shown():

@@ -335,6 +335,8 @@ def _is_plain(request: contract.RecommendRequest) -> bool:
 def _understood(catalogue: LiveCatalogue, request: contract.RecommendRequest) -> Understood:
     """What the words of a request and its filters come to together."""
     turns = [*(request.dialogue or []), *([request.query] if request.query else [])]
+    if not turns and request.filters is None:
+        return Understood()
     given = request.filters.model_dump(exclude_none=True) if request.filters else {}
     read = follow([catalogue.read(turn) if request.read_filters else as_words(turn) for turn in turns])
     return narrowed(read, Filters(**given))

@@ -21,12 +21,11 @@ RECENT = 50
 
 @dataclass(frozen=True)
 class _Known:
-    """What corpus and log hold of a user: attributes, code, feedback, whether attributes were put, and if deleted."""
+    """What corpus and log hold of a user: the code, attributes if they were put, feedback, and how often deleted."""
 
-    attributes: dict[str, Any]
     code: int | None
+    put: Mapping[str, Any] | None
     events: Sequence[Feedback]
-    put: bool
     forgotten: int
 
 
@@ -62,7 +61,7 @@ class People:
 
     def __init__(self, snapshot: Snapshot, log: EventLog) -> None:
         self._corpus = snapshot.corpus
-        self._shape = snapshot.scorer.model.shape
+        self._attributes, self._attribute_codes = snapshot.scorer.model.shape.attributes, snapshot.scorer.attributes
         self._log = log
         self._weights = snapshot.effects.user_weight
         self._mean_weight = float(self._weights.mean()) if len(self._weights) else 0.0
@@ -103,8 +102,8 @@ class People:
         events = [event for event in known.events if before is None or int(event.timestamp or 0) < before]
         state = history_with_feedback(logged, events, self._coding(catalogue))
         weight = self._mean_weight if known.code is None else float(self._weights[known.code])
-        unchanged = None if events or known.put else known.code
-        return Person(state.history, state.seen, self._encoded(known.attributes), weight, unchanged, known.forgotten)
+        unchanged = None if events or known.put is not None else known.code
+        return Person(state.history, state.seen, self._codes_of(known), weight, unchanged, known.forgotten)
 
     def describe(self, user_id: str, catalogue: LiveCatalogue) -> contract.User:
         """A user's attributes and recent history, newest first; negative feedback is shown too."""
@@ -126,7 +125,7 @@ class People:
             )
             for item_id, event, value, t in reversed(entries[-RECENT:])
         ]
-        return contract.User(user_id=user_id, attributes=known.attributes, history=history)
+        return contract.User(user_id=user_id, attributes=self._attributes_of(known), history=history)
 
     def search(self, search: str, limit: int) -> list[contract.UserSummary]:
         """Users whose id begins with the search or who have it as an attribute."""
@@ -134,7 +133,8 @@ class People:
         overlays = self._log.user_overlays()
         added = [user_id for user_id in overlays if user_id not in self._corpus.user_codes]
         for user_id in [*self._corpus.user_ids, *added]:
-            attributes = overlays[user_id] if user_id in overlays else self._corpus_attributes(user_id)
+            code = self._corpus.user_codes.get(user_id)
+            attributes = overlays[user_id] if user_id in overlays else self._corpus_attributes(code)
             values = {str(value).casefold() for value in attributes.values()}
             if (user_id.casefold().startswith(wanted) or wanted in values) and not self._log.is_forgotten(user_id):
                 found.append(self._summary(user_id, attributes))
@@ -146,21 +146,25 @@ class People:
         """Codes of the items of a user's history in the corpus."""
         return self._histories[code].item
 
-    def _known(self, user_id: str) -> "_Known":
+    def _known(self, user_id: str) -> _Known:
         logged = self._log.known(user_id)
         code = None if logged.forgotten else self._corpus.user_codes.get(user_id)
-        put = logged.attributes is not None
-        if code is None and not put and not logged.feedback:
+        if code is None and logged.attributes is None and not logged.feedback:
             raise NotFoundError(
                 f"unknown user {user_id!r}; GET /v1/users lists users, PUT /v1/users/{{id}} adds one, "
                 "and POST /v1/recommendations takes a history without any user"
             )
-        from_corpus = {} if code is None else self._corpus_attributes(user_id)
-        attributes = dict(logged.attributes) if logged.attributes is not None else from_corpus
-        return _Known(attributes, code, logged.feedback, put, logged.forgotten)
+        return _Known(code, logged.attributes, logged.feedback, logged.forgotten)
 
-    def _corpus_attributes(self, user_id: str) -> dict[str, Any]:
-        code = self._corpus.user_codes.get(user_id)
+    def _attributes_of(self, known: _Known) -> dict[str, Any]:
+        return self._corpus_attributes(known.code) if known.put is None else dict(known.put)
+
+    def _codes_of(self, known: _Known) -> npt.NDArray[np.int64]:
+        if known.put is None and known.code is not None:
+            return self._attribute_codes[known.code].astype(np.int64)
+        return self._encoded(known.put or {})
+
+    def _corpus_attributes(self, code: int | None) -> dict[str, Any]:
         row = {} if code is None else self._corpus.users.slice(code, 1).to_pylist()[0]
         return {name: value for name, value in row.items() if name != USER_ID and value is not None}
 
@@ -170,7 +174,7 @@ class People:
         return contract.UserSummary(user_id=user_id, attributes=dict(attributes), num_interactions=count)
 
     def _encoded(self, attributes: Mapping[str, object]) -> npt.NDArray[np.int64]:
-        return np.asarray(self._shape.attributes.encode(attributes), np.int64)
+        return np.asarray(self._attributes.encode(attributes), np.int64)
 
     def _coding(self, catalogue: LiveCatalogue) -> CorpusCodes:
         return replace(self._codes, items=catalogue.codes)

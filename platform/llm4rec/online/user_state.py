@@ -53,6 +53,8 @@ def history_with_feedback(history: History, events: Sequence[Feedback], codes: C
     rating of 2 or less) adds nothing to the history, but the item counts as seen. Items outside the corpus have no
     code and are left out. An event name the corpus does not know takes code 0, the corpus's first event.
     """
+    if not events:
+        return UserState(history, np.unique(history.item))
     known = {event.item_id: event for event in events if event.item_id in codes.items}
     seen = np.union1d(history.item, [codes.items[item_id] for item_id in known]).astype(np.int32)
     added = _coded([event for event in known.values() if not is_negative(event)], codes)

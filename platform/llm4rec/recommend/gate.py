@@ -71,11 +71,7 @@ class Linear:
         # Of a repeated item the newest place, which comes first from behind.
         items, ages = np.unique(history.item[::-1], return_index=True)
         items, ages = items[items < self.size], ages[items < self.size]
-        starts, counts = self.weights.indptr[items], np.diff(self.weights.indptr)[items]
-        # The stored weights of all these items' rows, one after the other.
-        places = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
-        aged = self.weights.data[places] * np.repeat(self.decay**ages, counts)
-        scores = np.bincount(self.weights.indices[places], aged, self.size).astype(np.float32)
+        scores = (self.weights[items].T @ self.decay**ages).astype(np.float32)
         scores[items] = 0
         return scores
 

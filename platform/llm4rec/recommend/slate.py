@@ -156,9 +156,18 @@ def compete(
     eligible = matching & unseen
     final = _final_scores(scores, unseen, eligible, config, catalogue, wish, k)
     alone = by_taste_alone(config, wish.popularity_weight, worded=wish.relevance is not None)
-    codes = np.sort(narrow(eligible, k)) if narrow is not None and alone else np.flatnonzero(eligible)
-    codes = codes[np.argsort(-final[codes], kind="stable")[: max(k, config.candidates)]].astype(np.int32)
+    competing = np.sort(narrow(eligible, k)) if narrow is not None and alone else np.flatnonzero(eligible)
+    codes = _best(competing.astype(np.int32), final, max(k, config.candidates))
     return Contest(codes, diversify(final[codes], catalogue.vectors[codes], config.diversity), matching)
+
+
+def _best(codes: IntVector, scores: FloatVector, count: int) -> IntVector:
+    """Of items those with the highest scores, best first, among equals those that stand first; sorts only these."""
+    if len(codes) > count:
+        own = scores[codes]
+        codes = codes[own >= np.partition(own, -count)[-count]]
+    order: IntVector = codes[np.argsort(-scores[codes], kind="stable")[:count]]
+    return order
 
 
 def by_taste_alone(config: RecommendConfig, popularity_weight: float, *, worded: bool) -> bool:
