@@ -266,7 +266,8 @@ class Engine:
 
     def _settings(self, request: contract.RecommendRequest) -> RecommendConfig:
         asked = {"diversity": request.diversity, "debias": request.debias}
-        return self._config.recommend.model_copy(update={k: v for k, v in asked.items() if v is not None})
+        update = {name: value for name, value in asked.items() if value is not None}
+        return self._config.recommend.model_copy(update=update) if update else self._config.recommend
 
     def _contest(
         self,

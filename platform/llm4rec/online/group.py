@@ -1,11 +1,11 @@
 """What many requests write at once: looked up together, judged one by one, written together."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Table, insert, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Feedback, Slate
@@ -22,6 +22,8 @@ from llm4rec.online.tables import EXPOSURES, FEEDBACK, PLAIN, STATES
 
 Write = Sequence[Feedback] | Slate
 """A batch of feedback, or a slate."""
+VALUES_PER_STATEMENT = 32_000
+"""SQLite takes 32,766."""
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Group:
         tables = (FEEDBACK, self.feedback), (EXPOSURES, self.exposures), (STATES, self.states), (PLAIN, self.plain)
         for table, rows in tables:
             if rows:
-                connection.execute(insert(table), rows)
+                _insert(connection, table, rows)
 
     def _append(self, events: Sequence[Feedback]) -> Appended:
         batch = by_event_id(events)
@@ -102,6 +104,23 @@ class Group:
         if slate.plain and slate.user_id is not None:
             head = {"slate_id": slate.slate_id, "user_id": slate.user_id, "timestamp": slate.timestamp}
             self.plain.append(head | vars(slate.plain))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that have the same keys, into SQLite many in one statement.
+
+    Python's sqlite3 gives the interpreter's lock away with every row of `executemany`, and beside a busy event loop it
+    waits for its turn each time.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(insert(table), rows)
+        return
+    names = list(rows[0])
+    columns, places = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+    most = VALUES_PER_STATEMENT // len(names)
+    for part in (rows[start : start + most] for start in range(0, len(rows), most)):
+        statement = f"INSERT INTO {table.name} ({columns}) VALUES {', '.join([f'({places})'] * len(part))}"
+        connection.exec_driver_sql(statement, tuple(row[name] for row in part for name in names))
 
 
 def _recorded(connection: Connection, slate_ids: Sequence[str]) -> set[str]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Plain, Slate
@@ -12,6 +12,7 @@ from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN
 from llm4rec.online.user_state import is_negative
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
+AMONG_FORGOTTEN = select(FORGOTTEN.c.user_hash).where(FORGOTTEN.c.user_hash.in_(bindparam("hashes", expanding=True)))
 
 
 def by_event_id(events: Sequence[Feedback]) -> dict[str, Feedback]:
@@ -54,8 +55,9 @@ def forgotten_of(connection: Connection, user_ids: Iterable[str]) -> dict[str, i
     """How often some users have been deleted, by hash; those who have not are left out."""
     hashes, found = [hashed(user_id) for user_id in user_ids], set()
     for start in range(0, len(hashes), IDS_PER_QUERY):
-        wanted = FORGOTTEN.c.user_hash.in_(hashes[start : start + IDS_PER_QUERY])
-        found |= set(connection.execute(select(FORGOTTEN.c.user_hash).where(wanted)).scalars())
+        found |= set(connection.execute(AMONG_FORGOTTEN, {"hashes": hashes[start : start + IDS_PER_QUERY]}).scalars())
+    if not found:
+        return {}
     times = select(func.count()).select_from(CHANGES).where(CHANGES.c.kind == "forgotten")
     return {one: connection.execute(times.where(CHANGES.c.key == one)).scalar_one() for one in found}
 
