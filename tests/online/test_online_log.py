@@ -8,6 +8,7 @@ import pytest
 from llm4rec.errors import ConfigError
 from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Slate
+from llm4rec.online.group import VALUES_PER_STATEMENT
 from llm4rec.online.log import EventLog
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
@@ -66,6 +67,12 @@ def test_a_batch_larger_than_one_query_is_checked_whole(log: EventLog) -> None:
     events = [like(f"e{number}") for number in range(1200)]
     assert log.append_feedback(events).accepted == 1200
     assert log.append_feedback(events) == Appended(accepted=0, duplicates=1200)
+
+
+def test_a_batch_of_more_values_than_one_statement_takes_keeps_its_order(log: EventLog) -> None:
+    events = [like(f"e{number}", value=float(number)) for number in range(2 * VALUES_PER_STATEMENT // 9)]
+    assert log.append_feedback(events).accepted == len(events)
+    assert [event for _, event in log.feedback_after(0, limit=len(events) + 1)] == events
 
 
 def test_parallel_writers_of_the_same_events_write_each_once(log_url: str) -> None:
