@@ -10,9 +10,9 @@ best on the validation part (search.py); one that was not searched for has no ro
 item among all. Temporal: every choice after the cut, from all that the user did before it, a user's figure being the
 mean over his choices. Figures are means over users of means over seeds; models that draw nothing have one. Intervals
 and p-values are of (paired) bootstraps over users; p-values are corrected for all comparisons of a table (Holm).
-`seconds` is the processor's time to train and rank, on one core (the clock's where `hardware` names a GPU), `peak_gb`
-the memory of its process, the scores of all test rows included. `llm4rec_debias_1` is llm4rec as a request with
-`debias: 1` is answered; it is not compared with the others again.
+`seconds` is the processor's time to train and rank, on one core (the clock's where `hardware` names a GPU, and in rows
+measured before e711213), `peak_gb` the memory of its process, the scores of all test rows included.
+`llm4rec_debias_1` is llm4rec as a request with `debias: 1` is answered; it is not compared with the others again.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def test_a_user_of_the_corpus(people: People, catalogue: LiveCatalogue) -> None:
     assert person.history.item.tolist() == [0, 1, 2, 3]  # all splits: the service knows the whole log
     assert person.seen.tolist() == [0, 1, 2, 3]
     assert person.popularity_weight == pytest.approx(0.5 / (0.55 / 3))
-    assert person.attributes.tolist() == people.find("u0", catalogue).attributes.tolist()
+    assert person.attributes.tolist() == people._encoded(people.describe("u0", catalogue).attributes).tolist()
     assert person.attributes.all() and not people.find("u2", catalogue).history.item.size
 
 
@@ -61,6 +61,12 @@ def test_attributes_that_were_put_take_the_place_of_the_corpus(
     assert person.history.item.tolist() == [0, 1, 2, 3]
     assert people.describe("u0", catalogue).attributes == {"gender": "M"}
     assert person.attributes.tolist() != people.find("u2", catalogue).attributes.tolist()
+
+
+def test_no_attributes_that_were_put_are_none(people: People, catalogue: LiveCatalogue, log: EventLog) -> None:
+    log.put_user("u0", {})
+    assert not people.find("u0", catalogue).attributes.any()
+    assert people.describe("u0", catalogue).attributes == {}
 
 
 @pytest.mark.parametrize("user_id", ["nobody", "", "U0", "u0 "])

@@ -1,9 +1,12 @@
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.event import listens_for, remove
 
 from llm4rec.errors import ConfigError
 from llm4rec.online.errors import ConflictError, UnavailableError
@@ -70,9 +73,28 @@ def test_a_batch_larger_than_one_query_is_checked_whole(log: EventLog) -> None:
 
 
 def test_a_batch_of_more_values_than_one_statement_takes_keeps_its_order(log: EventLog) -> None:
-    events = [like(f"e{number}", value=float(number)) for number in range(2 * VALUES_PER_STATEMENT // 9)]
+    events = [like(f"e{number}", value=float(number)) for number in range(VALUES_PER_STATEMENT)]
     assert log.append_feedback(events).accepted == len(events)
     assert [event for _, event in log.feedback_after(0, limit=len(events) + 1)] == events
+
+
+def test_statements_have_few_values_and_few_texts(tmp_path: Path) -> None:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db")
+    sizes: dict[str, int] = {}
+
+    @listens_for(Engine, "before_cursor_execute")
+    def heard(_: object, __: object, statement: str, parameters: Sequence[object], *___: object) -> None:
+        if statement.startswith("INSERT"):
+            sizes[statement] = len(parameters)
+
+    try:
+        for size in range(1, 150):
+            log.append_feedback([like(f"{size}-{number}") for number in range(size)])
+    finally:
+        remove(Engine, "before_cursor_execute", heard)
+        log.close()
+    assert 1 < len(sizes) <= 64  # sqlite3 keeps 128, of all tables
+    assert max(sizes.values()) <= VALUES_PER_STATEMENT
 
 
 def test_parallel_writers_of_the_same_events_write_each_once(log_url: str) -> None:

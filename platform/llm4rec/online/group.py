@@ -22,8 +22,8 @@ from llm4rec.online.tables import EXPOSURES, FEEDBACK, PLAIN, STATES
 
 Write = Sequence[Feedback] | Slate
 """A batch of feedback, or a slate."""
-VALUES_PER_STATEMENT = 32_000
-"""SQLite takes 32,766."""
+VALUES_PER_STATEMENT = 400
+"""SQLite takes 32,766, but sqlite3 keeps the last 128 statements of a connection, and each number of rows makes one."""
 
 
 @dataclass
@@ -110,7 +110,8 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, An
     """Insert rows that have the same keys, into SQLite many in one statement.
 
     Python's sqlite3 gives the interpreter's lock away with every row of `executemany`, and beside a busy event loop it
-    waits for its turn each time.
+    waits for its turn each time. The driver gets the values as they are, so none may be of a type that SQLAlchemy would
+    have to convert, as JSON.
     """
     if connection.dialect.name != "sqlite":
         connection.execute(insert(table), rows)
