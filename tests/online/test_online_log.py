@@ -3,12 +3,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.event import listens_for, remove
 
 from llm4rec.errors import ConfigError
+from llm4rec.online.database import reading
 from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Slate
 from llm4rec.online.group import VALUES_PER_STATEMENT
@@ -233,6 +235,19 @@ def test_a_locked_database_is_unavailable_and_writes_nothing(tmp_path: Path) -> 
     other.execute("ROLLBACK")
     other.close()
     assert log.append_feedback([like("e1")]).accepted == 1
+    log.close()
+
+
+def test_a_writer_waits_for_another_process_and_keeps_its_patience(tmp_path: Path) -> None:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db", busy_timeout_s=30)
+    other = sqlite3.connect(tmp_path / "log.db", isolation_level=None, check_same_thread=False)
+    for event_id in ("e1", "e2"):
+        other.execute("BEGIN IMMEDIATE")
+        Timer(0.2, other.execute, ["ROLLBACK"]).start()
+        assert log.append_feedback([like(event_id)]).accepted == 1
+    with reading(log._engine) as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+    other.close()
     log.close()
 
 

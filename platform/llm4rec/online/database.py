@@ -1,5 +1,7 @@
 """Opening the log's database so that what it confirms is on the disk, and its faults are ours to explain."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutErr
 from llm4rec.errors import ConfigError
 from llm4rec.online.errors import UnavailableError
 
+RETRY_S = 0.001
+"""How long a writer of SQLite sleeps while another one writes."""
+PRIMARY_CODE = 0xFF
+"""SQLite's errors are finer than that above it."""
 WRITER = 4_015_100_162
 """PostgreSQL's advisory lock that writers of the log hold in turn; any number that other programs do not use."""
 
@@ -47,9 +53,37 @@ def _open_sqlite(url: URL, busy_timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+        if not _writes(connection):
+            connection.exec_driver_sql("BEGIN")
+            return
+        cursor = connection.connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            if not _began(cursor, busy_timeout_s):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for the error in SQLAlchemy's terms
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+            cursor.close()
 
     return engine
+
+
+def _began(cursor: Any, seconds: float) -> bool:
+    """Whether a write could begin within some time.
+
+    SQLite itself would wait for another process in ever longer sleeps, up to a tenth of a second, and whoever comes
+    meanwhile goes first.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            return True
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                return False
+        time.sleep(RETRY_S)
+    return False
 
 
 def _open_postgresql(url: URL, busy_timeout_s: float) -> Engine:
