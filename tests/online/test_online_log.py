@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.event import listens_for, remove
 
 from llm4rec.errors import ConfigError
+from llm4rec.online import database
 from llm4rec.online.database import reading
 from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Slate
@@ -249,6 +250,11 @@ def test_a_writer_waits_for_another_process_and_keeps_its_patience(tmp_path: Pat
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
     other.close()
     log.close()
+
+
+def test_damage_that_the_begin_of_a_write_meets_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "log.db").write_bytes(b"no database at all " * 500)
+    assert not database._began(sqlite3.connect(tmp_path / "log.db", isolation_level=None).cursor(), 60)
 
 
 def test_a_garbage_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:

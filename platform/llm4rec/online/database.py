@@ -79,7 +79,7 @@ def _began(cursor: Any, seconds: float) -> bool:
         try:
             cursor.execute("BEGIN IMMEDIATE")
             return True
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:  # a damaged file too, which the caller hears of in SQLAlchemy's terms
             if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
                 return False
         time.sleep(RETRY_S)
