@@ -6,16 +6,18 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete, insert, inspect
 from sqlalchemy.event import listens_for, remove
+from sqlalchemy.schema import DropIndex
 
 from llm4rec.errors import ConfigError
 from llm4rec.online import database
-from llm4rec.online.database import reading
+from llm4rec.online.database import reading, writing
 from llm4rec.online.errors import ConflictError, UnavailableError
-from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Slate
+from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Plain, Slate
 from llm4rec.online.group import VALUES_PER_STATEMENT
 from llm4rec.online.log import EventLog
+from llm4rec.online.tables import BY_USER, OLDER_INDEXES, SLATES_OF_USER, STATES
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
 
@@ -210,13 +212,55 @@ def test_a_slate_that_was_being_drawn_when_its_user_was_deleted_is_not_written(l
     assert log.known("u1").forgotten == 2
 
 
+def test_a_slate_without_items_leaves_nothing_that_could_not_be_deleted(log: EventLog) -> None:
+    log.record_exposures(replace(SLATE, exposures=(), state=b"state", plain=Plain(None, None)))
+    counts = log.counts()
+    assert counts["states"] == counts["plain_requests"] == counts["exposures"] == 0
+
+
+def test_the_slates_of_a_user_are_found_without_reading_through_all(tmp_path: Path) -> None:
+    log = EventLog(f"sqlite:///{tmp_path}/log.db")
+    wanted = delete(STATES).where(STATES.c.slate_id.in_(SLATES_OF_USER)).compile(log._engine)
+    with reading(log._engine) as connection:
+        steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {wanted}", ("u1",)).scalars("detail").all()
+    assert any("ix_exposures_by_user" in step for step in steps) and not any("SCAN" in step for step in steps), steps
+    log.close()
+
+
+def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: str) -> None:
+    kept = replace(SLATE, slate_id="s2", user_id="u2", state=b"two", plain=Plain(None, None))
+    log = EventLog(log_url)
+    log.write_group([replace(SLATE, state=b"one", plain=Plain(0.5, None)), kept])
+    with writing(log._engine) as connection:  # as it was: an index of each table, and states of slates without items
+        connection.execute(DropIndex(BY_USER))
+        for table, index in OLDER_INDEXES.items():
+            connection.exec_driver_sql(f"CREATE INDEX {index} ON {table} (user_id)")
+        connection.execute(insert(STATES).values(slate_id="empty", user_id="u1", state=b"gone"))
+    log.close()
+    for _ in range(2):
+        log = EventLog(log_url)
+        found = inspect(log._engine)
+        assert {index["name"] for table in OLDER_INDEXES for index in found.get_indexes(table)} == {
+            "ix_exposures_by_user",
+            "ix_plain_requests_timestamp",
+        }
+        assert log.counts()["states"] == 2 and log.slate("s2") == kept
+        log.close()
+    log = EventLog(log_url)
+    log.delete_user("u1")
+    counts = log.counts()
+    assert log.slate("s1") is None and log.slate("s2") == kept
+    assert counts["states"] == counts["plain_requests"] == 1 and counts["exposures"] == 2
+    log.close()
+
+
 def test_deleting_a_user_leaves_no_byte_of_the_id_on_the_disk(tmp_path: Path) -> None:
     log = EventLog(f"sqlite:///{tmp_path}/log.db")
     secret = "ann@example.org"
     for number in range(40):  # many small transactions in between: page splits leave old copies behind
         others = [like(f"{hash((number, k))}", user_id=f"user-{k * 37 % 50}") for k in range(50)]
         log.append_feedback([*others, like(f"{hash(number)}x", user_id=secret)])
-        log.record_exposures(Slate(f"s{number}", secret, "v1", 1, SLATE.exposures))
+        log.record_exposures(Slate(f"s{number}", secret, "v1", 1, SLATE.exposures, b"state", 0, Plain(None, None)))
     log.put_user(secret, {"name": secret})
     assert secret.encode() in b"".join(path.read_bytes() for path in tmp_path.iterdir())
     log.delete_user(secret)

@@ -116,9 +116,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         UnavailableError: it cannot be read.
     """
-    if engine.dialect.name == "postgresql":  # where every statement would else have a view of its own
-        engine = engine.execution_options(isolation_level="REPEATABLE READ")
-    with _explained(engine, "read"), engine.begin() as connection:
+    # In PostgreSQL every statement would else have a view of its own.
+    options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    with _explained(engine, "read"), engine.connect() as connection, connection.execution_options(**options).begin():
         yield connection
 
 
@@ -147,7 +147,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
         UnavailableError: it cannot be written: no space, locked for too long, damaged.
         IntegrityError: of SQLAlchemy: a key is there already.
     """
-    with _explained(engine, "written"), engine.execution_options(writes=True).begin() as connection:
+    # Options of the connection: an engine of its own with options takes a tenth of a millisecond to make.
+    options = {"writes": True}
+    with _explained(engine, "written"), engine.connect() as connection, connection.execution_options(**options).begin():
         yield connection
 
 

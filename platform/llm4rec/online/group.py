@@ -98,6 +98,8 @@ class Group:
         if slate.slate_id in self.slates:
             raise ConflictError(f"slate_id {slate.slate_id!r} was recorded before; draw a new id for every slate")
         self.slates.add(slate.slate_id)
+        if not slate.exposures:
+            return
         self.exposures += exposure_rows(slate)
         if slate.state:
             self.states.append({"slate_id": slate.slate_id, "user_id": slate.user_id, "state": slate.state})

@@ -23,9 +23,11 @@ from llm4rec.online.tables import (
     METADATA,
     PLAIN,
     RELEASES,
+    SLATES_OF_USER,
     SNAPSHOTS,
     STATES,
     USERS,
+    create_tables,
 )
 from llm4rec.online.trial import OfUser
 from llm4rec.online.user_state import HIGHEST_DISLIKED_RATING, NEGATIVE_EVENTS, RATE
@@ -65,7 +67,7 @@ class EventLog:
         self._engine = open_engine(url, busy_timeout_s)
         self._known: Any = KNOWN.compile(dialect=self._engine.dialect)
         with writing(self._engine) as connection:
-            METADATA.create_all(connection)
+            create_tables(connection)
 
     def close(self) -> None:
         """Close every connection."""
@@ -218,8 +220,11 @@ class EventLog:
             UnavailableError: not all remains could be removed; call it again.
         """
         with writing(self._engine) as connection:
-            for table in (USERS, FEEDBACK, EXPOSURES, STATES, PLAIN):
+            for table in (USERS, FEEDBACK):
                 connection.execute(delete(table).where(table.c.user_id == user_id))
+            for table in (STATES, PLAIN, EXPOSURES):  # the last is what tells of which slates the others are
+                own = delete(table).where(table.c.slate_id.in_(SLATES_OF_USER))
+                connection.execute(own, {"user_id": user_id})
             connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
             _replace(connection, FORGOTTEN, user_hash=hashed(user_id))
             connection.execute(insert(CHANGES).values(kind="forgotten", key=hashed(user_id)))

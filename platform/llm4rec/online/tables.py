@@ -1,6 +1,25 @@
 """The tables of the log."""
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    inspect,
+    literal_column,
+    select,
+    text,
+)
 
 METADATA = MetaData()
 
@@ -25,7 +44,7 @@ EXPOSURES = Table(
     METADATA,
     Column("slate_id", String, primary_key=True),
     Column("position", Integer, primary_key=True),
-    Column("user_id", String, index=True),
+    Column("user_id", String),
     Column("item_id", String, nullable=False),
     Column("score", Float, nullable=False),
     Column("propensity", Float, nullable=False),
@@ -34,12 +53,20 @@ EXPOSURES = Table(
     sqlite_with_rowid=False,  # one tree for table and key: half as many pages to bring to the disk
 )
 
+# As a literal: databases must see that the index below holds all there is.
+FIRST_PLACE = EXPOSURES.c.position == literal_column("1")
+
+# The one way from a user to his slates, of all tables that know of slates: every index more is a page more to bring to
+# the disk for each slate.
+BY_USER = Index("ix_exposures_by_user", EXPOSURES.c.user_id, sqlite_where=FIRST_PLACE, postgresql_where=FIRST_PLACE)
+SLATES_OF_USER = select(EXPOSURES.c.slate_id).where(EXPOSURES.c.user_id == bindparam("user_id"), FIRST_PLACE)
+
 # What the model took the user for when a slate was drawn: learning needs it, and can then be repeated exactly.
 STATES = Table(
     "states",
     METADATA,
     Column("slate_id", String, primary_key=True),
-    Column("user_id", String, index=True),
+    Column("user_id", String),
     Column("state", LargeBinary, nullable=False),  # float32, little-endian
     sqlite_with_rowid=False,
 )
@@ -49,7 +76,7 @@ PLAIN = Table(
     "plain_requests",
     METADATA,
     Column("slate_id", String, primary_key=True),
-    Column("user_id", String, nullable=False, index=True),
+    Column("user_id", String, nullable=False),
     Column("timestamp", BigInteger, nullable=False, index=True),
     Column("diversity", Float),
     Column("debias", Float),
@@ -107,3 +134,30 @@ RELEASES = Table(
     Column("published", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
+
+OLDER_INDEXES = {
+    "exposures": "ix_exposures_user_id",
+    "states": "ix_states_user_id",
+    "plain_requests": "ix_plain_requests_user_id",
+}
+"""By table, what a user's rows were found by before there was `BY_USER`."""
+
+
+def create_tables(connection: Connection) -> None:
+    """Create the tables where there are none, and bring those of an older version up to this one."""
+    METADATA.create_all(connection)
+    known = inspect(connection)
+    older = [
+        index
+        for table, index in OLDER_INDEXES.items()
+        if any(found["name"] == index for found in known.get_indexes(table))
+    ]
+    if not older:
+        return
+    BY_USER.create(connection, checkfirst=True)
+    for table in (STATES, PLAIN):  # of slates without items, which cannot be found by their user any more
+        connection.execute(
+            delete(table).where(table.c.slate_id.not_in(select(EXPOSURES.c.slate_id).where(FIRST_PLACE)))
+        )
+    for index in older:
+        connection.execute(text(f"DROP INDEX {index}"))
