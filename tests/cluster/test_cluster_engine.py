@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm4rec.cluster.engine import Engine
+from llm4rec.cluster.engine import Engine, new_slate_id
 from llm4rec.cluster.online import new_follower
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot
@@ -60,6 +60,15 @@ def test_a_slate_tells_what_it_was_drawn_for(engine: Engine, log: EventLog) -> N
     assert {item.item_id for item in drawn.logged.exposures}.isdisjoint({"a", "d"}) and len(drawn.titles) == 3
     anonymous = RecommendRequest(k=3, history=["a"])
     assert engine.rank(anonymous, engine.retrieve(anonymous)).logged.state == b""
+
+
+def test_ids_of_slates_are_in_order_of_time_and_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = []
+    for milliseconds in (1, 255, 256, 1_800_000_000_000, 1_800_000_000_001):
+        monkeypatch.setattr("time.time_ns", lambda now=milliseconds: now * 1_000_000)
+        ids += [new_slate_id()]
+    assert ids == sorted(ids) and {len(one) for one in ids} == {32}
+    assert len({new_slate_id() for _ in range(1000)}) == 1000, "of one millisecond"
 
 
 def test_states_that_were_kept_are_those_that_are_computed(snapshot: Snapshot, engine: Engine) -> None:

@@ -193,10 +193,10 @@ class EventLog:
 
     def known(self, user_id: str) -> Known:
         """All that the log holds of a user."""
-        values = self._known.construct_params({"user_id": user_id, "user_hash": hashed(user_id)})
+        values = {"user_id": user_id, "user_hash": hashed(user_id)}
         order = self._known.positiontup
         with asking(self._engine) as cursor:
-            cursor.execute(str(self._known), values if order is None else [values[name] for name in order])
+            cursor.execute(self._known.string, values if order is None else [values[name] for name in order])
             record, newest, forgotten = cursor.fetchone()
         attributes = json.loads(record) if isinstance(record, str) else record
         feedback = self.feedback_of(user_id) if newest is not None else []
