@@ -71,6 +71,18 @@ def test_ids_of_slates_are_in_order_of_time_and_of_one_length(monkeypatch: pytes
     assert len({new_slate_id() for _ in range(1000)}) == 1000, "of one millisecond"
 
 
+def test_slates_of_one_millisecond_are_drawn_with_other_numbers(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    default_rng = np.random.default_rng
+    monkeypatch.setattr("numpy.random.default_rng", lambda seed: seeds.append(seed) or default_rng(seed))
+    monkeypatch.setattr("time.time_ns", lambda: 1_800_000_000_000_000_000)
+    for _ in range(200):
+        shown(engine, user_id="u1")
+    assert len(set(seeds)) == 200 and max(seeds) >= 2**72
+
+
 def test_states_that_were_kept_are_those_that_are_computed(snapshot: Snapshot, engine: Engine) -> None:
     person = engine.people.find("u0", engine.catalogue)
     assert person.unchanged == 0

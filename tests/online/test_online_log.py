@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
-from sqlalchemy import Engine, delete, insert, inspect
+from sqlalchemy import Engine, insert, inspect
 from sqlalchemy.event import listens_for, remove
 from sqlalchemy.schema import DropIndex
 
@@ -17,7 +17,8 @@ from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Plain, Slate
 from llm4rec.online.group import VALUES_PER_STATEMENT
 from llm4rec.online.log import EventLog
-from llm4rec.online.tables import BY_USER, OLDER_INDEXES, SLATES_OF_USER, STATES
+from llm4rec.online.tables import BY_USER, OLDER_INDEXES, PLAIN, STATES
+from tests.postgres import Postgres
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
 
@@ -218,40 +219,70 @@ def test_a_slate_without_items_leaves_nothing_that_could_not_be_deleted(log: Eve
     assert counts["states"] == counts["plain_requests"] == counts["exposures"] == 0
 
 
-def test_the_slates_of_a_user_are_found_without_reading_through_all(tmp_path: Path) -> None:
+def test_no_writer_waits_while_the_slates_of_a_user_are_looked_for(tmp_path: Path) -> None:
     log = EventLog(f"sqlite:///{tmp_path}/log.db")
-    wanted = delete(STATES).where(STATES.c.slate_id.in_(SLATES_OF_USER)).compile(log._engine)
+    log.record_exposures(replace(SLATE, state=b"state", plain=Plain(None, None)))
+    done: list[tuple[str, Sequence[object]]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Sequence[object], *___: object) -> None:
+        if statement.startswith("DELETE"):
+            done.append((statement, parameters))
+
+    listens_for(log._engine, "before_cursor_execute")(note)
+    log.delete_user("u1")
+    remove(log._engine, "before_cursor_execute", note)
+    of_slates = [one for one in done if any(table in one[0] for table in OLDER_INDEXES)]
+    assert len(of_slates) == 5
     with reading(log._engine) as connection:
-        steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {wanted}", ("u1",)).scalars("detail").all()
-    assert any("ix_exposures_by_user" in step for step in steps) and not any("SCAN" in step for step in steps), steps
+        for statement, parameters in of_slates:
+            steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).scalars("detail").all()
+            assert steps and not any("SCAN" in step for step in steps), (statement, steps)
     log.close()
+
+
+def test_isolation_of_readers_is_not_that_of_who_writes_next(postgres: Postgres) -> None:
+    log = EventLog(postgres.new_database())
+    for _ in range(2):  # on one connection in turn
+        with reading(log._engine) as connection:
+            assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "repeatable read"
+        with writing(log._engine) as connection:
+            assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
+    assert log._engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    log.close()
+
+
+def test_judged_slates_are_the_newest_of_one_second_too(log: EventLog) -> None:
+    for number in range(4):
+        log.record_exposures(replace(SLATE, slate_id=f"{number}", plain=Plain(None, None)))
+    assert [judged.slate.slate_id for judged in log.judged(3)] == ["1", "2", "3"]
 
 
 def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: str) -> None:
     kept = replace(SLATE, slate_id="s2", user_id="u2", state=b"two", plain=Plain(None, None))
     log = EventLog(log_url)
     log.write_group([replace(SLATE, state=b"one", plain=Plain(0.5, None)), kept])
-    with writing(log._engine) as connection:  # as it was: an index of each table, and states of slates without items
+    with writing(log._engine) as connection:  # as it was
         connection.execute(DropIndex(BY_USER))
         for table, index in OLDER_INDEXES.items():
             connection.exec_driver_sql(f"CREATE INDEX {index} ON {table} (user_id)")
-        connection.execute(insert(STATES).values(slate_id="empty", user_id="u1", state=b"gone"))
     log.close()
-    for _ in range(2):
-        log = EventLog(log_url)
+    with ThreadPoolExecutor(4) as pool:  # replicas that start together
+        logs = list(pool.map(EventLog, [log_url] * 4))
+    for log in logs:
         found = inspect(log._engine)
         assert {index["name"] for table in OLDER_INDEXES for index in found.get_indexes(table)} == {
             "ix_exposures_by_user",
             "ix_plain_requests_timestamp",
         }
-        assert log.counts()["states"] == 2 and log.slate("s2") == kept
-        log.close()
-    log = EventLog(log_url)
+    with writing(log._engine) as connection:  # an older version, which still runs, logs a slate without items
+        connection.execute(insert(STATES).values(slate_id="empty", user_id="u1", state=b"gone"))
+        connection.execute(insert(PLAIN).values(slate_id="empty", user_id="u1", timestamp=1))
     log.delete_user("u1")
     counts = log.counts()
     assert log.slate("s1") is None and log.slate("s2") == kept
     assert counts["states"] == counts["plain_requests"] == 1 and counts["exposures"] == 2
-    log.close()
+    for log in logs:
+        log.close()
 
 
 def test_deleting_a_user_leaves_no_byte_of_the_id_on_the_disk(tmp_path: Path) -> None:

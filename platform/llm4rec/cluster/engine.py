@@ -324,9 +324,10 @@ class Engine:
 
 
 def new_slate_id() -> str:
-    """An id that nobody guesses, in order of time as in UUIDs of version 7 (RFC 9562).
+    """An id that nobody guesses and that begins with the time, as UUIDs of version 7 do (RFC 9562).
 
-    So new rows of the log stand together, not each on another page that has to be brought to the disk for it.
+    So new rows of the log stand together, not each on another page that has to be brought to the disk for it. The order
+    is of milliseconds of this machine's clock.
     """
     return f"{time.time_ns() // 1_000_000:0{TIME_DIGITS}x}{secrets.token_hex(10)}"
 

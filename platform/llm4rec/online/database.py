@@ -147,7 +147,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         UnavailableError: it cannot be written: no space, locked for too long, damaged.
         IntegrityError: of SQLAlchemy: a key is there already.
     """
-    # Options of the connection: an engine of its own with options takes a tenth of a millisecond to make.
+    # Options of the connection; an engine with options would have to be made each time.
     options = {"writes": True}
     with _explained(engine, "written"), engine.connect() as connection, connection.execution_options(**options).begin():
         yield connection

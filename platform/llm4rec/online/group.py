@@ -98,7 +98,7 @@ class Group:
         if slate.slate_id in self.slates:
             raise ConflictError(f"slate_id {slate.slate_id!r} was recorded before; draw a new id for every slate")
         self.slates.add(slate.slate_id)
-        if not slate.exposures:
+        if not slate.exposures:  # it taught nobody anything, and nothing would lead to it when its user is deleted
             return
         self.exposures += exposure_rows(slate)
         if slate.state:

@@ -13,7 +13,7 @@ from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Judged, Known, LearnerState, Logged, Slate
 from llm4rec.online.group import Group, Write
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
-from llm4rec.online.rows import forgotten_of, good_items, hashed, logged_slates, overlay, timed
+from llm4rec.online.rows import IDS_PER_QUERY, forgotten_of, good_items, hashed, logged_slates, overlay, timed
 from llm4rec.online.tables import (
     CHANGES,
     EXPOSURES,
@@ -98,7 +98,7 @@ class EventLog:
         return appended
 
     def record_exposures(self, slate: Slate) -> None:
-        """Write down what a slate showed and with which propensities, before it is shown.
+        """Write down what a slate showed and with which propensities, before it is shown; nothing of one without items.
 
         Raises:
             ConflictError: a slate of this id was recorded before, or its user was deleted while it was drawn.
@@ -219,16 +219,34 @@ class EventLog:
         Raises:
             UnavailableError: not all remains could be removed; call it again.
         """
+        named = self._slates_naming(user_id)
         with writing(self._engine) as connection:
             for table in (USERS, FEEDBACK):
                 connection.execute(delete(table).where(table.c.user_id == user_id))
             for table in (STATES, PLAIN, EXPOSURES):  # the last is what tells of which slates the others are
-                own = delete(table).where(table.c.slate_id.in_(SLATES_OF_USER))
-                connection.execute(own, {"user_id": user_id})
+                connection.execute(delete(table).where(table.c.slate_id.in_(SLATES_OF_USER)), {"user_id": user_id})
+            for table in (STATES, PLAIN):
+                for start in range(0, len(named), IDS_PER_QUERY):
+                    part = named[start : start + IDS_PER_QUERY]
+                    connection.execute(delete(table).where(table.c.slate_id.in_(part)))
             connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
             _replace(connection, FORGOTTEN, user_hash=hashed(user_id))
             connection.execute(insert(CHANGES).values(kind="forgotten", key=hashed(user_id)))
         erase_remains(self._engine)
+
+    def _slates_naming(self, user_id: str) -> list[str]:
+        """All slates of a user, those without items too, to which `SLATES_OF_USER` does not lead.
+
+        Only an older version, which may still run beside this one, logs such. Reads through all slates, for which no
+        writer waits.
+        """
+        with reading(self._engine) as connection:
+            named = [
+                slate_id
+                for table in (STATES, PLAIN)
+                for slate_id in connection.execute(select(table.c.slate_id).where(table.c.user_id == user_id)).scalars()
+            ]
+        return list(dict.fromkeys(named))
 
     def is_forgotten(self, user_id: str) -> bool:
         """Whether the user was deleted once: then what the corpus knows of him must not be used."""
@@ -305,7 +323,7 @@ class EventLog:
 
     def judged(self, limit: int) -> list[Judged]:
         """The newest slates of plain requests, oldest first, each with what its user said good of."""
-        newest = select(PLAIN.c.slate_id).order_by(PLAIN.c.timestamp.desc(), PLAIN.c.slate_id).limit(limit)
+        newest = select(PLAIN.c.slate_id).order_by(PLAIN.c.timestamp.desc(), PLAIN.c.slate_id.desc()).limit(limit)
         with reading(self._engine) as connection:
             ids = list(connection.execute(newest).scalars())[::-1]
             slates = logged_slates(connection, ids)

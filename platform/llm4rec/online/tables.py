@@ -14,7 +14,6 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
-    delete,
     inspect,
     literal_column,
     select,
@@ -56,8 +55,8 @@ EXPOSURES = Table(
 # As a literal: databases must see that the index below holds all there is.
 FIRST_PLACE = EXPOSURES.c.position == literal_column("1")
 
-# The one way from a user to his slates, of all tables that know of slates: every index more is a page more to bring to
-# the disk for each slate.
+# From a user to his slates; STATES and PLAIN have the same slates and no such index of their own, since every one is a
+# page more to bring to the disk for each slate.
 BY_USER = Index("ix_exposures_by_user", EXPOSURES.c.user_id, sqlite_where=FIRST_PLACE, postgresql_where=FIRST_PLACE)
 SLATES_OF_USER = select(EXPOSURES.c.slate_id).where(EXPOSURES.c.user_id == bindparam("user_id"), FIRST_PLACE)
 
@@ -136,15 +135,15 @@ RELEASES = Table(
 )
 
 OLDER_INDEXES = {
-    "exposures": "ix_exposures_user_id",
-    "states": "ix_states_user_id",
     "plain_requests": "ix_plain_requests_user_id",
+    "states": "ix_states_user_id",
+    "exposures": "ix_exposures_user_id",
 }
 """By table, what a user's rows were found by before there was `BY_USER`."""
 
 
 def create_tables(connection: Connection) -> None:
-    """Create the tables where there are none, and bring those of an older version up to this one."""
+    """Create the tables where there are none, and replace the indexes of an older version."""
     METADATA.create_all(connection)
     known = inspect(connection)
     older = [
@@ -152,12 +151,7 @@ def create_tables(connection: Connection) -> None:
         for table, index in OLDER_INDEXES.items()
         if any(found["name"] == index for found in known.get_indexes(table))
     ]
-    if not older:
-        return
-    BY_USER.create(connection, checkfirst=True)
-    for table in (STATES, PLAIN):  # of slates without items, which cannot be found by their user any more
-        connection.execute(
-            delete(table).where(table.c.slate_id.not_in(select(EXPOSURES.c.slate_id).where(FIRST_PLACE)))
-        )
+    if older:
+        BY_USER.create(connection, checkfirst=True)
     for index in older:
         connection.execute(text(f"DROP INDEX {index}"))
