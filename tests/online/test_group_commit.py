@@ -1,5 +1,4 @@
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,23 +73,6 @@ def test_one_transaction_holds_so_many_events_and_a_larger_batch_alone(counted: 
 
     asyncio.run(ask())
     assert counted.groups == [1, 2, 1] and counted.counts()["feedback"] == MOST_EVENTS + 1 + 3 * (MOST_EVENTS // 2)
-
-
-def test_those_who_came_meanwhile_are_written_while_the_loop_is_busy(counted: CountedLog) -> None:
-    async def ask() -> int:
-        commit = GroupCommit(counted)
-        asked = []
-        for event_id in ("first", "second"):
-            asked.append(asyncio.create_task(commit.append_feedback([like(event_id)])))
-            await asyncio.sleep(0)
-        deadline = time.monotonic() + 10
-        while (written := counted.counts()["feedback"]) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)  # and nothing else has a turn in this loop
-        assert not any(task.done() for task in asked)
-        await asyncio.gather(*asked)
-        return written
-
-    assert asyncio.run(ask()) == 2
 
 
 def test_a_request_that_is_given_up_does_not_hurt_the_others(counted: CountedLog) -> None:
