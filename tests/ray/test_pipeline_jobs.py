@@ -1,5 +1,6 @@
 """The whole pipeline through `ray job submit`: artifacts, skipping, damage, kills, bad input."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -346,8 +347,7 @@ def test_encoder_killed_at_work_is_replaced(
     expected = json.loads((finished_run / "features" / "manifest.json").read_text())["hash"]
     (run_copy / "features" / "manifest.json").unlink()
     process = jobs.start("encode", run_copy)
-    _wait_for(process, "encode: text ")
-    _worker(cluster, "MapWorker").send_signal(signal.SIGKILL)
+    _worker_at_work(cluster, "MapWorker").send_signal(signal.SIGKILL)
     assert process.wait(timeout=120) == 0
     assert json.loads((run_copy / "features" / "manifest.json").read_text())["hash"] == expected
 
@@ -487,6 +487,19 @@ def _worker(cluster: LocalCluster, kind: str) -> psutil.Process:
     workers = [p for p in cluster.processes() if kind in " ".join(p.cmdline())]
     assert workers, f"no {kind} is running"
     return workers[-1]
+
+
+def _worker_at_work(cluster: LocalCluster, kind: str) -> psutil.Process:
+    """A worker that is answering a call now; progress lines come too late to find one, since tasks may be few."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for process in cluster.processes():
+            with contextlib.suppress(psutil.Error):
+                title = " ".join(process.cmdline())  # `ray::Class.method` in a call, else `ray::Class`
+                if kind in title and ").submit" in title:
+                    return process
+        time.sleep(0.05)
+    pytest.fail(f"no {kind} was at work within two minutes")
 
 
 def _wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
