@@ -15,9 +15,9 @@ from llm4rec.online import database
 from llm4rec.online.database import reading, writing
 from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Plain, Slate
-from llm4rec.online.group import VALUES_PER_STATEMENT
+from llm4rec.online.group import COLUMNS, VALUES_PER_STATEMENT
 from llm4rec.online.log import EventLog
-from llm4rec.online.tables import BY_USER, OLDER_INDEXES, PLAIN, STATES
+from llm4rec.online.tables import BY_USER, FEEDBACK, OLDER_INDEXES, PLAIN, STATES
 from tests.postgres import Postgres
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
@@ -85,22 +85,22 @@ def test_a_batch_of_more_values_than_one_statement_takes_keeps_its_order(log: Ev
 
 
 def test_statements_have_few_values_and_few_texts(tmp_path: Path) -> None:
-    log = EventLog(f"sqlite:///{tmp_path}/log.db")
-    sizes: dict[str, int] = {}
+    statements: list[str] = []
 
-    @listens_for(Engine, "before_cursor_execute")
-    def heard(_: object, __: object, statement: str, parameters: Sequence[object], *___: object) -> None:
-        if statement.startswith("INSERT"):
-            sizes[statement] = len(parameters)
+    @listens_for(Engine, "connect")
+    def trace(connection: sqlite3.Connection, _: object) -> None:
+        connection.set_trace_callback(statements.append)
 
     try:
-        for size in range(1, 150):
-            log.append_feedback([like(f"{size}-{number}") for number in range(size)])
+        log = EventLog(f"sqlite:///{tmp_path}/log.db")
     finally:
-        remove(Engine, "before_cursor_execute", heard)
-        log.close()
-    assert 1 < len(sizes) <= 64  # sqlite3 keeps 128, of all tables
-    assert max(sizes.values()) <= VALUES_PER_STATEMENT
+        remove(Engine, "connect", trace)
+    for size in range(1, 150):
+        log.append_feedback([like(f"{size}-{number}") for number in range(size)])
+    log.close()
+    rows = {text.count("), (") + 1 for text in statements if text.startswith("INSERT INTO feedback")}
+    assert 1 < len(rows) <= 64  # sqlite3 keeps 128, of all tables
+    assert max(rows) * len(COLUMNS[FEEDBACK]) <= VALUES_PER_STATEMENT
 
 
 def test_parallel_writers_of_the_same_events_write_each_once(log_url: str) -> None:

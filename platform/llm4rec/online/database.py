@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
 
@@ -19,6 +19,9 @@ PRIMARY_CODE = 0xFF
 """SQLite's errors are finer than that above it."""
 WRITER = 4_015_100_162
 """PostgreSQL's advisory lock that writers of the log hold in turn; any number that other programs do not use."""
+TAKE_TURN = f"SELECT pg_advisory_xact_lock({WRITER})"
+BUSY_TIMEOUT = "busy_timeout_s"
+"""An engine's option: how long a writer of SQLite waits for others."""
 
 
 def open_engine(url: str, busy_timeout_s: float) -> Engine:
@@ -37,7 +40,7 @@ def open_engine(url: str, busy_timeout_s: float) -> Engine:
 
 
 def _open_sqlite(url: URL, busy_timeout_s: float) -> Engine:
-    engine = create_engine(url)
+    engine = create_engine(url, execution_options={BUSY_TIMEOUT: busy_timeout_s})
 
     # SQLAlchemy's events; transactions are begun by us, since sqlite3 would begin them late and deferred, and a
     # deferred writer fails at once, instead of waiting, when another one was faster.
@@ -57,13 +60,10 @@ def _open_sqlite(url: URL, busy_timeout_s: float) -> Engine:
             connection.exec_driver_sql("BEGIN")
             return
         cursor = connection.connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 0")
-        try:
-            if not _began(cursor, busy_timeout_s):
-                connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for the error in SQLAlchemy's terms
-        finally:
-            cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
-            cursor.close()
+        began = _began(cursor, busy_timeout_s)
+        cursor.close()
+        if not began:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for the error in SQLAlchemy's terms
 
     return engine
 
@@ -75,15 +75,19 @@ def _began(cursor: Any, seconds: float) -> bool:
     meanwhile goes first.
     """
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            cursor.execute("BEGIN IMMEDIATE")
-            return True
-        except sqlite3.DatabaseError as error:  # a damaged file too, which the caller hears of in SQLAlchemy's terms
-            if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
-                return False
-        time.sleep(RETRY_S)
-    return False
+    cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                return True
+            except sqlite3.DatabaseError as error:  # a damaged file too, of which the caller hears when it tries again
+                if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    return False
+            time.sleep(RETRY_S)
+        return False
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
 
 def _open_postgresql(url: URL, busy_timeout_s: float) -> Engine:
@@ -100,7 +104,7 @@ def _open_postgresql(url: URL, busy_timeout_s: float) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if _writes(connection):
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
+            connection.exec_driver_sql(TAKE_TURN)
 
     return engine
 
@@ -129,14 +133,41 @@ def asking(engine: Engine) -> Iterator[Any]:
     Raises:
         UnavailableError: it cannot be answered.
     """
-    try:
+    with _driver(engine, "read") as connection:
+        yield connection.cursor()
+
+
+@contextmanager
+def writing_directly(engine: Engine) -> Iterator[Any]:
+    """The same for one transaction, on the disk when the block is left without an error, else undone.
+
+    Raises:
+        UnavailableError: it cannot be written, as with `writing`.
+        IntegrityError: of the driver: a key is there already.
+    """
+    with _driver(engine, "written") as connection:
+        cursor = connection.cursor()
+        if engine.dialect.name == "postgresql":
+            cursor.execute(TAKE_TURN)
+        elif not _began(cursor, engine.get_execution_options()[BUSY_TIMEOUT]):
+            cursor.execute("BEGIN IMMEDIATE")  # once more, for the error
+        yield cursor
+        connection.commit()
+
+
+@contextmanager
+def _driver(engine: Engine, done: str) -> Iterator[PoolProxiedConnection]:
+    """A connection from the pool, which undoes what was not committed when it takes it back."""
+    with _explained(engine, done):
         connection = engine.raw_connection()
         try:
-            yield connection.cursor()
+            yield connection
+        except engine.dialect.loaded_dbapi.Error as error:
+            if engine.dialect.is_disconnect(error, connection.dbapi_connection, None):
+                connection.invalidate(error)
+            raise
         finally:
             connection.close()
-    except (DBAPIError, TimeoutError, engine.dialect.loaded_dbapi.Error) as error:
-        raise _unavailable(engine, "read", getattr(error, "orig", None) or error) from error
 
 
 @contextmanager
@@ -188,11 +219,12 @@ def _rewrite(engine: Engine) -> None:
 
 @contextmanager
 def _explained(engine: Engine, done: str) -> Iterator[None]:
+    driver: Any = engine.dialect.loaded_dbapi
     try:
         yield
-    except IntegrityError:
+    except (IntegrityError, driver.IntegrityError):
         raise
-    except (DBAPIError, TimeoutError) as error:
+    except (DBAPIError, TimeoutError, driver.Error) as error:
         raise _unavailable(engine, done, getattr(error, "orig", None) or error) from error
 
 

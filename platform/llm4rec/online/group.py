@@ -1,11 +1,12 @@
 """What many requests write at once: looked up together, judged one by one, written together."""
 
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Feedback, Slate
@@ -13,15 +14,22 @@ from llm4rec.online.rows import (
     IDS_PER_QUERY,
     by_event_id,
     exposure_rows,
+    feedback_row,
     forgotten_of,
     hashed,
     logged_feedback,
     require_same,
 )
-from llm4rec.online.tables import EXPOSURES, FEEDBACK, PLAIN, STATES
+from llm4rec.online.tables import EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, STATES
 
 Write = Sequence[Feedback] | Slate
 """A batch of feedback, or a slate."""
+Row = tuple[Any, ...]
+COLUMNS = {
+    table: [column.name for column in table.columns if column.autoincrement is not True]
+    for table in (FEEDBACK, EXPOSURES, STATES, PLAIN)
+}
+"""What a write gives of each table; a number that the database counts up is not its to give."""
 VALUES_PER_STATEMENT = 400
 """SQLite takes 32,766, but sqlite3 keeps the last 128 statements of a connection, and each number of rows makes one."""
 
@@ -34,34 +42,23 @@ class Group:
         logged: feedback by event_id, of the log and of writes before.
         slates: ids of recorded slates, of the log and of writes before.
         forgotten: how often users of the slates have been deleted, by hash, of those who have.
-        feedback: rows to write.
-        exposures: rows to write.
-        states: rows to write.
-        plain: rows to write.
+        rows: what to write, by table, values in the order of its columns.
     """
 
     logged: dict[str, Feedback] = field(default_factory=dict)
     slates: set[str] = field(default_factory=set)
     forgotten: dict[str, int] = field(default_factory=dict)
-    feedback: list[dict[str, Any]] = field(default_factory=list)
-    exposures: list[dict[str, Any]] = field(default_factory=list)
-    states: list[dict[str, Any]] = field(default_factory=list)
-    plain: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[Table, list[Row]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
 
     @classmethod
     def beside(cls, connection: Connection, writes: Sequence[Write]) -> Self:
         """Look up what the log holds of what some writes name."""
-        group = cls.hopeful(connection, writes)
         events = [event.event_id for write in writes if not isinstance(write, Slate) for event in write]
-        group.logged |= logged_feedback(connection, list(dict.fromkeys(events)))
-        group.slates |= _recorded(connection, [write.slate_id for write in writes if isinstance(write, Slate)])
-        return group
-
-    @classmethod
-    def hopeful(cls, connection: Connection, writes: Sequence[Write]) -> Self:
-        """The same, where no id of the writes is in the log yet; the database refuses the group if one is."""
-        users = {write.user_id for write in writes if isinstance(write, Slate) and write.user_id is not None}
-        return cls(forgotten=forgotten_of(connection, users))
+        return cls(
+            logged=logged_feedback(connection, list(dict.fromkeys(events))),
+            slates=_recorded(connection, [write.slate_id for write in writes if isinstance(write, Slate)]),
+            forgotten=forgotten_of(connection, _users_of(writes)),
+        )
 
     def take(self, write: Write) -> Appended | ConflictError | None:
         """Take one more write in, unless it conflicts with the log or with one before."""
@@ -73,12 +70,11 @@ class Group:
             return error
         return None
 
-    def write(self, connection: Connection) -> None:
-        """Write all that was taken in."""
-        tables = (FEEDBACK, self.feedback), (EXPOSURES, self.exposures), (STATES, self.states), (PLAIN, self.plain)
-        for table, rows in tables:
+    def write(self, cursor: Any) -> None:
+        """Write all that was taken in, through a cursor of the driver."""
+        for table, rows in self.rows.items():
             if rows:
-                _insert(connection, table, rows)
+                _insert(cursor, table, rows)
 
     def _append(self, events: Sequence[Feedback]) -> Appended:
         batch = by_event_id(events)
@@ -87,7 +83,7 @@ class Group:
         received = int(time.time())
         new = {event_id: event for event_id, event in batch.items() if event_id not in self.logged}
         self.logged |= new
-        self.feedback += [vars(event) | {"received": received} for event in new.values()]
+        self.rows[FEEDBACK] += [feedback_row(event, received) for event in new.values()]
         return Appended(accepted=len(new), duplicates=len(events) - len(new))
 
     def _record(self, slate: Slate) -> None:
@@ -100,30 +96,47 @@ class Group:
         self.slates.add(slate.slate_id)
         if not slate.exposures:  # it taught nobody anything, and nothing would lead to it when its user is deleted
             return
-        self.exposures += exposure_rows(slate)
+        self.rows[EXPOSURES] += exposure_rows(slate)
         if slate.state:
-            self.states.append({"slate_id": slate.slate_id, "user_id": slate.user_id, "state": slate.state})
+            self.rows[STATES].append((slate.slate_id, slate.user_id, slate.state))
         if slate.plain and slate.user_id is not None:
-            head = {"slate_id": slate.slate_id, "user_id": slate.user_id, "timestamp": slate.timestamp}
-            self.plain.append(head | vars(slate.plain))
+            plain = slate.plain
+            self.rows[PLAIN].append((slate.slate_id, slate.user_id, slate.timestamp, plain.diversity, plain.debias))
 
 
-def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that have the same keys, into SQLite many in one statement.
+def names_forgotten(cursor: Any, writes: Sequence[Write]) -> bool:
+    """Whether a slate among some writes is of a user who was ever deleted."""
+    hashes = [hashed(user_id) for user_id in _users_of(writes)]
+    for start in range(0, len(hashes), IDS_PER_QUERY):
+        part = hashes[start : start + IDS_PER_QUERY]
+        places = ", ".join([_place(cursor)] * len(part))
+        cursor.execute(f"SELECT user_hash FROM {FORGOTTEN.name} WHERE user_hash IN ({places}) LIMIT 1", part)
+        if cursor.fetchone():
+            return True
+    return False
+
+
+def _users_of(writes: Sequence[Write]) -> set[str]:
+    return {write.user_id for write in writes if isinstance(write, Slate) and write.user_id is not None}
+
+
+def _place(cursor: Any) -> str:
+    return "?" if isinstance(cursor, sqlite3.Cursor) else "%s"
+
+
+def _insert(cursor: Any, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows, many in one statement.
 
     Python's sqlite3 gives the interpreter's lock away with every row of `executemany`, and beside a busy event loop it
     waits for its turn each time. The driver gets the values as they are, so none may be of a type that SQLAlchemy would
     have to convert, as JSON.
     """
-    if connection.dialect.name != "sqlite":
-        connection.execute(insert(table), rows)
-        return
-    names = list(rows[0])
-    columns, places = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+    names = COLUMNS[table]
+    columns, places = ", ".join(f'"{name}"' for name in names), ", ".join([_place(cursor)] * len(names))
     most = VALUES_PER_STATEMENT // len(names)
     for part in (rows[start : start + most] for start in range(0, len(rows), most)):
         statement = f"INSERT INTO {table.name} ({columns}) VALUES {', '.join([f'({places})'] * len(part))}"
-        connection.exec_driver_sql(statement, tuple(row[name] for row in part for name in names))
+        cursor.execute(statement, [value for row in part for value in row])
 
 
 def _recorded(connection: Connection, slate_ids: Sequence[str]) -> set[str]:

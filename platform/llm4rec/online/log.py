@@ -2,16 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, or_, select
-from sqlalchemy.exc import IntegrityError
 
-from llm4rec.online.database import asking, erase_remains, open_engine, reading, writing
+from llm4rec.online.database import asking, erase_remains, open_engine, reading, writing, writing_directly
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Judged, Known, LearnerState, Logged, Slate
-from llm4rec.online.group import Group, Write
+from llm4rec.online.group import Group, Write, names_forgotten
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
 from llm4rec.online.rows import IDS_PER_QUERY, forgotten_of, good_items, hashed, logged_slates, overlay, timed
 from llm4rec.online.tables import (
@@ -65,6 +65,7 @@ class EventLog:
             UnavailableError: the database cannot be opened or is damaged.
         """
         self._engine = open_engine(url, busy_timeout_s)
+        self._driver: Any = self._engine.dialect.loaded_dbapi
         self._known: Any = KNOWN.compile(dialect=self._engine.dialect)
         with writing(self._engine) as connection:
             create_tables(connection)
@@ -113,19 +114,12 @@ class EventLog:
         Returns:
             of each write what came of it: of feedback what was appended, of a slate None, of a conflict the error.
         """
-        try:
-            return self._write(writes, Group.hopeful)
-        except IntegrityError:  # something of it is in the log already: look up what
-            return self._write(writes, Group.beside)
-
-    def _write(
-        self, writes: Sequence[Write], looked_up: Callable[[Connection, Sequence[Write]], Group]
-    ) -> list[Appended | ConflictError | None]:
+        with suppress(self._driver.IntegrityError), writing_directly(self._engine) as cursor:
+            if not names_forgotten(cursor, writes):
+                return _written(Group(), writes, cursor)
+        # something of it is in the log already, or a user was deleted: look up what
         with writing(self._engine) as connection:
-            group = looked_up(connection, writes)
-            done = [group.take(write) for write in writes]
-            group.write(connection)
-        return done
+            return _written(Group.beside(connection, writes), writes, connection.connection.cursor())
 
     def feedback_of(self, user_id: str) -> list[Feedback]:
         """A user's feedback in order of arrival."""
@@ -342,6 +336,12 @@ class EventLog:
         with writing(self._engine) as connection:
             _replace(connection, ITEMS, item_id=item_id, **row)
             connection.execute(insert(CHANGES).values(kind="item", key=item_id))
+
+
+def _written(group: Group, writes: Sequence[Write], cursor: Any) -> list[Appended | ConflictError | None]:
+    done = [group.take(write) for write in writes]
+    group.write(cursor)
+    return done
 
 
 def _replace(connection: Connection, table: Table, **row: Any) -> None:

@@ -103,12 +103,27 @@ def _slate(rows: Sequence[RowMapping], state: bytes, plain: Plain | None) -> Sla
     return Slate(*head, exposures, state, plain=plain)
 
 
-def exposure_rows(slate: Slate) -> list[dict[str, Any]]:
+def feedback_row(event: Feedback, received: int) -> tuple[Any, ...]:
+    """An event's row, without the number that the log gives it."""
+    return (
+        event.event_id,
+        event.user_id,
+        event.item_id,
+        event.event,
+        event.value,
+        event.slate_id,
+        event.timestamp,
+        received,
+    )
+
+
+def exposure_rows(slate: Slate) -> list[tuple[Any, ...]]:
     """A slate's rows, one a place."""
-    shared = {
-        key: value for key, value in vars(slate).items() if key not in {"exposures", "state", "forgotten", "plain"}
-    }
-    return [shared | vars(shown) | {"position": place} for place, shown in enumerate(slate.exposures, start=1)]
+    first, last = slate.slate_id, (slate.model_version, slate.timestamp)
+    return [
+        (first, place, slate.user_id, shown.item_id, shown.score, shown.propensity, *last)
+        for place, shown in enumerate(slate.exposures, start=1)
+    ]
 
 
 def as_sent(row: RowMapping) -> Feedback:
