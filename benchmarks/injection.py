@@ -276,12 +276,9 @@ def main() -> None:
         log = EventLog(f"sqlite:///{Path(folder, 'events.db')}")
         reasons = DeadlineReasons(LocalWriter(writer), 60.0, vocabulary)
         engines = Engines(config, log, snapshot)
-        figures = asyncio.run(
-            attack(
-                Service(engines, log, reasons, LocalDrawing(engines), Queue(config.cluster.queued_requests)),
-                engines.main,
-            )
-        )
+        queue = Queue(config.cluster.queued_requests)
+        service = Service(engines, log, reasons, LocalDrawing(engines, queue), queue)
+        figures = asyncio.run(attack(service, engines.main))
     figures["reviews_taken"] = taken
     store("injection", figures, time.monotonic() - began, [config.run.seed])
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from llm4rec.errors import ConfigError
-from llm4rec.serve.admission import CALM_S, STANDING, Queue
+from llm4rec.serve.admission import CALM_S, STANDING, STANDING_S, Queue
 from llm4rec.serve.app import build_app
 from llm4rec.serve.config import ServeConfig
 from llm4rec.serve.errors import BusyError
@@ -87,6 +87,19 @@ def test_after_a_silence_a_burst_may_wait_again() -> None:
     leave(queue, 10)
     clock.now += 2 * CALM_S
     assert come(queue, 10) == 0
+
+
+def test_while_few_may_wait_nobody_waits_for_long() -> None:
+    clock = Clock()
+    queue = Queue(10, clock)
+    assert come(queue, 10) == 0
+    assert not queue.gives_up(60.0)
+    assert come(queue, 1) == 1
+    assert queue.gives_up(STANDING_S) and not queue.gives_up(0.9 * STANDING_S)
+    leave(queue, 10)
+    clock.now += 2 * CALM_S
+    assert come(queue, 1) == 0
+    assert not queue.gives_up(60.0)
 
 
 def test_a_failure_leaves_the_queue_too() -> None:

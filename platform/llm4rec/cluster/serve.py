@@ -188,9 +188,9 @@ class Ingress:
         vocabulary = vocabulary_of(engines.main.snapshot.corpus)
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
         listener = Listener(engines, [asking(learner) for learner in learners], config.online.poll_s)
-        drawing: Drawing = LocalDrawing(engines) if ranker is None else RemoteDrawing(ranker)
         # Behind Serve's proxies no more come than REQUESTS_AT_ONCE.
         queue = Queue(config.cluster.queued_requests if ranker is None else REQUESTS_AT_ONCE + 1)
+        drawing: Drawing = LocalDrawing(engines, queue) if ranker is None else RemoteDrawing(ranker)
         self._metrics, self._listener = ServiceMetrics(), listener
         service = CountedService(self._metrics, engines, log, reasons, drawing, queue, listener.status)
         self._app = build_app(lambda: service, config.serve, statuses=STATUSES, observer=self._metrics.request)

@@ -24,7 +24,7 @@ from llm4rec.online.trial import OfUser, difference, rate_of
 from llm4rec.recommend.filters import Filters
 from llm4rec.serve import contract
 from llm4rec.serve.admission import Queue
-from llm4rec.serve.errors import NotFoundError
+from llm4rec.serve.errors import BusyError, NotFoundError
 
 T = TypeVar("T")
 
@@ -48,16 +48,27 @@ class Drawing(Protocol):
 class LocalDrawing:
     """Retrieval and ranking in this process."""
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, queue: Queue) -> None:
         self._engines = engines
+        self._queue = queue
+        self._turn = asyncio.Lock()
         self._threads = ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="drawing")
 
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
-        """Draw a slate; it is not yet written down."""
-        engine = self._engines.of(request.user_id)
-        await asyncio.sleep(0)  # those who come at the same time are counted first
-        # Threads that take turns with this one wait for each other: what is quick is quicker here.
-        if (drawn := engine.draw_quickly(request)) is not None:
+        """Draw a slate; it is not yet written down.
+
+        Raises:
+            BusyError: this one waited for too long while others were refused.
+        """
+        engine, came = self._engines.of(request.user_id), time.monotonic()
+        async with self._turn:
+            # Between two slates the loop reads who else has come, refuses them, and hears of slates that are written.
+            await asyncio.sleep(0)
+            if self._queue.gives_up(time.monotonic() - came):
+                raise BusyError
+            # Threads that take turns with this one wait for each other: what is quick is quicker here.
+            drawn = engine.draw_quickly(request)
+        if drawn is not None:
             return drawn
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: engine.rank(request, engine.retrieve(request)))

@@ -1,8 +1,8 @@
 """Which requests are taken at all: so few at once that those which are taken are answered in time.
 
 A queue that stays long is no use: it makes everybody wait and answers no more requests. So a burst may wait, but once
-somebody had to be refused only `STANDING` may, until in `CALM_S` nobody came or no more than `CALM_SHARE` were refused
-(in the manner of Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
+somebody had to be refused only `STANDING` may, none for longer than `STANDING_S`, until in `CALM_S` nobody came or no
+more than `CALM_SHARE` were refused (in the manner of Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 """
 
 import time
@@ -16,6 +16,7 @@ from llm4rec.serve.errors import BusyError, NotReadyError
 from llm4rec.serve.problems import problem_response
 
 STANDING = 4
+STANDING_S = 0.1
 CALM_S = 1.0
 CALM_SHARE = 0.3
 """Of requests refused; at nine tenths of what can be answered a queue of four refuses half as many."""
@@ -50,6 +51,13 @@ class Queue:
         self._refused += 1
         if self._since is None:
             self._since, self._asked, self._refused = self._clock(), 1, 1
+        return True
+
+    def gives_up(self, waited_s: float) -> bool:
+        """Whether somebody who may wait, and did for so long, is refused after all: while few may, for not so long."""
+        if self._since is None or waited_s < STANDING_S:
+            return False
+        self._refused += 1
         return True
 
     def __enter__(self) -> None:
