@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 DRAWING_THREADS = 2
 """Only one at a time runs Python; another computes a state meanwhile. More take turns with each other, at a price."""
+SLATES_A_ROUND = 4
+"""Drawn in one round of the event loop: one alone makes groups of the log small, and a round of many is heard late."""
 KEPT_ANONYMOUS = 1000
 """Slates of anonymous histories whose history is kept in memory, so that they can still be explained."""
 
@@ -51,7 +53,7 @@ class LocalDrawing:
     def __init__(self, engines: Engines, queue: Queue) -> None:
         self._engines = engines
         self._queue = queue
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Semaphore(SLATES_A_ROUND)
         self._threads = ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="drawing")
 
     async def draw(self, request: contract.RecommendRequest) -> Drawn:
@@ -62,7 +64,7 @@ class LocalDrawing:
         """
         engine, came = self._engines.of(request.user_id), time.monotonic()
         async with self._turn:
-            # Between two slates the loop reads who else has come, refuses them, and hears of slates that are written.
+            # Between a few slates the loop reads who else has come, refuses them, and hears of slates that are written.
             await asyncio.sleep(0)
             if self._queue.gives_up(time.monotonic() - came):
                 raise BusyError
