@@ -329,7 +329,9 @@ def test_a_writer_waits_for_another_process_and_keeps_its_patience(tmp_path: Pat
 
 def test_damage_that_the_begin_of_a_write_meets_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "log.db").write_bytes(b"no database at all " * 500)
-    assert not database._began(sqlite3.connect(tmp_path / "log.db", isolation_level=None).cursor(), 60)
+    cursor = sqlite3.connect(tmp_path / "log.db", isolation_level=None).cursor()
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        database._begin_writing(cursor, 60)
 
 
 def test_a_garbage_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:

@@ -60,16 +60,14 @@ def _open_sqlite(url: URL, busy_timeout_s: float) -> Engine:
             connection.exec_driver_sql("BEGIN")
             return
         cursor = connection.connection.cursor()
-        began = _began(cursor, busy_timeout_s)
+        _begin_writing(cursor, busy_timeout_s)
         cursor.close()
-        if not began:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for the error in SQLAlchemy's terms
 
     return engine
 
 
-def _began(cursor: Any, seconds: float) -> bool:
-    """Whether a write could begin within some time.
+def _begin_writing(cursor: Any, seconds: float) -> None:
+    """Begin a write as soon as others let it, within some time; the driver's error where that does not come.
 
     SQLite itself would wait for another process in ever longer sleeps, up to a tenth of a second, and whoever comes
     meanwhile goes first.
@@ -77,15 +75,14 @@ def _began(cursor: Any, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     cursor.execute("PRAGMA busy_timeout = 0")
     try:
-        while time.monotonic() < deadline:
+        while True:
             try:
                 cursor.execute("BEGIN IMMEDIATE")
-                return True
-            except sqlite3.DatabaseError as error:  # a damaged file too, of which the caller hears when it tries again
-                if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
-                    return False
+                return
+            except sqlite3.DatabaseError as error:  # a damaged file too
+                if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
             time.sleep(RETRY_S)
-        return False
     finally:
         cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
@@ -149,8 +146,8 @@ def writing_directly(engine: Engine) -> Iterator[Any]:
         cursor = connection.cursor()
         if engine.dialect.name == "postgresql":
             cursor.execute(TAKE_TURN)
-        elif not _began(cursor, engine.get_execution_options()[BUSY_TIMEOUT]):
-            cursor.execute("BEGIN IMMEDIATE")  # once more, for the error
+        else:
+            _begin_writing(cursor, engine.get_execution_options()[BUSY_TIMEOUT])
         yield cursor
         connection.commit()
 

@@ -1,6 +1,5 @@
 """What many requests write at once: looked up together, judged one by one, written together."""
 
-import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +17,10 @@ from llm4rec.online.rows import (
     forgotten_of,
     hashed,
     logged_feedback,
+    place,
     require_same,
 )
-from llm4rec.online.tables import EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, STATES
+from llm4rec.online.tables import EXPOSURES, FEEDBACK, PLAIN, STATES
 
 Write = Sequence[Feedback] | Slate
 """A batch of feedback, or a slate."""
@@ -57,7 +57,7 @@ class Group:
         return cls(
             logged=logged_feedback(connection, list(dict.fromkeys(events))),
             slates=_recorded(connection, [write.slate_id for write in writes if isinstance(write, Slate)]),
-            forgotten=forgotten_of(connection, _users_of(writes)),
+            forgotten=forgotten_of(connection, users_of(writes)),
         )
 
     def take(self, write: Write) -> Appended | ConflictError | None:
@@ -104,24 +104,9 @@ class Group:
             self.rows[PLAIN].append((slate.slate_id, slate.user_id, slate.timestamp, plain.diversity, plain.debias))
 
 
-def names_forgotten(cursor: Any, writes: Sequence[Write]) -> bool:
-    """Whether a slate among some writes is of a user who was ever deleted."""
-    hashes = [hashed(user_id) for user_id in _users_of(writes)]
-    for start in range(0, len(hashes), IDS_PER_QUERY):
-        part = hashes[start : start + IDS_PER_QUERY]
-        places = ", ".join([_place(cursor)] * len(part))
-        cursor.execute(f"SELECT user_hash FROM {FORGOTTEN.name} WHERE user_hash IN ({places}) LIMIT 1", part)
-        if cursor.fetchone():
-            return True
-    return False
-
-
-def _users_of(writes: Sequence[Write]) -> set[str]:
+def users_of(writes: Sequence[Write]) -> set[str]:
+    """Users of the slates among some writes."""
     return {write.user_id for write in writes if isinstance(write, Slate) and write.user_id is not None}
-
-
-def _place(cursor: Any) -> str:
-    return "?" if isinstance(cursor, sqlite3.Cursor) else "%s"
 
 
 def _insert(cursor: Any, table: Table, rows: Sequence[Row]) -> None:
@@ -132,7 +117,7 @@ def _insert(cursor: Any, table: Table, rows: Sequence[Row]) -> None:
     have to convert, as JSON.
     """
     names = COLUMNS[table]
-    columns, places = ", ".join(f'"{name}"' for name in names), ", ".join([_place(cursor)] * len(names))
+    columns, places = ", ".join(f'"{name}"' for name in names), ", ".join([place(cursor)] * len(names))
     most = VALUES_PER_STATEMENT // len(names)
     for part in (rows[start : start + most] for start in range(0, len(rows), most)):
         statement = f"INSERT INTO {table.name} ({columns}) VALUES {', '.join([f'({places})'] * len(part))}"

@@ -11,9 +11,18 @@ from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, i
 from llm4rec.online.database import asking, erase_remains, open_engine, reading, writing, writing_directly
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Appended, Change, Feedback, ItemOverlay, Judged, Known, LearnerState, Logged, Slate
-from llm4rec.online.group import Group, Write, names_forgotten
+from llm4rec.online.group import Group, Write, users_of
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
-from llm4rec.online.rows import IDS_PER_QUERY, forgotten_of, good_items, hashed, logged_slates, overlay, timed
+from llm4rec.online.rows import (
+    IDS_PER_QUERY,
+    forgotten_of,
+    good_items,
+    hashed,
+    hashes_forgotten,
+    logged_slates,
+    overlay,
+    timed,
+)
 from llm4rec.online.tables import (
     CHANGES,
     EXPOSURES,
@@ -115,7 +124,7 @@ class EventLog:
             of each write what came of it: of feedback what was appended, of a slate None, of a conflict the error.
         """
         with suppress(self._driver.IntegrityError), writing_directly(self._engine) as cursor:
-            if not names_forgotten(cursor, writes):
+            if not hashes_forgotten(cursor, users_of(writes)):
                 return _written(Group(), writes, cursor)
         # something of it is in the log already, or a user was deleted: look up what
         with writing(self._engine) as connection:

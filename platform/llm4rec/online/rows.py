@@ -1,10 +1,11 @@
 """Between records and rows of the log."""
 
 import hashlib
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Plain, Slate
@@ -12,7 +13,6 @@ from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN
 from llm4rec.online.user_state import is_negative
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
-AMONG_FORGOTTEN = select(FORGOTTEN.c.user_hash).where(FORGOTTEN.c.user_hash.in_(bindparam("hashes", expanding=True)))
 
 
 def by_event_id(events: Sequence[Feedback]) -> dict[str, Feedback]:
@@ -51,11 +51,25 @@ def logged_feedback(connection: Connection, event_ids: Sequence[str]) -> dict[st
     return found
 
 
-def forgotten_of(connection: Connection, user_ids: Iterable[str]) -> dict[str, int]:
-    """How often some users have been deleted, by hash; those who have not are left out."""
+def hashes_forgotten(cursor: Any, user_ids: Iterable[str]) -> set[str]:
+    """Hashes of those of some users who have ever been deleted, through a cursor of the driver."""
     hashes, found = [hashed(user_id) for user_id in user_ids], set()
     for start in range(0, len(hashes), IDS_PER_QUERY):
-        found |= set(connection.execute(AMONG_FORGOTTEN, {"hashes": hashes[start : start + IDS_PER_QUERY]}).scalars())
+        part = hashes[start : start + IDS_PER_QUERY]
+        places = ", ".join([place(cursor)] * len(part))
+        cursor.execute(f"SELECT user_hash FROM {FORGOTTEN.name} WHERE user_hash IN ({places})", part)
+        found |= {user_hash for (user_hash,) in cursor.fetchall()}
+    return found
+
+
+def place(cursor: Any) -> str:
+    """What stands for a value in a statement for a driver."""
+    return "?" if isinstance(cursor, sqlite3.Cursor) else "%s"
+
+
+def forgotten_of(connection: Connection, user_ids: Iterable[str]) -> dict[str, int]:
+    """How often some users have been deleted, by hash; those who have not are left out."""
+    found = hashes_forgotten(connection.connection.cursor(), user_ids)
     if not found:
         return {}
     times = select(func.count()).select_from(CHANGES).where(CHANGES.c.kind == "forgotten")
