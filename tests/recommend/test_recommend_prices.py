@@ -20,7 +20,7 @@ from llm4rec.recommend.prices import (
     learn_prices,
 )
 from llm4rec.recommend.rerank import chances
-from llm4rec.recommend.scorers import Debiased
+from llm4rec.recommend.scorers import Debiased, Varied
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
 from llm4rec.schema import ITEM_ID, TITLE, TRAIN, USER_ID, VALID, Corpus, Interactions
 from tests.baselines.loops import loops_corpus
@@ -162,21 +162,24 @@ def test_users_who_have_seen_nearly_everything_do_not_matter(monkeypatch: pytest
     assert np.isfinite(everybody.price).all() and everybody.price.any()
 
 
-def test_debiased_scores_give_the_slates_of_requests_with_debias() -> None:
+@pytest.mark.parametrize("diversity", [0.0, 0.4])
+def test_scores_as_asked_give_the_slates_of_such_requests(diversity: float) -> None:
     rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(40, 6)).astype(np.float32)
     scores, price = rng.normal(size=(5, 40)).astype(np.float32), rng.normal(size=40).astype(np.float32) / 20
     weight = np.array([0.0, 0.5, 1.0, 2.0, 3.0], np.float32)
     config = EvaluateConfig(top_n=6)
     histories = [history(user, user + 7) for user in range(5)]
-    charged = Debiased(Fixed(scores), price, weight, config).score(np.arange(5), histories)
+    debiased = Debiased(Fixed(scores), price, weight, config)
+    charged = Varied(debiased, vectors, diversity, 20, config).score(np.arange(5), histories)
     catalogue = Catalogue(
-        np.eye(40, dtype=np.float32),
+        vectors,
         price,
         np.full(40, np.nan, np.float32),
         [()] * 40,
         np.full(40, np.nan, np.float32),
     )
-    settings = RecommendConfig(k=6, temperature=0, debias=1.0)
+    settings = RecommendConfig(k=6, temperature=0, debias=1.0, diversity=diversity, candidates=20)
     for user in range(5):
         charged[user, histories[user].item] = -np.inf
         wish = Wish(popularity_weight=float(weight[user]))
@@ -207,3 +210,19 @@ def test_an_index_without_prices_is_refused(tmp_path: Path) -> None:
         writer.write_json("other.json", {})
     with pytest.raises(ArtifactError, match="run jobs/index.py again"):
         Prices.read(store.open("index"), 2)
+
+
+def test_diversity_keeps_what_is_no_candidate_and_changes_who_stands_first() -> None:
+    rng = np.random.default_rng(2)
+    scores, vectors = rng.normal(size=(3, 30)).astype(np.float32), rng.normal(size=(30, 3)).astype(np.float32)
+    histories = [history(1), history(2), history(3)]
+    config = EvaluateConfig(top_n=5)
+    varied = Varied(Fixed(scores), vectors, 0.6, 10, config).score(np.arange(3), histories)
+    for before, after, past in zip(scores, varied, histories, strict=True):
+        unseen = np.setdiff1d(np.arange(30), past.item)
+        candidates = unseen[np.argsort(-before[unseen])[:10]]
+        others = np.setdiff1d(np.arange(30), candidates)
+        assert after[others].tolist() == before[others].tolist()
+        assert sorted(after[candidates]) == sorted(before[candidates])
+        assert after[candidates[0]] == before[candidates[0]]  # nothing stands above the best
+    assert not np.array_equal(varied, scores)

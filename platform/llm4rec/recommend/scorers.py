@@ -8,9 +8,9 @@ import numpy as np
 
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import Scorer
+from llm4rec.evaluate.ranking import Scorer, best_items
 from llm4rec.model.scorer import ModelScorer
-from llm4rec.recommend.rerank import chances, charge
+from llm4rec.recommend.rerank import chances, charge, diversify, standardise
 from llm4rec.schema import FloatMatrix, FloatVector, History, IntVector
 
 
@@ -70,3 +70,35 @@ class Debiased:
             chance = chances(np.where(competing, row, -np.inf)[None])[0]
             row[:] = charge(row, chance, np.float32(weight) * self.price[: len(row)], self.config.top_n, competing)
         return charged
+
+
+@dataclass
+class Varied:
+    """A scorer whose slates vary, as those of a request with `diversity` do.
+
+    Attributes:
+        scorer: scores are logits.
+        vectors: of each item, shape (at least I, D).
+        diversity: weight of being unlike the items above.
+        candidates: so many of the best items may change places.
+        config: whether items seen compete.
+    """
+
+    scorer: Scorer
+    vectors: FloatMatrix
+    diversity: float
+    candidates: int
+    config: EvaluateConfig
+    name: str = ModelScorer.name
+
+    def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
+        """Scores of the warm items, handed out anew among the candidates, shape (B, I)."""
+        scores = self.scorer.score(users, histories)
+        for row, history in zip(scores, histories, strict=True):
+            competing = np.ones(len(row), np.bool_)
+            if self.config.remove_seen:
+                competing[history.item] = False
+            best = best_items(np.where(competing, row, -np.inf), self.candidates)
+            varied = diversify(standardise(row, competing)[best], self.vectors[best], self.diversity)
+            row[best[np.argsort(-varied, kind="stable")]] = row[best]
+        return scores
