@@ -168,8 +168,8 @@ def trained(job: Job, corpus: Corpus, features: Features) -> ModelScorer:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")  # two jobs may train the same model at once
         save_weights(scorer.model, part)
-        part.rename(path)
         path.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "git": revision(HOME)}))
+        part.rename(path)
         return scorer
     shape = Shape.of(corpus, features, job.config.train.model)
     model = Recommender(job.config.train.model, shape, features, with_weights=False)
@@ -229,9 +229,13 @@ def finished(
     with ProcessPoolExecutor(options.parallel, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         running: dict[Future[Measured], Job] = {}
         while waiting or running:
-            while waiting and len(running) < options.parallel and time.monotonic() < deadline:
-                job = waiting.pop(0)
-                running[pool.submit(_timed, work, job)] = job
+            while len(running) < options.parallel and time.monotonic() < deadline:
+                at_work = {job.training for job in running.values()}  # what several ask of is trained once
+                free = next((job for job in waiting if job.training not in at_work), None)
+                if free is None:
+                    break
+                waiting.remove(free)
+                running[pool.submit(_timed, work, free)] = free
             if not running:
                 print(f"the budget is spent; left for the next call: {[(job.name, job.seed) for job in waiting]}")
                 return

@@ -14,8 +14,10 @@ and p-values are of (paired) bootstraps over users; p-values are corrected for a
 one core, or, where a GPU is named and in rows measured before e711213, the clock's, whatever ran beside it. `peak_gb`
 is the memory of its process, the scores of all test rows included.
 `llm4rec_debias_1` is llm4rec as a request with `debias: 1` is answered, `llm4rec_debias_0.75_diversity_0.5` as one that
-asks for both, and `llm4rec_network` is the network without the gate; they are not compared with the others
-again.
+asks for both, at `temperature: 0` and with warm items alone; `llm4rec_network` is the network without the gate. They
+are not compared with the others again, and their `seconds` leave out the training, which is that of llm4rec. Runs were
+on a GPU or on cores, as they came, also within a row and a search; `precision: auto` is bfloat16 on the one and on some
+of the others.
 """
 
 import argparse
@@ -72,7 +74,8 @@ QUESTIONS = {
     DEBIASED: f"{GATED} debias",
     VARIED: f"{GATED} debias {DEBIAS} diversity {DIVERSITY}",
 }
-"""What is asked of one trained model of ours; each has a row, and only the first is compared with the others."""
+"""What is asked of one trained model of ours, by row; figures are kept under these words. Only the first row is
+compared with those of others."""
 MODELS = [*QUESTIONS, POPULAR, *MAKERS]
 DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease"}
 SPLITS: dict[str, SplitName] = {"": "leave_one_out", " temporal": "temporal"}
@@ -189,6 +192,7 @@ def new_job(table: str, model: str, settings: Settings, seed: int, options: argp
     if model in QUESTIONS:
         same = "" if model == OURS else f"{table}:{OURS}"
         name, asked = f"{table}:{model}", QUESTIONS[model]
+        asked += f" of {config.recommend.candidates}" if model == VARIED else ""
         return Job(name, seed, run, config, tune=False, question=asked, trained_as=same)
     return Job(f"{table}:{model}", seed, run, config, tune=False, baseline=model)
 
@@ -196,19 +200,20 @@ def new_job(table: str, model: str, settings: Settings, seed: int, options: argp
 def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
-    waited = 0.0 if job.baseline else kept_seconds(job)
-    network = None if job.baseline else trained(job, corpus, features)
+    model = job.name.split(":")[1]
+    waited = kept_seconds(job) if model == OURS else 0.0
+    network = trained(job, corpus, features) if model in QUESTIONS else None
     scorer: Scorer = network or fitted(job, corpus, features)
-    if network and job.question != QUESTIONS[ALONE]:
+    if network and model != ALONE:
         scorer = gated(network, corpus)
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
     twice = Remembering(scorer)
     found: dict[EvaluateConfig, Scorer] = {config: twice for config in (SEEN_REMOVED, SEEN_KEPT)}
-    if network and job.question in (QUESTIONS[DEBIASED], QUESTIONS[VARIED]):
+    if model in (DEBIASED, VARIED):
         weight, price = prices(scorer, job, corpus, features)
-        strength = DEBIAS if job.question == QUESTIONS[VARIED] else 1
+        strength = DEBIAS if model == VARIED else 1
         found = {config: Debiased(twice, price, strength * weight, config) for config in found}
-    if network and job.question == QUESTIONS[VARIED]:
+    if network and model == VARIED:
         vectors, candidates = network.item_vectors.float().cpu().numpy(), job.config.recommend.candidates
         found = {config: Varied(one, vectors, DIVERSITY, candidates, config) for config, one in found.items()}
     valid_rank = rank(found[SEEN_REMOVED], valid, SEEN_REMOVED).target_rank

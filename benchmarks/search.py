@@ -16,17 +16,16 @@ from typing import Any
 
 from measure import store
 from offline_runs import arguments, finished
-from quality import MODELS, POPULAR, QUESTIONS, SEARCH, TABLES, compete, new_job
+from quality import SEARCH, TABLES, compete, new_job
 from trials import OURS, Settings, trials
 
+from llm4rec.cluster.baselines import MAKERS
 from llm4rec.evaluate.metrics import hit_rate, mean_by_user, ndcg
 
 
 def main() -> None:
     """Run the trials that are chosen and not yet done, and store what came out."""
-    options = arguments(
-        __doc__, [name for name in MODELS if name == OURS or name not in (POPULAR, *QUESTIONS)], list(TABLES)
-    )
+    options = arguments(__doc__, [OURS, *MAKERS], list(TABLES))
     tried = [
         (new_job(table, model, settings, 0, options), settings)
         for table in options.tables

@@ -12,8 +12,8 @@ whatever they read. Tokens are soft tokens that are no padding, those of all wor
 processes of its own; ratios are of medians over rounds, those on top of the most windows. The first steps, in which
 memory is laid out, do not count. Where there is a GPU a worker has one, and there are two workers only where there
 are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a second, forward and backward,
-over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU. With `--without-ray`, for machines
-that have no Ray, the engine of the one worker runs in a plain process.
+over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU, counted under plain attention. With
+`--without-ray`, for machines that have no Ray, the engine of the one worker runs in a plain process.
 """
 
 import argparse

@@ -162,16 +162,17 @@ def test_users_who_have_seen_nearly_everything_do_not_matter(monkeypatch: pytest
     assert np.isfinite(everybody.price).all() and everybody.price.any()
 
 
-@pytest.mark.parametrize("diversity", [0.0, 0.4])
-def test_scores_as_asked_give_the_slates_of_such_requests(diversity: float) -> None:
+@pytest.mark.parametrize(("diversity", "candidates", "remove_seen"), [(0, 20, True), (0.4, 20, True), (0.4, 3, False)])
+def test_scores_as_asked_give_the_slates_of_such_requests(diversity: float, candidates: int, remove_seen: bool) -> None:
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(40, 6)).astype(np.float32)
-    scores, price = rng.normal(size=(5, 40)).astype(np.float32), rng.normal(size=40).astype(np.float32) / 20
+    scores = (3 * rng.normal(size=(5, 40)) + 5).astype(np.float32)
+    price = rng.normal(size=40).astype(np.float32) / 20
     weight = np.array([0.0, 0.5, 1.0, 2.0, 3.0], np.float32)
-    config = EvaluateConfig(top_n=6)
+    config = EvaluateConfig(top_n=6, remove_seen=remove_seen)
     histories = [history(user, user + 7) for user in range(5)]
     debiased = Debiased(Fixed(scores), price, weight, config)
-    charged = Varied(debiased, vectors, diversity, 20, config).score(np.arange(5), histories)
+    charged = Varied(debiased, vectors, diversity, candidates, config).score(np.arange(5), histories)
     catalogue = Catalogue(
         vectors,
         price,
@@ -179,11 +180,12 @@ def test_scores_as_asked_give_the_slates_of_such_requests(diversity: float) -> N
         [()] * 40,
         np.full(40, np.nan, np.float32),
     )
-    settings = RecommendConfig(k=6, temperature=0, debias=1.0, diversity=diversity, candidates=20)
+    settings = RecommendConfig(k=6, temperature=0, debias=1.0, diversity=diversity, candidates=candidates)
     for user in range(5):
-        charged[user, histories[user].item] = -np.inf
+        seen = histories[user].item[: None if remove_seen else 0]
+        charged[user, seen] = -np.inf
         wish = Wish(popularity_weight=float(weight[user]))
-        slate = draw_slate(scores[user], histories[user].item, settings, catalogue, rng, wish)
+        slate = draw_slate(scores[user], seen, settings, catalogue, rng, wish)
         assert slate.codes.tolist() == np.argsort(-charged[user], kind="stable")[:6].tolist()
 
 

@@ -11,7 +11,7 @@ from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer, best_items
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.recommend.rerank import chances, charge, diversify, standardise
-from llm4rec.schema import FloatMatrix, FloatVector, History, IntVector
+from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, History, IntVector
 
 
 @dataclass
@@ -64,9 +64,7 @@ class Debiased:
         scores = self.scorer.score(users, histories)
         charged = scores.copy()
         for row, history, weight in zip(charged, histories, self.weight[users], strict=True):
-            competing = np.ones(len(row), np.bool_)
-            if self.config.remove_seen:
-                competing[history.item] = False
+            competing = _competing(row, history, self.config)
             chance = chances(np.where(competing, row, -np.inf)[None])[0]
             row[:] = charge(row, chance, np.float32(weight) * self.price[: len(row)], self.config.top_n, competing)
         return charged
@@ -74,14 +72,14 @@ class Debiased:
 
 @dataclass
 class Varied:
-    """A scorer whose slates vary, as those of a request with `diversity` do.
+    """A scorer whose slates vary, as those of a request with `diversity` do where no two scores are equal.
 
     Attributes:
         scorer: scores are logits.
         vectors: of each item, shape (at least I, D).
         diversity: weight of being unlike the items above.
-        candidates: so many of the best items may change places.
-        config: whether items seen compete.
+        candidates: so many of the best items may change places; as many as a slate has always do.
+        config: length of slates, and whether items seen compete.
     """
 
     scorer: Scorer
@@ -95,10 +93,16 @@ class Varied:
         """Scores of the warm items, handed out anew among the candidates, shape (B, I)."""
         scores = self.scorer.score(users, histories)
         for row, history in zip(scores, histories, strict=True):
-            competing = np.ones(len(row), np.bool_)
-            if self.config.remove_seen:
-                competing[history.item] = False
-            best = best_items(np.where(competing, row, -np.inf), self.candidates)
+            competing = _competing(row, history, self.config)
+            best = best_items(np.where(competing, row, -np.inf), max(self.config.top_n, self.candidates))
             varied = diversify(standardise(row, competing)[best], self.vectors[best], self.diversity)
             row[best[np.argsort(-varied, kind="stable")]] = row[best]
         return scores
+
+
+def _competing(scores: FloatVector, history: History, config: EvaluateConfig) -> BoolVector:
+    """Which of the warm items may stand on a slate after a history, shape (I,)."""
+    competing = np.ones(len(scores), np.bool_)
+    if config.remove_seen:
+        competing[history.item] = False
+    return competing
