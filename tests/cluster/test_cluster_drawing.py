@@ -8,7 +8,8 @@ import pytest
 
 from llm4rec.cluster import releases
 from llm4rec.cluster.releases import Engines
-from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.run_config import ClusterSection, RunConfig
+from llm4rec.cluster.serve import places
 from llm4rec.cluster.service import SLATES_A_ROUND, LocalDrawing
 from llm4rec.online.log import EventLog
 from llm4rec.serve import admission
@@ -25,6 +26,11 @@ def engines(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> E
     monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
     source = {"format": "movielens", "path": "unused"}
     return Engines(RunConfig.model_validate({"source": source, "run": {"path": write_run(tmp_path, 0)}}), log)
+
+
+@pytest.mark.parametrize(("replicas", "each"), [((1, 1), 10), ((2, 2), 5), ((3, 3), 4)])
+def test_replicas_of_one_machine_share_the_places_of_those_who_wait(replicas: tuple[int, int], each: int) -> None:
+    assert places(ClusterSection(queued_requests=10, replicas=replicas)) == each
 
 
 def test_the_loop_hears_of_others_between_a_few_slates(engines: Engines) -> None:

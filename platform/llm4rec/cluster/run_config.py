@@ -87,8 +87,8 @@ class ClusterSection(StrictModel):
     ongoing_requests: PositiveInt = 16
     """Requests under way in a replica beyond which another one is started."""
     queued_requests: PositiveInt = 64
-    """Requests for slates that wait at most, at each proxy and handle or in profile laptop in each replica; more are
-    refused with 429. In profile laptop far fewer may wait while many are refused."""
+    """Requests for slates that wait at most, at each proxy and handle or in profile laptop in all replicas together,
+    which share a machine; more are refused with 429. In profile laptop far fewer may wait while many are refused."""
     recommender_cpus: NonNegativeFloat = 0.4
     """CPUs that a replica of ingress, retriever, ranker or a part of the index reserves."""
     resize_s: PositiveFloat = 60.0

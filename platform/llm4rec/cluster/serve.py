@@ -7,6 +7,7 @@ and see how many there are, by which Serve scales.
 
 import asyncio
 import gc
+import math
 import os
 import sys
 import time
@@ -30,7 +31,7 @@ from llm4rec.cluster.proxies import listen_on_loopback, require_port_free_of_pro
 from llm4rec.cluster.reasons import DeadlineReasons, LanguageModelWriter
 from llm4rec.cluster.releases import Engines, Search
 from llm4rec.cluster.remote import PART_ANSWERS_S, PartSearch, RemoteDrawing, RemoteWriter, asking
-from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.run_config import ClusterSection, RunConfig
 from llm4rec.cluster.service import Drawing, LocalDrawing
 from llm4rec.cluster.shards import ModelParts
 from llm4rec.cluster.snapshot import Snapshot
@@ -168,6 +169,11 @@ def _nothing(_: Snapshot) -> None:
     """The search of those that retrieve for nobody."""
 
 
+def places(cluster: ClusterSection) -> int:
+    """How many may wait in one replica of profile laptop: what all may keep waiting, over the replicas there may be."""
+    return math.ceil(cluster.queued_requests / cluster.replicas[1])
+
+
 class Ingress:
     """Answers HTTP: keeps the log, and retrieves and ranks itself unless others do.
 
@@ -189,7 +195,7 @@ class Ingress:
         reasons = DeadlineReasons(RemoteWriter(explainer), config.serve.deadline_s, vocabulary)
         listener = Listener(engines, [asking(learner) for learner in learners], config.online.poll_s)
         # Behind Serve's proxies no more come than REQUESTS_AT_ONCE.
-        queue = Queue(config.cluster.queued_requests if ranker is None else REQUESTS_AT_ONCE + 1)
+        queue = Queue(places(config.cluster) if ranker is None else REQUESTS_AT_ONCE + 1)
         drawing: Drawing = LocalDrawing(engines, queue) if ranker is None else RemoteDrawing(ranker)
         self._metrics, self._listener = ServiceMetrics(), listener
         service = CountedService(self._metrics, engines, log, reasons, drawing, queue, listener.status)
