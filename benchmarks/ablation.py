@@ -1,109 +1,134 @@
 """What each part of the method adds: our model as it is, and with one part taken out or put in.
 
-    python benchmarks/ablation.py                # writes benchmarks/results/ablation.json after every run
-    python benchmarks/ablation.py --budget 30    # starts no run after half an hour; the next call goes on
+    python benchmarks/ablation.py                                        # hours on two cores; goes on where it was cut
+    python benchmarks/ablation.py --tables "ml-100k temporal" --seeds 0  # a part of it; the file keeps the others
+    python benchmarks/ablation.py --budget 30                            # starts no run after half an hour
 
-ml-latest-small, leave-one-out, full ranking, seen items removed, settings of benchmarks/configs, the same for all; none
-was searched for. Of the paper's five parts fusion, retrieval and debiasing are here, and beside them what pre-training
-of the backbone brings. The objective of explanations and online updates are no part of training yet, so there is no
-figure of them. Gains are over the model as it is; figures are means over users of means over seeds, intervals and
-p-values of paired bootstraps over users, p-values corrected for all comparisons (Holm).
+Writes benchmarks/results/ablation.json, by table, and like quality.py what was measured of every user. The tables, the
+settings (those that search.py found best for our model, which a variant has too but for what it changes) and the
+metrics are quality.py's. Of the paper's five parts fusion, retrieval and debiasing are here, and beside them the gate
+and what pre-training of the backbone brings; each is measured behind a gate of its own. The other two parts are no part
+of this training: what the objective of explanations does is in explanations.json, what online updates do in
+online.json. Gains are over the model as it is; figures are means over users of means over the seeds that a variant and
+the model as it is have in common, intervals and p-values of paired bootstraps over users, p-values corrected for all
+comparisons of a table (Holm).
 """
 
 import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from measure import store
-from offline_runs import (
-    Job,
-    Measured,
-    aligned,
-    arguments,
-    by_user,
-    finished,
-    measured_at,
-    of_common_seeds,
-    prepared,
-    read_run,
-    trained,
+from measure import RESULTS, store
+from offline_runs import Job, arguments, finished
+from quality import (
+    ALONE,
+    MAIN_SPLIT,
+    SAMPLES,
+    TABLES,
+    OfSeed,
+    best_settings,
+    compete,
+    new_job,
+    of_seed,
+    publish,
+    published,
+    rounded,
 )
+from trials import OURS, Settings
 
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
-from llm4rec.evaluate.config import EvaluateConfig
-from llm4rec.evaluate.metrics import diversity, hit_rate, ndcg
-from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import rank
-from llm4rec.schema import TEST, TEXT, VALID
 
-DATA, FULL = "ml-latest-small", "as it is"
-VARIANTS: dict[str, list[str]] = {
-    FULL: [],
-    "fusion: ids alone": ["train.model.modalities=[]"],
-    "fusion: text alone": ["train.model.modalities=[text]"],
-    "retrieval: no evidence": ["train.model.num_retrieved=0"],
-    "debiasing: causal loss": ["train.causal_weight=0.1"],
-    "pre-training: random backbone": ["train.model.pretrained=false"],
+VARIANTS: dict[str, Settings] = {
+    OURS: {},
+    ALONE: {},
+    "ids_alone": {"model": {"modalities": []}},
+    "text_alone": {"model": {"modalities": ["text"]}},
+    "no_evidence": {"model": {"num_retrieved": 0}},
+    "causal_loss": {"causal_weight": 0.1},
+    "random_backbone": {"model": {"pretrained": False}},
 }
-SAMPLES = 10_000
+"""What they change of the train section: of fusion, fusion, retrieval, debiasing, pre-training."""
+MAIN = [table for table, (data, split) in TABLES.items() if split == MAIN_SPLIT[data]]
+ABLATION = RESULTS / "ablation.json"
+METRICS = ("ndcg@10", "hr@10", "ild@10", "arp@10")
 
 
 def main() -> None:
-    """Run what is chosen and not yet done, and store the figures of all that is."""
-    options = arguments(__doc__, list(VARIANTS))
-    jobs = []
-    for seed in options.seeds:
-        for name in options.models:
-            config, run = prepared(DATA, options, ["run.split=leave_one_out", *VARIANTS[name]])
-            jobs.append(Job(name, seed, run, config, options.tune))
-    done: dict[str, dict[int, Measured]] = {}
-    for job, measured in finished(jobs, ablate, options):
-        done.setdefault(job.name, {})[job.seed] = measured
-        if len(done) > 1 and FULL in done:
-            report(done, options)
-
-
-def ablate(job: Job) -> Measured:
-    """Train and rank for every user."""
-    corpus, features = read_run(job.run)
-    scorer = trained(job, corpus, features)
-    rows = EvaluationSet.build(corpus, VALID if job.tune else TEST)
-    ranked = rank(scorer, rows, EvaluateConfig())
-    return {
-        "user": rows.users,
-        "ndcg@10": ndcg(ranked.target_rank, 10),
-        "hr@10": hit_rate(ranked.target_rank, 10),
-        "ild@10": diversity(ranked.items, features[TEXT].vectors[: corpus.num_warm_items]),
-    }
-
-
-def report(done: dict[str, dict[int, Measured]], options: argparse.Namespace) -> None:
-    """Store the figures so far; a trial is only shown."""
-    runs = of_common_seeds(done)
-    if not runs:
-        return
-    figures: dict[str, Any] = {}
-    for metric in ("ndcg@10", "hr@10", "ild@10"):
-        values = aligned({name: by_user(of_seeds, metric) for name, of_seeds in runs.items()})
-        figures[metric.replace("@", "")] = {name: round(float(array.mean()), 4) for name, array in values.items()}
-        if metric == "ndcg@10":
-            gains = {name: values[name] - values[FULL] for name in values if name != FULL}
-            figures["gain"] = {name: round(float(gain.mean()), 4) for name, gain in gains.items()}
-            figures["gain_ci95"] = {
-                name: [round(bound, 4) for bound in confidence_interval(gain, SAMPLES, 0)]
-                for name, gain in gains.items()
-            }
-            figures["p_holm"] = holm({name: paired_p_value(values[name], values[FULL], SAMPLES, 0) for name in gains})
+    """Run what is chosen and not yet done, and store the figures of all that is done of those tables."""
+    options = arguments(__doc__, list(VARIANTS), MAIN)
+    jobs = [
+        variant(table, name, seed, options)
+        for seed in options.seeds
+        for table in options.tables
+        for name in options.models
+    ]
+    for job, measured in finished([job for job in jobs if options.trial or published(job) is None], compete, options):
+        one, changed = of_seed(job, measured), VARIANTS[job.name.split(":")[1]]
+        if options.trial:
+            print({job.name: {metric: rounded(one.by_user[metric].mean()) for metric in METRICS}})
+        elif changed:
+            publish(job, replace(one, told={**one.told, "settings": changed}))
+        else:
+            publish(job, one)
     if options.trial:
-        print(figures, flush=True)
         return
-    of_all = [run for of_seeds in runs.values() for run in of_seeds]
-    figures["seconds_a_run"] = {
-        name: round(float(np.mean([run["seconds"] for run in of_seeds]))) for name, of_seeds in runs.items()
+    found: dict[str, Any] = json.loads(ABLATION.read_text())["figures"] if ABLATION.exists() else {}
+    runs: list[OfSeed] = []
+    for table in options.tables:
+        done = {name: done_before(table, name, options) for name in VARIANTS}
+        runs += [one for of_seeds in done.values() for one in of_seeds.values()]
+        if figures := compared(done):
+            found[table] = figures
+    if not runs:
+        print("nothing has been measured of these tables")
+        return
+    seeds = sorted({one.told["seed"] for one in runs})
+    store("ablation", found, sum(one.told["seconds"] for one in runs), seeds)
+
+
+def variant(table: str, name: str, seed: int, options: argparse.Namespace) -> Job:
+    """The run of a variant."""
+    settings, changed = best_settings(table, OURS) or {}, VARIANTS[name]
+    model = settings.get("model", {}) | changed.get("model", {})
+    job = new_job(table, name if name == ALONE else OURS, settings | changed | {"model": model}, seed, options)
+    return replace(job, name=f"{table}:{name}")
+
+
+def done_before(table: str, name: str, options: argparse.Namespace) -> dict[int, OfSeed]:
+    """What was measured of a variant, by seed."""
+    jobs = [variant(table, name, seed, options) for seed in options.seeds]
+    return {job.seed: one for job in jobs if (one := published(job)) is not None}
+
+
+def compared(done: Mapping[str, Mapping[int, OfSeed]]) -> dict[str, Any]:
+    """Variants beside the model as it is."""
+    figures: dict[str, Any] = {metric.replace("@", ""): {} for metric in METRICS}
+    gains: dict[str, np.ndarray] = {}
+    p_values: dict[str, float] = {}
+    figures["seeds"] = {}
+    for name, runs in done.items():
+        common = sorted(set(runs) & set(done[OURS]))
+        if not common:
+            continue
+        for metric in METRICS:
+            own = np.mean([runs[seed].by_user[metric] for seed in common], axis=0)
+            figures[metric.replace("@", "")][name] = rounded(np.nanmean(own))
+            if metric == "ndcg@10" and name != OURS:
+                full = np.mean([done[OURS][seed].by_user[metric] for seed in common], axis=0)
+                gains[name], p_values[name] = own - full, paired_p_value(own, full, SAMPLES, 0)
+        figures["seeds"][name] = len(common)
+    if not gains:
+        return {}
+    figures["gain"] = {name: rounded(gain.mean()) for name, gain in gains.items()}
+    figures["gain_ci95"] = {
+        name: [rounded(bound) for bound in confidence_interval(gain, SAMPLES, 0)] for name, gain in gains.items()
     }
-    seeds = [seed for seed in options.seeds if all(seed in of_seeds for of_seeds in done.values())]
-    seconds = sum(float(run["seconds"]) for run in of_all)
-    store("ablation", figures | {"measured_at": measured_at(of_all)}, seconds, seeds)
+    figures["p_holm"] = holm(p_values)
+    figures["measured_at"] = sorted({one.told["git"] for runs in done.values() for one in runs.values()})
+    return figures
 
 
 if __name__ == "__main__":

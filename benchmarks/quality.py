@@ -201,8 +201,8 @@ def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
     model = job.name.split(":")[1]
-    waited = kept_seconds(job) if model == OURS else 0.0
-    network = trained(job, corpus, features) if model in QUESTIONS else None
+    waited = 0.0 if job.baseline or job.trained_as else kept_seconds(job)
+    network = None if job.baseline else trained(job, corpus, features)
     scorer: Scorer = network or fitted(job, corpus, features)
     if network and model != ALONE:
         scorer = gated(network, corpus)
