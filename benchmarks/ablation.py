@@ -1,7 +1,7 @@
 """What each part of the method adds: our model as it is, and with one part taken out or put in.
 
     python benchmarks/ablation.py                                        # hours on two cores; goes on where it was cut
-    python benchmarks/ablation.py --tables "ml-100k temporal" --seeds 0  # a part of it; the file keeps the others
+    python benchmarks/ablation.py --tables "ml-100k temporal" --seeds 0  # a part of it; the file tells of all
     python benchmarks/ablation.py --budget 30                            # starts no run after half an hour
 
 Writes benchmarks/results/ablation.json, by table, and like quality.py what was measured of every user. The tables, the
@@ -36,6 +36,7 @@ from quality import (
     publish,
     published,
     rounded,
+    seeds_of,
 )
 from trials import OURS, Settings
 
@@ -99,7 +100,7 @@ def variant(table: str, name: str, seed: int, options: argparse.Namespace) -> Jo
 
 def done_before(table: str, name: str, options: argparse.Namespace) -> dict[int, OfSeed]:
     """What was measured of a variant, by seed."""
-    jobs = [variant(table, name, seed, options) for seed in options.seeds]
+    jobs = [variant(table, name, seed, options) for seed in seeds_of(table)]
     return {job.seed: one for job in jobs if (one := published(job)) is not None}
 
 

@@ -140,6 +140,12 @@ def place(table: str, model: str, seed: int | str) -> Path:
     return RESULTS / "users" / f"{table.replace(' ', '_')}-{model}-{seed}.npz"
 
 
+def seeds_of(table: str) -> list[int]:
+    """The seeds of which there is such a file."""
+    files = place(table, "*", "*")
+    return sorted({int(path.stem.rsplit("-", 1)[1]) for path in files.parent.glob(files.name)})
+
+
 def publish(job: Job, one: OfSeed) -> None:
     """Write that file."""
     table, model = job.name.split(":")
@@ -274,8 +280,7 @@ def report(data: str, options: argparse.Namespace) -> None:
     figures: dict[str, Any] = {}
     runs: list[OfSeed] = []
     for table in (table for table in TABLES if TABLES[table][0] == data):
-        files = place(table, "*", "*")
-        seeds = sorted({int(path.stem.rsplit("-", 1)[1]) for path in files.parent.glob(files.name)})
+        seeds = seeds_of(table)
         models: dict[str, list[OfSeed]] = {}
         for model, settings in ((model, best_settings(table, model)) for model in MODELS):
             jobs = [new_job(table, model, settings, seed, options) for seed in seeds if settings is not None]
