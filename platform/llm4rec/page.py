@@ -1,6 +1,8 @@
 """The look that all reports share: one self-contained page, with plots as inline SVG in its colours, light or dark."""
 
+import hashlib
 import io
+import re
 from typing import Any
 
 import jinja2
@@ -26,6 +28,10 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "legend.frameon": False,
 }
+HASHED_ID = re.compile(
+    r'(?<= id=")[a-z][0-9a-f]{10}(?=")|(?<=url\(#)[a-z][0-9a-f]{10}(?=\))|(?<=href="#)[a-z][0-9a-f]{10}(?=")'
+)
+"""An id of matplotlib's own, and where it is referred to."""
 
 
 def render(package: str, template: str, **values: Any) -> str:
@@ -42,15 +48,23 @@ def render(package: str, template: str, **values: Any) -> str:
 
 
 def draw(plot: Any, *args: Any) -> Markup:
-    """Call `plot(figure, *args)` on an empty figure and return the SVG."""
-    # The salt makes the same data give the same bytes, and keeps element ids of two charts on a page apart.
+    """Call `plot(figure, *args)` on an empty figure and return the SVG: the same bytes for the same data."""
     with rc_context({**STYLE, "svg.hashsalt": plot.__name__}):
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         plot(figure, *args)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
+    svg = with_own_ids(buffer.getvalue())
     return Markup(svg[svg.index("<svg") :].replace(INK, "currentColor"))  # noqa: S704 - matplotlib escapes its text
+
+
+def with_own_ids(svg: str) -> str:
+    """Ids that come from what can be seen, so that those of two charts on a page differ.
+
+    Matplotlib's are hashes of numbers in full, whose last digits differ from one kind of CPU to another.
+    """
+    seen, names = hashlib.sha256(HASHED_ID.sub("", svg).encode()).hexdigest()[:8], dict[str, str]()
+    return HASHED_ID.sub(lambda found: names.setdefault(found[0], f"c{seen}-{len(names)}"), svg)
 
 
 def grid(axes: Axes, axis: str = "y") -> None:

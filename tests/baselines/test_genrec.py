@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loops import loops_corpus
 
-from llm4rec.baselines.genrec import NOT_WRITTEN, GenRec, GenRecConfig, TitleNetwork
+from llm4rec.baselines.genrec import NOT_WRITTEN, GenRec, GenRecConfig, TitleNetwork, first_of_each
 from llm4rec.baselines.titles import END, Titles, Trie, tokenized
 from llm4rec.errors import ConfigError
 from llm4rec.language_model import load_tokenizer
@@ -15,7 +15,7 @@ from llm4rec.schema import TRAIN
 from tests.corpora import tiny_writer
 
 TITLES = ["alien", "aliens", "heat", "heat", "her", "up", "a", ""]
-HISTORY = np.array([2, 0, 5], np.int32)
+HISTORIES = [np.array(items, np.int32) for items in ([2, 0, 5], [], [1, 2, 3, 4, 6, 2], [7], [4, 4])]
 NONE = np.empty(0, np.int32)
 
 
@@ -62,38 +62,59 @@ def test_the_trie_leads_to_every_title_and_to_nothing_else(written):
     }
 
 
-def forced(network: TitleNetwork, titles: Titles, item: int) -> float:
-    """The log probability of a title after HISTORY when it is read at once."""
+def scores(network: TitleNetwork, titles: Titles, beam_size: int, seen: list[np.ndarray] | None = None) -> np.ndarray:
+    """What titles come to after each of HISTORIES, all in one batch."""
+    with torch.inference_mode():
+        texts = [titles[history] for history in HISTORIES]
+        return network.item_scores(texts, beam_size, seen or [NONE] * len(HISTORIES))
+
+
+def forced(network: TitleNetwork, titles: Titles, history: np.ndarray, item: int) -> float:
+    """The log probability of a title after a history when it is read at once."""
     title = titles.of_item[item]
-    words = torch.from_numpy(np.concatenate([titles[HISTORY], title]))[None]
+    words = torch.from_numpy(np.concatenate([titles[history], title]))[None]
     log_p = network.logits(network(words[:, :-1]))[0, -len(title) :].log_softmax(dim=-1)
     return float(log_p[torch.arange(len(title)), torch.from_numpy(title).long()].sum())
 
 
 def test_scores_are_the_probabilities_of_titles_read_at_once(network, titles):
     with torch.inference_mode():
-        expected = [forced(network, titles, item) for item in range(len(TITLES))]
-        scores = network.item_scores(titles[HISTORY], len(TITLES), NONE)
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
-    assert scores[2] == scores[3], "equal titles tie"
+        expected = [[forced(network, titles, history, item) for item in range(len(TITLES))] for history in HISTORIES]
+    every = scores(network, titles, len(TITLES))
+    np.testing.assert_allclose(every, expected, rtol=1e-4, atol=1e-4)
+    assert (every[:, 2] == every[:, 3]).all(), "equal titles tie"
 
 
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
 def test_a_narrow_beam_gives_what_it_writes_the_same_score(network, titles, beam_size):
-    with torch.inference_mode():
-        every = network.item_scores(titles[HISTORY], len(TITLES), NONE)
-        some = network.item_scores(titles[HISTORY], beam_size, NONE)
+    every, some = scores(network, titles, len(TITLES)), scores(network, titles, beam_size)
     written = some != NOT_WRITTEN
-    assert beam_size <= written.sum() < len(TITLES)
+    assert (written.sum(axis=1) >= beam_size).all()
+    assert not written.all()
     np.testing.assert_allclose(some[written], every[written], rtol=1e-4)
 
 
-def test_items_seen_take_no_place_from_others(network, titles):
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_what_is_written_after_a_text_does_not_depend_on_the_others(network, titles, beam_size):
+    together = scores(network, titles, beam_size)
     with torch.inference_mode():
-        first = network.item_scores(titles[HISTORY], 1, NONE).argmax()
-        scores = network.item_scores(titles[HISTORY], 1, np.array([first], np.int32))
-    unseen = np.flatnonzero(scores != NOT_WRITTEN)
-    assert len(np.setdiff1d(unseen, [first])) >= 1
+        alone = [network.item_scores([titles[history]], beam_size, [NONE])[0] for history in HISTORIES]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+def test_items_seen_take_no_place_from_others(network, titles):
+    first = scores(network, titles, 1).argmax(axis=1).astype(np.int32)
+    seen = [np.array([item]) for item in first]
+    written = scores(network, titles, 1, seen) != NOT_WRITTEN
+    assert all(len(np.setdiff1d(np.flatnonzero(own), items)) >= 1 for own, items in zip(written, seen, strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=20), st.integers(1, 4))
+def test_the_first_of_each_group(rows, count):
+    group, key = (np.array([row[place] for row in rows], np.int64) for place in (0, 1))
+    found = first_of_each(group, key, count)
+    expected = [sorted(key[group == one])[:count] for one in range(4)]
+    assert [key[found[group[found] == one]].tolist() for one in range(4)] == expected
 
 
 def test_the_windows_titles_are_all_to_be_written(backbone):

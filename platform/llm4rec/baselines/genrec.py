@@ -1,6 +1,6 @@
 """GenRec: a language model that writes the title of the next item.
 
-Shapes: B ways at once, T words of a history, V words, D width, I items, U users.
+Shapes: B texts at once, T words of a history, V words, D width, I items, U users.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +12,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from llm4rec.baselines.sequence import SequenceModel, SequenceNetwork, WindowConfig
+from llm4rec.baselines.sequence import PADDING, SequenceModel, SequenceNetwork, WindowConfig, padded
 from llm4rec.baselines.titles import Titles, Trie, tokenized
 from llm4rec.language_model import first_layers, load_causal_lm, load_tokenizer, suit_device
-from llm4rec.schema import TRAIN, Corpus, FloatMatrix, History, IntVector
+from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, IntVector, LongVector
 from llm4rec.weights import SMOLLM2
 
+SCORE_BATCH = 32
 NOT_WRITTEN = -1e4
 """The score of items that the beam did not come to; no log probability of a title is so low."""
 SETTING = "baselines.genrec"
@@ -68,44 +69,81 @@ class TitleNetwork(SequenceNetwork):
         states: Tensor = self.core(inputs_embeds=self.table[tokens.clamp(min=0)], use_cache=False).last_hidden_state
         return states
 
-    def item_scores(self, words: IntVector, beam_size: int, seen: IntVector) -> FloatMatrix:
-        """Log probabilities of the titles that a beam finds after a text, shape (I,); NOT_WRITTEN of all others.
+    def item_scores(self, texts: Sequence[IntVector], beam_size: int, seen: Sequence[IntVector]) -> FloatMatrix:
+        """Log probabilities of the titles that a beam finds after each text, shape (U, I); NOT_WRITTEN of all others.
 
         A way down the trie is given up once as many titles as the beam is wide are likelier as a whole; titles of
-        items seen, which a slate may leave out, do not count among these.
+        items seen by the same user, which a slate may leave out, do not count among these.
         """
-        known = set(seen.tolist())
-        scores = np.full(self.num_items, NOT_WRITTEN, np.float32)
-        found: list[float] = []
-        cache = DynamicCache(config=self.core.config)
-        log_p = self._read(torch.from_numpy(words)[None], cache)
-        nodes, totals = np.zeros(1, np.int64), np.zeros(1, np.float32)
+        known = [set(items.tolist()) for items in seen]
+        scores = np.full((len(texts), self.num_items), NOT_WRITTEN, np.float32)
+        found: list[list[float]] = [[] for _ in texts]
+        reading = Reading(self, texts)
+        user, nodes, totals = np.arange(len(texts)), np.zeros(len(texts), np.int64), np.zeros(len(texts), np.float32)
         while len(nodes):
-            counts = [len(self.trie.words[node]) for node in nodes]
-            way = np.repeat(np.arange(len(nodes)), counts)
-            word = np.concatenate([self.trie.words[node] for node in nodes])
-            after = np.concatenate([self.trie.nodes[node] for node in nodes])
-            total = totals[way] + log_p[way, word]
-            for place in np.flatnonzero([node in self.trie.items for node in after]):
-                items = self.trie.items[int(after[place])]
-                scores[items] = total[place]
-                found += [float(total[place])] * len(set(items) - known)
-            bar = sorted(found, reverse=True)[beam_size - 1] if len(found) >= beam_size else -np.inf
-            goes_on = np.array([node not in self.trie.items for node in after]) & (total > bar)
-            kept = np.flatnonzero(goes_on)
-            kept = kept[np.argsort(-total[kept], kind="stable")][:beam_size]
-            nodes, totals = after[kept], total[kept]
+            way, word, after = self.trie.onward(nodes)
+            whose, total = user[way], totals[way] + reading.log_p(way, word)
+            ends = self.trie.ends[after]
+            for place in np.flatnonzero(ends):
+                items, one = self.trie.items[int(after[place])], whose[place]
+                scores[one, items] = total[place]
+                found[one] += [float(total[place])] * len(set(items) - known[one])
+            found = [sorted(own, reverse=True)[:beam_size] for own in found]
+            bars = np.array([own[-1] if len(own) == beam_size else -np.inf for own in found])
+            kept = np.flatnonzero(~ends & (total > bars[whose]))
+            kept = kept[first_of_each(whose[kept], -total[kept], beam_size)]
+            user, nodes, totals = whose[kept], after[kept], total[kept]
             if len(kept):
-                cache.batch_select_indices(torch.from_numpy(way[kept]).to(self.table.device))
-                log_p = self._read(torch.from_numpy(word[kept])[:, None], cache)
+                reading.go_on(way[kept], word[kept])
         return scores
 
-    def _read(self, words: Tensor, cache: DynamicCache) -> FloatMatrix:
-        """Read on, and give the log probabilities of what comes next, shape (B, V)."""
-        words = words.long().to(self.table.device)
-        states = self.core(inputs_embeds=self.table[words], past_key_values=cache).last_hidden_state[:, -1]
-        log_p: FloatMatrix = self.logits(states).log_softmax(dim=-1).cpu().numpy()
-        return log_p
+
+class Reading:
+    """A language model that reads texts, and then goes on from them along many ways at once."""
+
+    def __init__(self, network: TitleNetwork, texts: Sequence[IntVector]) -> None:
+        """Read the texts; there is one way from each."""
+        self._network = network
+        self._cache = DynamicCache(config=network.core.config)
+        words = padded(texts, PADDING).to(network.table.device)
+        self._real = words != PADDING
+        self._length = self._real.sum(dim=1)
+        states = self._read(words.clamp(min=0), torch.arange(words.shape[1], device=words.device)[None])
+        self._next = self._log_softmax(states[torch.arange(len(texts), device=words.device), self._length - 1])
+
+    def log_p(self, way: LongVector, word: LongVector) -> FloatVector:
+        """Log probabilities of words, each after one of the ways."""
+        device = self._next.device
+        found = self._next[torch.from_numpy(way).to(device), torch.from_numpy(word).to(device)]
+        return found.cpu().numpy()
+
+    def go_on(self, way: LongVector, word: LongVector) -> None:
+        """Leave all ways but these, with a word more on each; a way may go on as several."""
+        index = torch.from_numpy(way).to(self._length.device)
+        self._cache.batch_select_indices(index)
+        real, position = self._real[index], self._length[index]
+        self._real, self._length = torch.cat([real, real.new_ones(len(real), 1)], dim=1), position + 1
+        words = torch.from_numpy(word).to(index.device)[:, None]
+        self._next = self._log_softmax(self._read(words, position[:, None])[:, -1])
+
+    def _read(self, words: Tensor, position: Tensor) -> Tensor:
+        states: Tensor = self._network.core(
+            inputs_embeds=self._network.table[words],
+            attention_mask=self._real.long(),
+            position_ids=position.expand(words.shape),
+            past_key_values=self._cache,
+        ).last_hidden_state
+        return states
+
+    def _log_softmax(self, states: Tensor) -> Tensor:
+        return self._network.logits(states).log_softmax(dim=-1)
+
+
+def first_of_each(group: LongVector, key: FloatVector, count: int) -> LongVector:
+    """Where the `count` least keys of each group are, those of a group together and ascending."""
+    order = np.lexsort((key, group))
+    firsts = np.searchsorted(group[order], group[order])
+    return order[np.arange(len(order)) - firsts < count]
 
 
 class GenRec(SequenceModel):
@@ -161,8 +199,10 @@ class GenRec(SequenceModel):
         length, beam_size = self.config.history_length, self.config.beam_size
         scores = np.empty((len(histories), network.num_items), np.float32)
         with torch.inference_mode():
-            for row, history in enumerate(histories):
-                scores[row] = network.item_scores(self.titles[history.item[-length:]], beam_size, history.item)
+            for first in range(0, len(histories), SCORE_BATCH):
+                items = [history.item for history in histories[first : first + SCORE_BATCH]]
+                texts = [self.titles[own[-length:]] for own in items]
+                scores[first : first + len(items)] = network.item_scores(texts, beam_size, items)
         return scores
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from llm4rec.schema import IntVector
+from llm4rec.schema import IntVector, LongVector
 
 END = 0
 """The word that stands before the first title and after each."""
@@ -49,6 +49,7 @@ class Trie:
         words: of each node, the words that may follow, ascending.
         nodes: of each node, the nodes that these lead to.
         items: of nodes at which a title ends, the items that have it.
+        ends: whether a title ends at a node, shape (N,).
     """
 
     def __init__(self, titles: Sequence[IntVector]) -> None:
@@ -64,3 +65,13 @@ class Trie:
             self.items.setdefault(node, []).append(item)
         self.words = [np.array(sorted(below), np.int64) for below in children]
         self.nodes = [np.array([below[word] for word in sorted(below)], np.int64) for below in children]
+        self.ends = np.array([node in self.items for node in range(len(children))])
+
+    def onward(self, nodes: LongVector) -> tuple[LongVector, LongVector, LongVector]:
+        """Every step down from some nodes: from which of them, the word, and the node that it leads to."""
+        words, after = [self.words[node] for node in nodes], [self.nodes[node] for node in nodes]
+        return (
+            np.repeat(np.arange(len(nodes)), [len(own) for own in words]),
+            np.concatenate(words),
+            np.concatenate(after),
+        )
