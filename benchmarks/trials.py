@@ -36,8 +36,12 @@ OTHERS: dict[str, list[Settings]] = {
     "ease": [{"reg": reg} for reg in (100, 300, 1000, 30, 3000, 10000)],
     "ials": [{"factors": factors, "reg": reg} for factors in (128, 256) for reg in (30, 100, 10)],
 }
-WRITERS: dict[str, list[Settings]] = {"ml-100k": [{"num_layers": 2, "precision": "auto", "epochs": 3}]}
-"""GenRec's: one of these takes longer than all others of a table, and on the larger ones hours."""
+WRITERS: list[Settings] = [
+    {"num_layers": 2, "precision": "auto"},
+    {"num_layers": 4, "precision": "auto", "epochs": 5},
+    {"num_layers": 2, "precision": "auto", "epochs": 8, "learning_rate": 1e-3},
+]
+"""GenRec's; the largest collection is read in larger batches."""
 COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
 MODEL: Settings = {"num_layers": 1, "embedding_size": 128, "fusion_size": 128, "modalities": ["text", "categories"]}
 BIG: Settings = COMMON | {"batch_size": 16, "epochs": 10}
@@ -62,5 +66,5 @@ def trials(table: str, model: str) -> list[Settings]:
     data = table.removesuffix(" temporal")
     assert len(OWN[data]) == len(NETWORKS[data]), f"{data}: our model and the other networks get equally many trials"
     if model == WRITER:
-        return WRITERS.get(table, [])
+        return [one | {"batch_size": 32} for one in WRITERS] if data == "ml-1m-seq" else WRITERS
     return OWN[data] if model == OURS else NETWORKS[data] if model in OF_NETWORKS else OTHERS[model]

@@ -18,7 +18,8 @@ from llm4rec.language_model import first_layers, load_causal_lm, load_tokenizer,
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, IntVector, LongVector
 from llm4rec.weights import SMOLLM2
 
-SCORE_BATCH = 32
+CPU_BATCH, GPU_BATCH = 16, 128
+"""Histories that titles are written after at once."""
 NOT_WRITTEN = -1e4
 """The score of items that the beam did not come to; no log probability of a title is so low."""
 SETTING = "baselines.genrec"
@@ -197,10 +198,11 @@ class GenRec(SequenceModel):
         assert isinstance(network, TitleNetwork), "fit comes before score"
         network.eval()
         length, beam_size = self.config.history_length, self.config.beam_size
+        batch = CPU_BATCH if self._device.type == "cpu" else GPU_BATCH
         scores = np.empty((len(histories), network.num_items), np.float32)
         with torch.inference_mode():
-            for first in range(0, len(histories), SCORE_BATCH):
-                items = [history.item for history in histories[first : first + SCORE_BATCH]]
+            for first in range(0, len(histories), batch):
+                items = [history.item for history in histories[first : first + batch]]
                 texts = [self.titles[own[-length:]] for own in items]
                 scores[first : first + len(items)] = network.item_scores(texts, beam_size, items)
         return scores
