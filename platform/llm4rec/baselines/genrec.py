@@ -1,6 +1,6 @@
 """GenRec: a language model that writes the title of the next item.
 
-Shapes: B texts at once, T words of a history, V words, D width, I items, U users.
+Shapes: B texts at once, T words of a history, W ways from a text, V words, D width, I items, U users.
 """
 
 from collections.abc import Callable, Sequence
@@ -100,44 +100,67 @@ class TitleNetwork(SequenceNetwork):
 
 
 class Reading:
-    """A language model that reads texts, and then goes on from them along many ways at once."""
+    """A language model that reads texts, and then goes on from them along many ways at once.
+
+    A text is kept once, however many ways go on from it: these stand side by side in its row, C words with the text's,
+    and a mask says which of them are whose past.
+    """
 
     def __init__(self, network: TitleNetwork, texts: Sequence[IntVector]) -> None:
         """Read the texts; there is one way from each."""
         self._network = network
         self._cache = DynamicCache(config=network.core.config)
         words = padded(texts, PADDING).to(network.table.device)
-        self._real = words != PADDING
-        self._length = self._real.sum(dim=1)
-        states = self._read(words.clamp(min=0), torch.arange(words.shape[1], device=words.device)[None])
-        self._next = self._log_softmax(states[torch.arange(len(texts), device=words.device), self._length - 1])
+        real = words != PADDING
+        length = real.sum(dim=1)
+        place = torch.arange(words.shape[1], device=words.device).expand(words.shape)
+        states = self._read(words.clamp(min=0), real.long(), place)
+        self._log_p = self._log_softmax(states[torch.arange(len(texts), device=words.device), length - 1])
+        self._row, self._slot = np.arange(len(texts)), np.zeros(len(texts), np.int64)
+        self._sees = real[:, None]  # by row and slot, shape (B, W, C)
+        self._place = length
 
     def log_p(self, way: LongVector, word: LongVector) -> FloatVector:
         """Log probabilities of words, each after one of the ways."""
-        device = self._next.device
-        found = self._next[torch.from_numpy(way).to(device), torch.from_numpy(word).to(device)]
-        return found.cpu().numpy()
+        found: FloatVector = self._log_p[self._index(way), self._index(word)].cpu().numpy()
+        return found
 
     def go_on(self, way: LongVector, word: LongVector) -> None:
-        """Leave all ways but these, with a word more on each; a way may go on as several."""
-        index = torch.from_numpy(way).to(self._length.device)
-        self._cache.batch_select_indices(index)
-        real, position = self._real[index], self._length[index]
-        self._real, self._length = torch.cat([real, real.new_ones(len(real), 1)], dim=1), position + 1
-        words = torch.from_numpy(word).to(index.device)[:, None]
-        self._next = self._log_softmax(self._read(words, position[:, None])[:, -1])
+        """Leave all ways but these, with a word more on each; a way may go on as several.
 
-    def _read(self, words: Tensor, position: Tensor) -> Tensor:
-        states: Tensor = self._network.core(
-            inputs_embeds=self._network.table[words],
-            attention_mask=self._real.long(),
-            position_ids=position.expand(words.shape),
-            past_key_values=self._cache,
+        Those of a text stand together.
+        """
+        rows, row = np.unique(self._row[way], return_inverse=True)
+        past = self._sees[self._index(self._row[way]), self._index(self._slot[way])]
+        if len(rows) < len(self._sees):
+            self._cache.batch_select_indices(self._index(rows))
+            self._place = self._place[self._index(rows)]
+        self._row, self._slot = row, np.arange(len(row)) - np.searchsorted(row, row)
+        at = self._index(row), self._index(self._slot)
+        width = int(self._slot.max()) + 1
+        words = at[0].new_zeros(len(rows), width)
+        words[at] = self._index(word)
+        own = torch.eye(width, dtype=torch.bool, device=words.device)[at[1]]
+        self._sees = past.new_zeros(len(rows), width, past.shape[1] + width)
+        self._sees[at] = torch.cat([past, own], dim=1)
+        hidden = torch.finfo(self._network.table.dtype).min
+        mask = torch.zeros(self._sees.shape, device=words.device).masked_fill(~self._sees, hidden)[:, None]
+        states = self._read(words, mask, self._place[:, None].expand(words.shape))
+        self._log_p = self._log_softmax(states[at])
+        self._place = self._place + 1
+
+    def _read(self, words: Tensor, mask: Tensor, place: Tensor) -> Tensor:
+        core, table = self._network.core, self._network.table
+        states: Tensor = core(
+            inputs_embeds=table[words], attention_mask=mask, position_ids=place, past_key_values=self._cache
         ).last_hidden_state
         return states
 
     def _log_softmax(self, states: Tensor) -> Tensor:
         return self._network.logits(states).log_softmax(dim=-1)
+
+    def _index(self, numbers: LongVector) -> Tensor:
+        return torch.from_numpy(numbers).to(self._network.table.device)
 
 
 def first_of_each(group: LongVector, key: FloatVector, count: int) -> LongVector:
