@@ -45,8 +45,8 @@ VALIDATION_ROWS = 1000
 SERVED = {"num_reviews", "review_words", "user_states", "exact_up_to"}
 """Settings that no figure here depends on: they are of evidence, and of speed."""
 
-TRAINED_FROM = ("interactions/", "items/", "users/", "corpus.json")
-"""What is read of a corpus."""
+ABOUT = ("index.html", "statistics.json", "quarantine")
+"""Files of a corpus that are about it: nothing is trained from them."""
 
 Measured = dict[str, np.ndarray]
 """Arrays by name; `user` says whose figures the others are."""
@@ -90,12 +90,12 @@ class Job:
     def training(self) -> str:
         """A name of what is trained; another name for other settings or data.
 
-        Of the corpus the tables count, not the page about them, and of the features the settings: their last digits
-        differ from one kind of CPU to another.
+        Of the corpus the tables count, not the page about them, and of the features the settings, not the vectors:
+        pages and vectors can differ from one kind of CPU to another.
         """
         files = RunStore(self.run).open("corpus").manifest["files"]
         made_from = {
-            "corpus": {name: entry["sha256"] for name, entry in files.items() if name.startswith(TRAINED_FROM)},
+            "corpus": {name: entry["sha256"] for name, entry in files.items() if not name.startswith(ABOUT)},
             "encode": content_hash(self.config.encode.model_dump(mode="json")),
         }
         section, part = (self.baseline, self.config.baselines) if self.baseline else ("train", self.config)

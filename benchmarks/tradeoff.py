@@ -1,10 +1,11 @@
 """What requests for `debias` and `diversity` cost: accuracy, diversity and coverage of slates over a grid of both.
 
-    python benchmarks/tradeoff.py    # our model of quality.py on ML-1M, seed 0; half an hour of a core
+    python benchmarks/tradeoff.py    # our model of quality.py on ML-1M, seed 0, which is trained if it is not kept
 
 Writes benchmarks/results/tradeoff.json and docs/images/tradeoff.png. Of the validation part, full ranking, items seen
-removed, at `temperature: 0`; the gate and the prices were fitted to the same part. `chosen` is the pair of which
-quality.py has a row: the most diverse of those that widen coverage by a tenth and lose at most 1.5 % of NDCG@10.
+removed, at `temperature: 0`; the gate and the prices were fitted to the same part. `chosen` is the most diverse of the
+pairs that widen coverage by a tenth and lose at most 1.5 % of NDCG@10; `of_quality` is the pair of which quality.py has
+a row. One thread; `seconds` are the clock's.
 """
 
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
 from measure import HOME, store
 from offline_runs import arguments, read_run, trained
-from quality import SEEN_REMOVED, VARIED, Remembering, best_settings, gated, new_job, prices, rounded
+from quality import DEBIAS, DIVERSITY, SEEN_REMOVED, VARIED, Remembering, best_settings, gated, new_job, prices, rounded
 
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer, rank
@@ -24,10 +26,12 @@ from llm4rec.recommend.scorers import Debiased, Varied
 from llm4rec.schema import TEXT, VALID
 
 TABLE = "ml-1m-seq"
-DEBIAS = (0, 0.25, 0.4, 0.5, 0.6, 0.75, 1)
-DIVERSITY = (0, 0.3, 0.4, 0.5)
+DEBIAS_GRID = (0, 0.25, 0.4, 0.5, 0.6, 0.75, 1)
+DIVERSITY_GRID = (0, 0.3, 0.4, 0.5)
 WIDER, LOST = 1.1, 0.015
 METRICS = ("ndcg@10", "ild@10", "coverage@10")
+
+NEAR: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": "0.3"}
 
 Row = dict[str, float]
 
@@ -35,6 +39,7 @@ Row = dict[str, float]
 def main() -> None:
     """Rank with every pair, choose one, plot and store."""
     options = arguments(__doc__, [VARIED])
+    torch.set_num_threads(1)
     began = time.monotonic()
     job = new_job(TABLE, VARIED, best_settings(TABLE, VARIED) or {}, options.seeds[0], options)
     corpus, features = read_run(job.run, job.config.run.split)
@@ -45,35 +50,38 @@ def main() -> None:
     asked, scores = EvaluationSet.successive(corpus, VALID), Remembering(ours)
     text = features[TEXT].vectors[: corpus.num_warm_items]
     rows: list[Row] = []
-    for debias in DEBIAS:
+    for debias in DEBIAS_GRID:
         paying: Scorer = Debiased(scores, price, debias * weight, SEEN_REMOVED) if debias else scores
-        for diversity in DIVERSITY:
+        for diversity in DIVERSITY_GRID:
             scorer = Varied(paying, vectors, diversity, candidates, SEEN_REMOVED) if diversity else paying
             ranked = rank(scorer, asked, SEEN_REMOVED)
             found = measure(TABLE, ranked, corpus, SEEN_REMOVED, seconds=0.0, text_vectors=text)
             means = {name: values.mean() for name, values in found.per_user.items()} | dict(found.overall)
             rows.append({"debias": debias, "diversity": diversity} | {name: rounded(means[name]) for name in METRICS})
             print(rows[-1], flush=True)
+    figures: dict[str, Any] = {"chosen": chosen(rows), "of_quality": [DEBIAS, DIVERSITY], "rows": rows}
+    if options.trial:
+        print(figures)
+        return
     plot(rows, HOME / "docs" / "images" / "tradeoff.png")
-    figures: dict[str, Any] = {"chosen": chosen(rows), "rows": rows}
     store("tradeoff", figures, time.monotonic() - began, [job.seed])
 
 
-def chosen(rows: Sequence[Row]) -> Row:
-    """The most diverse of the pairs that cost little and widen coverage."""
+def chosen(rows: Sequence[Row]) -> Row | None:
+    """The most diverse of the pairs that cost little and widen coverage, if there are any."""
     plain = next(row for row in rows if not row["debias"] and not row["diversity"])
     allowed = [
         row
         for row in rows
         if row["coverage@10"] >= WIDER * plain["coverage@10"] and row["ndcg@10"] >= (1 - LOST) * plain["ndcg@10"]
     ]
-    return max(allowed, key=lambda row: row["ild@10"])
+    return max(allowed, key=lambda row: row["ild@10"], default=None)
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Coverage and diversity of every pair, coloured by accuracy."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for diversity in DIVERSITY:
+    for diversity in DIVERSITY_GRID:
         line = [row for row in rows if row["diversity"] == diversity]
         axes.plot(*([row[name] for row in line] for name in ("coverage@10", "ild@10")), color="0.8", zorder=1)
         axes.annotate(f"diversity {diversity}", (line[-1]["coverage@10"], line[-1]["ild@10"]), (6, -3), **NEAR)
@@ -86,9 +94,6 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     axes.set(xlabel="coverage@10: share of the catalogue on any slate", ylabel="diversity within a slate (ILD@10)")
     axes.margins(0.12)
     figure.savefig(path, dpi=120)
-
-
-NEAR: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": "0.3"}
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ bfloat16 where there are instructions for it. Bare: PyTorch's AdamW, gradient cl
 under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train workers. Every worker has one core and one
 thread and reads `--windows` windows a step, so two workers read twice as many; what they exchange is the same
 whatever they read. Tokens are soft tokens that are no padding, those of all workers together. By turns, each in
-processes of its own; ratios are of medians over rounds, those on top of the most windows. The first steps, while
-memory is laid out and Ray has yet to settle, do not count. Where there is a GPU a worker has one, and there are two workers only where there
+processes of its own; ratios are of medians over rounds, those on top of the most windows. The first steps, in which
+memory is laid out, do not count. Where there is a GPU a worker has one, and there are two workers only where there
 are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a second, forward and backward,
 over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU, counted under plain attention. With
 `--without-ray`, for machines that have no Ray, the engine of the one worker runs in a plain process.
@@ -44,7 +44,7 @@ from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import Engine, build_optimizer, train_epoch, warmup_then_decay
 from llm4rec.train.windows import Windows, build_windows
 
-WARM_UP = 20
+WARM_UP = 5
 PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
 """Of bfloat16 products of dense matrices, from the data sheets."""
 

@@ -41,7 +41,7 @@ WRITERS: list[Settings] = [
     {"num_layers": 4, "precision": "auto", "epochs": 5},
     {"num_layers": 2, "precision": "auto", "epochs": 8, "learning_rate": 1e-3},
 ]
-"""GenRec's; the largest collection is read in larger batches."""
+"""GenRec's; batches of the largest collection hold 32 windows, so that an epoch has a quarter of the steps."""
 COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
 MODEL: Settings = {"num_layers": 1, "embedding_size": 128, "fusion_size": 128, "modalities": ["text", "categories"]}
 BIG: Settings = COMMON | {"batch_size": 16, "epochs": 10}
@@ -65,6 +65,7 @@ def trials(table: str, model: str) -> list[Settings]:
     """What is tried of a model for a table; the temporal tables try what the others do."""
     data = table.removesuffix(" temporal")
     assert len(OWN[data]) == len(NETWORKS[data]), f"{data}: our model and the other networks get equally many trials"
+    assert len(WRITERS) == len(NETWORKS[data]), f"{data}: GenRec gets as many trials as other networks"
     if model == WRITER:
         return [one | {"batch_size": 32} for one in WRITERS] if data == "ml-1m-seq" else WRITERS
     return OWN[data] if model == OURS else NETWORKS[data] if model in OF_NETWORKS else OTHERS[model]

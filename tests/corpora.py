@@ -89,14 +89,18 @@ def tiny_llama(folder: Path) -> str:
     return str(folder)
 
 
-def tiny_writer(folder: Path) -> str:
-    """The folder of such a Llama that reads and writes single letters and digits, with its tokenizer."""
+def tiny_writer(folder: Path, spread: float = 0.02) -> str:
+    """The folder of such a Llama that reads and writes single letters and digits, with its tokenizer.
+
+    What it attends to depends on what is read, and where, only if the `spread` of its weights is wide.
+    """
     letters = {letter: code for code, letter in enumerate("<abcdefghijklmnopqrstuvwxyz0123456789")}
     cut = Tokenizer(BPE(vocab={"</s>": len(letters), **letters}, merges=[], unk_token="<"))
     PreTrainedTokenizerFast(tokenizer_object=cut, eos_token="</s>").save_pretrained(folder)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, vocab_size=len(letters) + 1, **sizes)).save_pretrained(folder)
+    config = LlamaConfig(num_hidden_layers=2, vocab_size=len(letters) + 1, initializer_range=spread, **sizes)
+    LlamaForCausalLM(config).save_pretrained(folder)
     return str(folder)
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 ROWS = (
     {"schema", "config", "errors", "artifacts", "page", "device", "softmax", "weights", "language_model"}
-    | {"history_matrix", "linear", "semantic_ids"},
+    | {"heaviest", "history_matrix", "linear", "semantic_ids"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
     {"cluster"},
@@ -26,6 +26,7 @@ FOUNDATION = {
     "page": set(),
     "device": set(),
     "softmax": set(),
+    "heaviest": {"schema"},
     "history_matrix": {"schema"},
     "linear": {"schema"},
     "semantic_ids": {"schema", "config"},

@@ -29,9 +29,9 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 HASHED_ID = re.compile(
-    r'(?<= id=")[a-z][0-9a-f]{10}(?=")|(?<=url\(#)[a-z][0-9a-f]{10}(?=\))|(?<=href="#)[a-z][0-9a-f]{10}(?=")'
+    r'(?<= id=")[hmp][0-9a-f]{10}(?=")|(?<=url\(#)[hmp][0-9a-f]{10}(?=\))|(?<=href="#)[hmp][0-9a-f]{10}(?=")'
 )
-"""An id of matplotlib's own, and where it is referred to."""
+"""Matplotlib's own ids of hatches, markers and clip paths, and where they are referred to."""
 
 
 def render(package: str, template: str, **values: Any) -> str:
@@ -49,6 +49,7 @@ def render(package: str, template: str, **values: Any) -> str:
 
 def draw(plot: Any, *args: Any) -> Markup:
     """Call `plot(figure, *args)` on an empty figure and return the SVG: the same bytes for the same data."""
+    # Without the salt ids of matplotlib's would be drawn anew each time.
     with rc_context({**STYLE, "svg.hashsalt": plot.__name__}):
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         plot(figure, *args)

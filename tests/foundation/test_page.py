@@ -1,4 +1,4 @@
-"""Charts: the same bytes for the same data on any CPU."""
+"""Charts: ids that come from what can be seen."""
 
 import re
 
@@ -23,7 +23,7 @@ def test_charts_that_look_the_same_are_the_same_bytes():
     """Matplotlib hashes the two names into its ids, as it does the last digits of what it draws."""
     heights = np.array([0.3, 0.7, 0.2])
     assert draw(line, heights) == draw(the_same, heights)
-    assert draw(line, heights) != draw(line, heights[::-1])
+    assert draw(line, heights) == draw(line, heights * (1 + 1e-15))
 
 
 def test_ids_lead_to_their_own_chart():

@@ -14,12 +14,13 @@ from transformers import DynamicCache, PreTrainedModel
 
 from llm4rec.baselines.sequence import PADDING, SequenceModel, SequenceNetwork, WindowConfig, padded
 from llm4rec.baselines.titles import Titles, Trie, tokenized
+from llm4rec.heaviest import heaviest_of_each
 from llm4rec.language_model import first_layers, load_causal_lm, load_tokenizer, suit_device
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, IntVector, LongVector
 from llm4rec.weights import SMOLLM2
 
 CPU_BATCH, GPU_BATCH = 16, 128
-"""Histories that titles are written after at once."""
+"""Histories that titles are written after at once: on a CPU more are no quicker, a GPU waits for each step to start."""
 NOT_WRITTEN = -1e4
 """The score of items that the beam did not come to; no log probability of a title is so low."""
 SETTING = "baselines.genrec"
@@ -92,7 +93,7 @@ class TitleNetwork(SequenceNetwork):
             found = [sorted(own, reverse=True)[:beam_size] for own in found]
             bars = np.array([own[-1] if len(own) == beam_size else -np.inf for own in found])
             kept = np.flatnonzero(~ends & (total > bars[whose]))
-            kept = kept[first_of_each(whose[kept], -total[kept], beam_size)]
+            kept = kept[heaviest_of_each(whose[kept], total[kept], beam_size)]
             user, nodes, totals = whose[kept], after[kept], total[kept]
             if len(kept):
                 reading.go_on(way[kept], word[kept])
@@ -103,22 +104,22 @@ class Reading:
     """A language model that reads texts, and then goes on from them along many ways at once.
 
     A text is kept once, however many ways go on from it: these stand side by side in its row, C words with the text's,
-    and a mask says which of them are whose past.
+    and a mask says which of them are whose past. Words of ways that were left stay there, seen by none.
     """
 
     def __init__(self, network: TitleNetwork, texts: Sequence[IntVector]) -> None:
         """Read the texts; there is one way from each."""
         self._network = network
-        self._cache = DynamicCache(config=network.core.config)
+        self._cache = DynamicCache()  # whole, also where the model looks at a part: the mask says what is seen
         words = padded(texts, PADDING).to(network.table.device)
         real = words != PADDING
         length = real.sum(dim=1)
-        place = torch.arange(words.shape[1], device=words.device).expand(words.shape)
-        states = self._read(words.clamp(min=0), real.long(), place)
+        position = torch.arange(words.shape[1], device=words.device).expand(words.shape)
+        states = self._read(words.clamp(min=0), real.long(), position)
         self._log_p = self._log_softmax(states[torch.arange(len(texts), device=words.device), length - 1])
         self._row, self._slot = np.arange(len(texts)), np.zeros(len(texts), np.int64)
         self._sees = real[:, None]  # by row and slot, shape (B, W, C)
-        self._place = length
+        self._position = length
 
     def log_p(self, way: LongVector, word: LongVector) -> FloatVector:
         """Log probabilities of words, each after one of the ways."""
@@ -126,15 +127,12 @@ class Reading:
         return found
 
     def go_on(self, way: LongVector, word: LongVector) -> None:
-        """Leave all ways but these, with a word more on each; a way may go on as several.
-
-        Those of a text stand together.
-        """
+        """Leave all ways but these, with a word more on each; a way may go on as several. They stand by text."""
         rows, row = np.unique(self._row[way], return_inverse=True)
         past = self._sees[self._index(self._row[way]), self._index(self._slot[way])]
         if len(rows) < len(self._sees):
             self._cache.batch_select_indices(self._index(rows))
-            self._place = self._place[self._index(rows)]
+            self._position = self._position[self._index(rows)]
         self._row, self._slot = row, np.arange(len(row)) - np.searchsorted(row, row)
         at = self._index(row), self._index(self._slot)
         width = int(self._slot.max()) + 1
@@ -143,16 +141,17 @@ class Reading:
         own = torch.eye(width, dtype=torch.bool, device=words.device)[at[1]]
         self._sees = past.new_zeros(len(rows), width, past.shape[1] + width)
         self._sees[at] = torch.cat([past, own], dim=1)
-        hidden = torch.finfo(self._network.table.dtype).min
-        mask = torch.zeros(self._sees.shape, device=words.device).masked_fill(~self._sees, hidden)[:, None]
-        states = self._read(words, mask, self._place[:, None].expand(words.shape))
+        kind = self._network.table.dtype
+        mask = torch.zeros(self._sees.shape, dtype=kind, device=words.device)
+        mask = mask.masked_fill(~self._sees, torch.finfo(kind).min)[:, None]
+        states = self._read(words, mask, self._position[:, None].expand(words.shape))
         self._log_p = self._log_softmax(states[at])
-        self._place = self._place + 1
+        self._position = self._position + 1
 
-    def _read(self, words: Tensor, mask: Tensor, place: Tensor) -> Tensor:
+    def _read(self, words: Tensor, mask: Tensor, position: Tensor) -> Tensor:
         core, table = self._network.core, self._network.table
         states: Tensor = core(
-            inputs_embeds=table[words], attention_mask=mask, position_ids=place, past_key_values=self._cache
+            inputs_embeds=table[words], attention_mask=mask, position_ids=position, past_key_values=self._cache
         ).last_hidden_state
         return states
 
@@ -161,13 +160,6 @@ class Reading:
 
     def _index(self, numbers: LongVector) -> Tensor:
         return torch.from_numpy(numbers).to(self._network.table.device)
-
-
-def first_of_each(group: LongVector, key: FloatVector, count: int) -> LongVector:
-    """Where the `count` least keys of each group are, those of a group together and ascending."""
-    order = np.lexsort((key, group))
-    firsts = np.searchsorted(group[order], group[order])
-    return order[np.arange(len(order)) - firsts < count]
 
 
 class GenRec(SequenceModel):

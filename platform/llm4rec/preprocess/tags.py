@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llm4rec.heaviest import heaviest_of_each
 from llm4rec.preprocess.cells import read_numbers, read_texts
 from llm4rec.preprocess.clean import clean_text
 from llm4rec.preprocess.folder import Folder
@@ -39,7 +40,7 @@ def read_tags(folder: Folder, file: DetailFile) -> tuple[dict[str, str], pa.Tabl
     counted = distinct.group_by(["item", "tag"], use_threads=False).aggregate([("user", "count")])
     counted = counted.sort_by([("tag", "ascending")])
     item = pc.index_in(counted["item"], value_set=items).to_numpy().astype(np.int64)
-    best = first_of_each(item, counted["user_count"].to_numpy())
+    best = heaviest_of_each(item, counted["user_count"].to_numpy(), NUM_TAGS)
     tags = [clean_text(tag) for tag in counted["tag"].take(pa.array(best)).to_pylist()]
     return _sentences("Tags", items.to_pylist(), item[best], tags), quarantine(bad, file.form.file)
 
@@ -66,24 +67,11 @@ def read_genome(folder: Folder, file: DetailFile) -> tuple[dict[str, str], pa.Ta
         item = np.concatenate([item, codes[coded.indices.to_numpy()]])
         tag = np.concatenate([tag, place.filter(pa.array(keep)).to_numpy()])
         relevance = np.concatenate([relevance, score[keep]])
-        best = first_of_each(item, relevance)
+        best = heaviest_of_each(item, relevance, NUM_TAGS)
         item, tag, relevance = item[best], tag[best], relevance[best]
         bad += [*piece.bad, *_rows(reasons, piece)]
     found = [list(names.values())[place] for place in tag]
     return _sentences("Themes", list(ids), item, found), pa.concat_tables([refused, quarantine(bad, file.form.file)])
-
-
-def first_of_each(item: LongVector, weight: np.ndarray) -> LongVector:
-    """The rows of the `NUM_TAGS` heaviest tags of each item, by item and falling weight, equal ones as they stand.
-
-    Args:
-        item: shape (N,), codes.
-        weight: shape (N,).
-    """
-    order = np.lexsort((-weight, item))
-    starts = np.flatnonzero(np.diff(item[order], prepend=-1))
-    rank = np.arange(len(item)) - np.repeat(starts, np.diff(starts, append=len(item)))
-    return order[rank < NUM_TAGS]
 
 
 def _sentences(word: str, items: list[str], item: LongVector, tags: list[str]) -> dict[str, str]:

@@ -1,0 +1,37 @@
+"""The names under which benchmarks of quality keep figures: of what is trained, and of nothing else."""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from measure import HOME
+from offline_runs import Job
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster.run_config import load_run
+
+
+def name(run: Path, changed: str = "") -> str:
+    """Of a training of SASRec on a corpus of which one file is another."""
+    with RunStore(str(run)).write("corpus", {"run": changed}) as writer:
+        for table in ("interactions", "items", "users", "quarantine"):
+            writer.write_table(table, pa.table({"row": [len(table) + (table == changed)]}))
+        for file in ("corpus.json", "statistics.json"):
+            writer.write_json(file, {"changed": file == changed})
+        writer.write_bytes("index.html", b"1" if changed == "index.html" else b"0")
+    config = load_run(HOME / "benchmarks" / "configs" / "ml-100k.yaml", ["baselines.sasrec={}"], HOME)
+    return Job("ml-100k:sasrec", 0, str(run), config, tune=False, baseline="sasrec").training
+
+
+@pytest.mark.parametrize("changed", ["index.html", "statistics.json", "quarantine"])
+def test_a_page_about_the_corpus_does_not_count(tmp_path, changed):
+    assert name(tmp_path / "one") == name(tmp_path / "other", changed)
+
+
+@pytest.mark.parametrize("changed", ["interactions", "items", "users", "corpus.json"])
+def test_what_is_trained_from_does(tmp_path, changed):
+    assert name(tmp_path / "one") != name(tmp_path / "other", changed)

@@ -1,0 +1,17 @@
+"""The heaviest rows of each group."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm4rec.heaviest import heaviest_of_each
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=20), st.integers(1, 4))
+def test_as_sorting_each_group_finds_them(rows, count):
+    by_group = {one: [place for place, (group, _) in enumerate(rows) if group == one] for one in range(4)}
+    expected = [
+        place for places in by_group.values() for place in sorted(places, key=lambda place: -rows[place][1])[:count]
+    ]
+    group, weight = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
+    assert heaviest_of_each(group, weight, count).tolist() == expected
