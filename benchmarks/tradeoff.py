@@ -87,12 +87,12 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axes.annotate(f"diversity {diversity}", (line[-1]["coverage@10"], line[-1]["ild@10"]), (6, -3), **NEAR)
     for row in rows:
         if not row["diversity"]:
-            axes.annotate(f"debias {row['debias']}", (row["coverage@10"], row["ild@10"]), (-4, -14), **NEAR)
+            axes.annotate(f"debias {row['debias']}", (row["coverage@10"], row["ild@10"]), (-8, -9), ha="right", **NEAR)
     coverage, diverse, accuracy = ([row[name] for row in rows] for name in ("coverage@10", "ild@10", "ndcg@10"))
     points = axes.scatter(coverage, diverse, c=accuracy, cmap="viridis", s=45)
     figure.colorbar(points, label="NDCG@10")
     axes.set(xlabel="coverage@10: share of the catalogue on any slate", ylabel="diversity within a slate (ILD@10)")
-    axes.margins(0.12)
+    axes.margins(x=0.2, y=0.1)
     figure.savefig(path, dpi=120)
 
 
