@@ -5,7 +5,7 @@
 Writes benchmarks/results/tradeoff.json and docs/images/tradeoff.png. Of the validation part, full ranking, items seen
 removed, at `temperature: 0`; the gate and the prices were fitted to the same part. `chosen` is the most diverse of the
 pairs that widen coverage by a tenth and lose at most 1.5 % of NDCG@10; `of_quality` is the pair of which quality.py has
-a row. One thread; `seconds` are the clock's.
+a row, chosen by the same rule of another training. One thread; `seconds` are the clock's.
 """
 
 import time
@@ -63,8 +63,8 @@ def main() -> None:
     if options.trial:
         print(figures)
         return
-    plot(rows, HOME / "docs" / "images" / "tradeoff.png")
     store("tradeoff", figures, time.monotonic() - began, [job.seed])
+    plot(rows, HOME / "docs" / "images" / "tradeoff.png")
 
 
 def chosen(rows: Sequence[Row]) -> Row | None:
