@@ -64,7 +64,7 @@ DEBIASED = f"{OURS}_debias_1"
 """Our model with the popularity of slates corrected as far as `index.debias_loss` allows."""
 DEBIAS, DIVERSITY = 0.75, 0.5
 """What tradeoff.py's rule chose on ML-1M's validation part, of a training on a GPU; of one on a core it chooses .75 and
-.4 (tradeoff.json). Kept, since it was settled before the test part was looked at."""
+.4 (tradeoff.json). Kept, since it was settled before its figures of the test part were seen."""
 VARIED = f"{OURS}_debias_{DEBIAS}_diversity_{DIVERSITY}"
 GATED = "gate 2"
 """Another name, should the gate change: figures of ours are kept by it."""

@@ -20,7 +20,7 @@ from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, Int
 from llm4rec.weights import SMOLLM2
 
 CPU_BATCH, GPU_BATCH = 16, 128
-"""Histories that titles are written after at once: on a CPU more are no quicker, a GPU waits for each step to start."""
+"""Histories that titles are written after at once: on a CPU more are no quicker; a GPU's is a guess."""
 NOT_WRITTEN = -1e4
 """The score of items that the beam did not come to; no log probability of a title is so low."""
 SETTING = "baselines.genrec"
