@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HOME / "runs" / "benchmarks", help="kept between calls")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--windows", type=int, nargs="+", default=[16, 32], help="a worker and step")
+    parser.add_argument("--windows", type=int, nargs="+", default=[16, 64], help="a worker and step")
     parser.add_argument("--collection", choices=("ml-latest-small", "ml-1m-seq"), default="ml-latest-small")
     parser.add_argument("--layers", type=int, default=2, help="of the language model")
     parser.add_argument("--length", type=int, default=50, help="items of a window, at most")
