@@ -38,8 +38,8 @@ OTHERS: dict[str, list[Settings]] = {
 }
 WRITERS: list[Settings] = [
     {"num_layers": 2, "precision": "auto"},
-    {"num_layers": 4, "precision": "auto", "epochs": 5},
     {"num_layers": 2, "precision": "auto", "epochs": 8, "learning_rate": 1e-3},
+    {"num_layers": 4, "precision": "auto", "epochs": 5},
 ]
 """GenRec's; batches of the largest collection hold 32 windows, so that an epoch has a quarter of the steps."""
 COMMON: Settings = {"num_workers": 0, "causal_weight": 0.0, "learning_rate": 2e-3, "backbone_learning_rate": 5e-4}
