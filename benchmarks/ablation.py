@@ -4,24 +4,26 @@
     python benchmarks/ablation.py --tables "ml-100k temporal" --seeds 0  # a part of it; the file tells of all
     python benchmarks/ablation.py --budget 30                            # starts no run after half an hour
 
-Writes benchmarks/results/ablation.json, by table, and like quality.py what was measured of every user. The tables, the
-settings (those that search.py found best for our model, which a variant has too but for what it changes) and the
-metrics are quality.py's. Of the paper's five parts fusion, retrieval and debiasing are here, and beside them the gate
-and what pre-training of the backbone brings; each is measured behind a gate of its own. The other two parts are no part
-of this training: what the objective of explanations does is in explanations.json, what online updates do in
-online.json. Gains are over the model as it is; figures are means over users of means over the seeds that a variant and
-the model as it is have in common, intervals and p-values of paired bootstraps over users, p-values corrected for all
-comparisons of a table (Holm).
+Writes benchmarks/results/ablation.json, by table, docs/images/ablation.png, and like quality.py what was measured of
+every user. The tables, the settings (those that search.py found best for our model, which a variant has too but for
+what it changes) and the metrics are quality.py's. Of the paper's five parts fusion, retrieval and debiasing are here,
+and beside them the gate and what pre-training of the backbone brings; each is measured behind a gate of its own. The
+other two parts are no part of this training: what the objective of explanations does is in explanations.json, what
+online updates do in online.json. Gains are over the model as it is; figures are means over users of means over the
+seeds that a variant and the model as it is have in common, intervals and p-values of paired bootstraps over users,
+p-values corrected for all comparisons of a table (Holm).
 """
 
 import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
-from measure import RESULTS, store
+from measure import HOME, RESULTS, store
 from offline_runs import Job, arguments, finished
 from quality import (
     ALONE,
@@ -52,6 +54,15 @@ VARIANTS: dict[str, Settings] = {
     "random_backbone": {"model": {"pretrained": False}},
 }
 """What they change of the train section: of fusion, fusion, retrieval, debiasing, pre-training."""
+LABELS = {
+    ALONE: "without the gate",
+    "ids_alone": "ids alone, no content",
+    "text_alone": "text alone, no categories",
+    "no_evidence": "no retrieved neighbours",
+    "causal_loss": "with the propensity-weighted loss",
+    "random_backbone": "backbone not pre-trained",
+}
+MIDDLE: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
 MAIN = [table for table, (data, split) in TABLES.items() if split == MAIN_SPLIT[data]]
 ABLATION = RESULTS / "ablation.json"
 METRICS = ("ndcg@10", "hr@10", "ild@10", "arp@10")
@@ -88,6 +99,7 @@ def main() -> None:
         return
     seeds = sorted({one.told["seed"] for one in runs})
     store("ablation", found, sum(one.told["seconds"] for one in runs), seeds)
+    plot(found, HOME / "docs" / "images" / "ablation.png")
 
 
 def variant(table: str, name: str, seed: int, options: argparse.Namespace) -> Job:
@@ -130,6 +142,26 @@ def compared(done: Mapping[str, Mapping[int, OfSeed]]) -> dict[str, Any]:
     figures["p_holm"] = holm(p_values)
     figures["measured_at"] = sorted({one.told["git"] for runs in done.values() for one in runs.values()})
     return figures
+
+
+def plot(found: Mapping[str, Any], path: Path) -> None:
+    """Gain and interval of every variant, the tables side by side."""
+    size = (1.8 + 2.6 * len(found), 3.4)
+    _, axes = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for panel, (table, figures) in zip(axes[0], found.items(), strict=True):
+        gains = [figures["gain"].get(name, np.nan) for name in LABELS]
+        bounds = np.array([figures["gain_ci95"].get(name, [np.nan, np.nan]) for name in LABELS])
+        rows = np.arange(len(LABELS))
+        panel.axvline(0, color="0.7", linewidth=1)
+        panel.hlines(rows, *bounds.T, color="tab:blue")
+        panel.plot(gains, rows, "o", color="tab:blue")
+        panel.set(title=table, xlabel="gain of NDCG@10 (95 %)", yticks=rows, yticklabels=LABELS.values())
+        panel.margins(x=0.1, y=0.1)
+        for row in rows[np.isnan(gains)]:
+            panel.text(0.5, row, "not run", transform=panel.get_yaxis_transform(), color="0.5", **MIDDLE)
+    axes[0, 0].invert_yaxis()
+    plt.tight_layout()
+    plt.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
