@@ -147,7 +147,9 @@ def compared(done: Mapping[str, Mapping[int, OfSeed]]) -> dict[str, Any]:
 def plot(found: Mapping[str, Any], path: Path) -> None:
     """Gain and interval of every variant, the tables side by side."""
     size = (1.8 + 2.6 * len(found), 3.4)
-    _, axes = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     for panel, (table, figures) in zip(axes[0], found.items(), strict=True):
         gains = [figures["gain"].get(name, np.nan) for name in LABELS]
         bounds = np.array([figures["gain_ci95"].get(name, [np.nan, np.nan]) for name in LABELS])
@@ -160,8 +162,7 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
         for row in rows[np.isnan(gains)]:
             panel.text(0.5, row, "not run", transform=panel.get_yaxis_transform(), color="0.5", **MIDDLE)
     axes[0, 0].invert_yaxis()
-    plt.tight_layout()
-    plt.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
