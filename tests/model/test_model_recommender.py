@@ -104,6 +104,19 @@ def test_retrieved_evidence_is_read_unless_turned_off(corpus: Corpus, tmp_path: 
     assert torch.isfinite(scores(without.eval(), [PAST])).all()
 
 
+def test_evidence_of_an_item_is_the_mean_of_its_neighbours_however_often_it_is_read(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    model = tiny_recommender(corpus, random_features(5), tmp_path).eval()
+    read: list[torch.Tensor] = []
+    model.users.register_forward_pre_hook(lambda users, given: read.append(given[1]))
+    model.retrieved = torch.tensor([[4, 3], [0, 2], [1, 3], [2, 2], [0, 1]])
+    items = torch.randn(5, 16)
+    model.user_states(items, model.shape.history.encode([history(2, 0, 2)]), np.array([[1, 1]]))
+    expected = torch.stack([(items[1] + items[3]) / 2, (items[4] + items[3]) / 2, (items[1] + items[3]) / 2])
+    assert torch.allclose(read[0][0], expected)
+
+
 def test_gradients_reach_every_trainable_parameter_that_the_batch_uses(corpus: Corpus, tmp_path: Path) -> None:
     model = tiny_recommender(corpus, random_features(5), tmp_path).train()
     model(model.shape.history.encode([PAST]), np.array([[1, 1]])).scores[0, -1, 0].backward()

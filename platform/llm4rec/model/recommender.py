@@ -145,13 +145,16 @@ class Recommender(nn.Module):
         )
         code_BL = item.clamp(min=0)
         item_BLD = item_ID[code_BL]
-        evidence_BLD = self._evidence(item_ID)[code_BL]
+        evidence_BLD = self._evidence(item_ID, code_BL)
         states = self.users(item_BLD, evidence_BLD, event, value, gap, torch.from_numpy(attributes).to(device))
         return F.normalize(states, dim=-1)
 
-    def _evidence(self, item_ID: Tensor) -> Tensor:
-        """What retrieval adds to each item: the mean vector of its nearest texts, shape (I, D)."""
-        return item_ID[self.retrieved].mean(dim=1) if self.config.num_retrieved else torch.zeros_like(item_ID)
+    def _evidence(self, item_ID: Tensor, code_BL: Tensor) -> Tensor:
+        """What retrieval adds to each item that is read: the mean vector of its nearest texts, shape (B, L, D)."""
+        if not self.config.num_retrieved:
+            return item_ID.new_zeros(*code_BL.shape, item_ID.shape[1])
+        codes, place_BL = code_BL.unique(return_inverse=True)  # each once, and none of the catalogue that nobody reads
+        return item_ID[self.retrieved[codes]].mean(dim=1)[place_BL]
 
     def forward(self, history: HistoryBatch, attributes: IntMatrix) -> Outputs:
         """What scores are made of and, where the network predicts them, outcomes."""
