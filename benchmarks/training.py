@@ -163,8 +163,8 @@ def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
             outputs = model(batch.history, batch.attributes)
         target, weight = torch.from_numpy(batch.target).to(device), torch.from_numpy(batch.weight).to(device)
         loss = weighted_softmax_loss(outputs.states, outputs.items, target, weight, chosen.causal_weight)
-        loss.item()  # as ours does, which refuses a loss that is not finite before it goes backward
         loss.backward()
+        loss.item()  # as ours does, which takes no step with a loss that is not finite
         torch.nn.utils.clip_grad_norm_(model.parameters(), chosen.gradient_clipping)
         optimizer.step()
         schedule.step()

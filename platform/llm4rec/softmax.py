@@ -7,10 +7,15 @@ from torch import Tensor
 
 CPU_ROWS, GPU_ROWS = 256, 8192
 """Positions whose scores are held at once: on a CPU as many as stay in a core's cache."""
+COMPILED_ROWS = 32
+"""On a CPU oneDNN compiles bfloat16 products for every new shape, for longer than they take, and keeps the code: the
+last rows are filled up to a multiple of this."""
 
 
 def softmax_loss(states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N: Tensor | None = None) -> Tensor:
-    """Sum over positions of share times cross entropy, in float32; scores are inner products of states and items.
+    """Sum over positions of share times cross entropy; scores are inner products of states and items.
+
+    Scores are in the type of the items, what is made of them in float32.
 
     The scores of all positions are never held together: a few rows at a time give their part of the loss and of its
     gradient. That spares memory and, on a CPU, most of the time, which goes into moving scores about.
@@ -33,7 +38,10 @@ class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N: Tensor) -> Tensor:
         """The loss; its gradients are computed on the way and kept."""
-        states = states_ND.to(items_ID.dtype)
+        states, count = states_ND.to(items_ID.dtype), len(states_ND)
+        if states.device.type == "cpu" and states.dtype == torch.bfloat16:
+            missing = -count % COMPILED_ROWS
+            states, target_N, share_N = (_filled_up(part, missing) for part in (states, target_N, share_N))
         of_states, of_items = torch.empty_like(states), torch.zeros_like(items_ID, dtype=torch.float32)
         loss = torch.zeros((), device=states.device)
         rows = CPU_ROWS if states.device.type == "cpu" else GPU_ROWS
@@ -49,7 +57,7 @@ class _SoftmaxLoss(torch.autograd.Function):
             reduced = gradient.mul_(share).to(items_ID.dtype)
             of_states[part] = reduced @ items_ID
             of_items += reduced.T @ states[part]
-        ctx.save_for_backward(of_states.to(states_ND.dtype), of_items.to(items_ID.dtype))
+        ctx.save_for_backward(of_states[:count].to(states_ND.dtype), of_items.to(items_ID.dtype))
         return loss
 
     @staticmethod
@@ -57,3 +65,8 @@ class _SoftmaxLoss(torch.autograd.Function):
         """The kept gradients."""
         of_states, of_items = ctx.saved_tensors
         return of_states * gradients[0], of_items * gradients[0], None, None
+
+
+def _filled_up(rows: Tensor, count: int) -> Tensor:
+    """So many rows of zeros more; as states they have share 0, and so neither loss nor gradient."""
+    return torch.cat([rows, rows.new_zeros(count, *rows.shape[1:])])

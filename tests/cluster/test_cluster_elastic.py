@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from llm4rec.cluster import elastic
 from llm4rec.cluster.deepspeed import build_engine
+from llm4rec.errors import DataError
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import train_epoch
 from tests.cluster.gloo import on_workers
-from tests.train.test_train_loop import setting
+from tests.train.test_train_loop import setting, spoil
 
 BATCH, EPOCHS = 8, 4
 
@@ -69,6 +70,36 @@ def test_any_number_of_workers_goes_on_from_any_other(
     losses = on_workers(first, train, settings, 0, 2, file)
     losses += on_workers(then, train, settings, 2, EPOCHS, file)
     assert losses == pytest.approx(alone, abs=TOLERANCE[precision])
+
+
+def train_with_a_spoilt_gradient(rank: int, world_size: int, settings: dict[str, object]) -> str:
+    """What is said where the loss is finite and the gradient of one worker is not."""
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    config = TrainConfig.model_validate({"batch_size": BATCH, **settings})
+    with tempfile.TemporaryDirectory() as folder:
+        _, network, windows = setting(Path(folder))
+        if rank == world_size - 1:
+            spoil(network)
+        engine = build_engine(network, config, world_size=world_size, total_steps=10)
+        batches = windows.batches(BATCH, seed=0, epoch=0, rank=rank, world_size=world_size)
+        try:
+            train_epoch(engine, batches, config)
+        except DataError as error:
+            return str(error)
+        return "nothing"
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    [
+        (2, "bf16"),
+        (0, "fp32"),
+        *(pytest.param(*more, marks=pytest.mark.slow) for more in ((0, "bf16"), (1, "fp32"), (2, "fp32"), (3, "bf16"))),
+    ],
+)
+def test_a_gradient_that_is_not_finite_ends_training(stage: int, precision: str) -> None:
+    told = on_workers(2, train_with_a_spoilt_gradient, {"zero_stage": stage, "precision": precision})
+    assert "the loss is finite and its gradient is not, in a batch of the users" in told
 
 
 def numbers_trained_in(rank: int, world_size: int, found: list[bool]) -> str:

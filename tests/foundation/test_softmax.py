@@ -35,6 +35,18 @@ def test_items_in_bfloat16_give_gradients_of_both_types():
     torch.testing.assert_close(loss, cross_entropy(states @ items.T, target), rtol=2e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("positions", [1, 4, 6])
+def test_rows_that_fill_up_bfloat16_products_count_for_nothing(monkeypatch, positions):
+    found = []
+    for multiple in (1, 4):
+        monkeypatch.setattr(softmax, "COMPILED_ROWS", multiple)
+        states, items, target = example(positions, torch.float32)
+        loss = softmax_loss(states, items.bfloat16(), target)
+        found.append((loss.detach(), *torch.autograd.grad(loss, (states, items))))
+    assert found[1][1].shape == (positions, 5)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-2, atol=1e-3)
+
+
 def test_a_certain_loser_costs_a_finite_loss():
     items = torch.tensor([[1.0], [-1.0]])
     loss = softmax_loss(torch.tensor([[1e4]]), items, torch.tensor([1]))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,26 @@ def test_a_loss_that_is_not_finite_names_users_and_items_of_the_batch(tmp_path: 
     assert corpus.item_ids[first.history.item[0, 0]] in message
     for name, p in network.named_parameters():
         torch.testing.assert_close(p, weights[name], equal_nan=True, rtol=0, atol=0)
+
+
+def spoil(network: Recommender) -> None:
+    """Let the next gradient be infinite where the loss is not."""
+    network.users.narrow.bias.register_hook(lambda gradient: gradient * float("inf"))
+
+
+def test_a_gradient_that_is_not_finite_names_users_of_all_parts_of_the_step(tmp_path: Path) -> None:
+    _, network, windows = setting(tmp_path)
+    config = FAST.model_copy(update={"accumulation": 2})
+    spoil(network)
+    first = list(islice(windows.batches(8, seed=0, epoch=0, parts=2), 2))
+    steps: list[float] = []
+    with pytest.raises(
+        DataError, match="the loss is finite and its gradient is not, in a batch of the users"
+    ) as caught:
+        train_epoch(
+            TorchEngine(network, config, 10), windows.batches(8, seed=0, epoch=0, parts=2), config, steps.append
+        )
+    assert all(user in str(caught.value) for part in first for user in part.user) and steps == []
 
 
 def test_many_names_are_counted_not_listed(tmp_path: Path) -> None:

@@ -115,12 +115,12 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert len({str(order(s, e)) for s, e in ((0, 0), (0, 1), (1, 0), (1, 1))}) == 4
 
 
-def test_a_batch_is_no_wider_than_its_longest_history() -> None:
-    _, windows = build([2, 2, 9], history_length=8)
-    assert windows.history.item.shape == (3, 8)
+def test_a_batch_is_as_wide_as_its_longest_history_or_the_next_multiple() -> None:
+    _, windows = build([2, 9, 10, 19], history_length=18)
+    assert windows.history.item.shape == (4, 18)
     widths = {len(targets(batch)): batch for batch in windows.batches(1, seed=0, epoch=0)}
-    assert widths[2].history.item.shape == (1, 1) and widths[2].target.shape == (1, 2)
-    assert widths[9].history.item.shape == (1, 8) and widths[9].target.shape == (1, 9)
+    for length, width in ((2, 8), (9, 8), (10, 16), (19, 18)):  # of 1, 8, 9 and 18 items; there are no more than 18
+        assert widths[length].history.item.shape == (1, width) and widths[length].target.shape == (1, width + 1)
     for batch in widths.values():
         assert batch.history.gap.shape == batch.history.item.shape and batch.weight.shape == batch.target.shape
 

@@ -166,12 +166,14 @@ class GenRec(SequenceModel):
     """GenRec: large language model for generative recommendation (Ji et al., ECIR 2024).
 
     Histories are titles one after the other, and every title is to be written after those before it. Unlike the
-    original: the first layers of a small model trained in full instead of all of LLaMA with LoRA, no instruction, and
-    decoding is bound to the catalogue, so that every title written is an item's. Items with equal titles tie.
+    original: the first layers of a small model trained in full instead of all of LLaMA with LoRA, no instruction, the
+    softmax is over the words of the catalogue's titles alone, and decoding is bound to these, so that every title
+    written is an item's. Items with equal titles tie.
     """
 
     name = "genrec"
     validation_rows = 200
+    widths = 32
     config: GenRecConfig
 
     def __init__(self, config: GenRecConfig) -> None:

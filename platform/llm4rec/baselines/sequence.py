@@ -99,6 +99,8 @@ class SequenceModel:
     name: str
     validation_rows: int | None = None
     """At most so many choices are ranked at each measurement, evenly spread; None ranks all."""
+    widths: int = 1
+    """Batches of training are as wide as a multiple of this: a CPU compiles bfloat16 products for every new width."""
 
     def __init__(self, config: WindowConfig) -> None:
         self.config = config
@@ -209,7 +211,7 @@ class SequenceModel:
         for first in range(0, len(order), self.config.batch_size):
             chunk = [windows[i] for i in order[first : first + self.config.batch_size]]
             tokens, targets = zip(*(self.example(window, num_items, rng) for window in chunk), strict=True)
-            yield padded(tokens, PADDING), padded(targets, IGNORED)
+            yield padded(tokens, PADDING, self.widths), padded(targets, IGNORED, self.widths)
 
 
 def cut_windows(items: IntVector, length: int, rng: np.random.Generator) -> list[IntVector]:
@@ -218,9 +220,10 @@ def cut_windows(items: IntVector, length: int, rng: np.random.Generator) -> list
     return [window for window in np.split(items, range(first_cut, len(items), length)) if len(window)]
 
 
-def padded(rows: Sequence[IntVector], fill: int) -> Tensor:
-    """Rows of unequal length as one int64 tensor (B, L), filled up on the right."""
-    full = np.full((len(rows), max(len(row) for row in rows)), fill, np.int64)
+def padded(rows: Sequence[IntVector], fill: int, multiple: int = 1) -> Tensor:
+    """Rows of unequal length as one int64 tensor (B, L), filled up on the right, with L such a multiple."""
+    longest = max(len(row) for row in rows)
+    full = np.full((len(rows), longest + -longest % multiple), fill, np.int64)
     for target, row in zip(full, rows, strict=True):
         target[: len(row)] = row
     return torch.from_numpy(full)

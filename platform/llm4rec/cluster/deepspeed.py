@@ -38,6 +38,8 @@ def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, to
         lr_scheduler=schedule,
         config=settings(config, world_size, bfloat16=_all_in_bfloat16(config)),
     )
+    if not engine.zero_optimization() and not engine.bfloat16_enabled():
+        _note_norm(engine)
     if config.zero_stage == 3:  # read by the tower itself, not by the embedding
         deepspeed.zero.register_external_parameter(model.items, model.items.id_emb.weight)
     found: DeepSpeedEngine = engine
@@ -50,11 +52,23 @@ def settings(config: TrainConfig, world_size: int, *, bfloat16: bool) -> dict[st
         "train_micro_batch_size_per_gpu": max(1, config.batch_size // (world_size * config.accumulation)),
         "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.gradient_clipping,
-        "zero_optimization": {"stage": config.zero_stage},
-        "bf16": {"enabled": bfloat16},
+        # Gradients are small beside activations here; to lay them end to end would copy each once more.
+        "zero_optimization": {"stage": config.zero_stage, "contiguous_gradients": False},
+        # The training loop looks at the gradient's norm itself; this would be a pass over all gradients before that.
+        "bf16": {"enabled": bfloat16, "check_grad_overflow": False},
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
+
+
+def _note_norm(engine: Any) -> None:
+    """Let the engine know the gradient's norm where it clips gradients itself, after which it forgets the norm."""
+
+    def clip() -> None:
+        parameters = engine.module.parameters()
+        engine._global_grad_norm = torch.nn.utils.clip_grad_norm_(parameters, engine.gradient_clipping())
+
+    engine.clip_fp32_gradients = clip
 
 
 def _all_in_bfloat16(config: TrainConfig) -> bool:

@@ -34,6 +34,9 @@ class Engine(Protocol):
     def step(self) -> object:
         """Update the weights and clear the gradients."""
 
+    def get_global_grad_norm(self) -> float | Tensor | None:
+        """Norm of the last step's gradient, over all workers and before it was clipped."""
+
 
 @dataclass
 class Progress:
@@ -82,6 +85,7 @@ class TorchEngine:
         device = next(model.parameters()).device
         self._device, self._autocast = device.type, number_type(config.precision, device) == torch.bfloat16
         self._parts, self._read = config.accumulation, 0
+        self._norm: Tensor | None = None
 
     def __call__(self, *inputs: object) -> Outputs:
         """Run the model, with bfloat16 matrix products where the config says so."""
@@ -97,10 +101,14 @@ class TorchEngine:
         self._read += 1
         if self._read % self._parts:
             return
-        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._clip)
+        self._norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._clip)
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
+
+    def get_global_grad_norm(self) -> Tensor | None:
+        """Norm of the last step's gradient before it was clipped, None before the first."""
+        return self._norm
 
 
 def build_optimizer(model: Recommender, config: TrainConfig) -> torch.optim.Optimizer:
@@ -141,27 +149,43 @@ def train_epoch(
         report: called after each step with its loss.
 
     Raises:
-        DataError: the loss is not finite; the message names the users and items of the batch.
+        DataError: the loss or the gradient is not finite; the message names the users and items of the batch. Nothing
+            more is learnt then: a gradient that is not finite may have spoilt the weights.
     """
     engine.module.train()
     losses: list[float] = []
+    parts: list[Windows] = []
     for batch in batches:
         loss = objective(engine.module, engine(batch.history, batch.attributes), batch, config)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise DataError(_not_finite(losses[-1], batch))
         engine.backward(loss)
+        # read after the way back has begun: a GPU would stand still, and other workers wait for this one's gradients
+        losses.append(loss.item())
+        parts.append(batch)
+        if not math.isfinite(losses[-1]):
+            raise DataError(_not_finite(f"the loss is {losses[-1]}", [batch]))
         engine.step()
-        if len(losses) == config.accumulation:
+        if len(parts) == config.accumulation:
+            _check_gradient(engine, parts)
             report(sum(losses) / len(losses))
             losses.clear()
+            parts.clear()
 
 
-def _not_finite(loss: float, batch: Windows) -> str:
-    items = [batch.item_ids[code] for code in np.unique(batch.history.item[batch.history.item >= 0])]
+def _check_gradient(engine: Engine, parts: Sequence[Windows]) -> None:
+    """DeepSpeed leaves a step out whose gradient is not finite, or takes it, and says neither."""
+    norm = engine.get_global_grad_norm()
+    assert norm is not None, "a step has a norm"
+    if not 0 <= float(norm) < math.inf:  # for some it is -1
+        raise DataError(_not_finite("the loss is finite and its gradient is not,", parts))
+
+
+def _not_finite(what: str, parts: Sequence[Windows]) -> str:
+    codes = np.unique(np.concatenate([batch.history.item[batch.history.item >= 0] for batch in parts]))
+    users = sorted({user for batch in parts for user in batch.user.tolist()})
     return (
-        f"the loss is {loss} in a batch of the users {_listed(sorted(set(batch.user.tolist())))} with the items "
-        f"{_listed(items)}; lower train.learning_rate or look at these items' features"
+        f"{what} in a batch of the users {_listed(users)} with the items "
+        f"{_listed([parts[0].item_ids[code] for code in codes])}; lower train.learning_rate or look at these items' "
+        "features"
     )
 
 

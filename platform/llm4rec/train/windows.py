@@ -13,6 +13,10 @@ from llm4rec.schema import TRAIN, BoolVector, Corpus, FloatMatrix, FloatVector, 
 POPULAR_SHARE = 0.2
 """Of the catalogue, most popular items first, whose exposure the parity penalty looks at."""
 
+WIDTHS = 8
+"""Batches are as wide as a multiple of this, or as histories are at most: few widths, since for each new one a CPU has
+to compile its bfloat16 products, and of a size that suits a GPU."""
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -128,6 +132,7 @@ class Windows:
 
     def _trimmed(self, rows: IntMatrix) -> "Windows":
         longest = max(1, int((self.history.item[rows] != PADDING).sum(axis=1).max()))
+        longest += -longest % WIDTHS  # but never more than there is
         h = self.history.rows(rows)
         history = HistoryBatch(h.item[:, :longest], h.event[:, :longest], h.value[:, :longest], h.gap[:, :longest])
         targets = slice(None, longest + 1)
