@@ -69,7 +69,8 @@ class BaselineContract:
     def test_better_than_random(self, corpus, fitted):
         target = corpus.part(TEST)
         scores = fitted.score(target.user, corpus.histories(TRAIN, VALID))
-        hits = (scores > scores[np.arange(NUM_USERS), target.item][:, None]).sum(axis=1) < LOOP
+        # ties count against the model, and so would equal scores for all
+        hits = (scores >= scores[np.arange(NUM_USERS), target.item][:, None]).sum(axis=1) <= LOOP
         assert hits.mean() > 2 * LOOP / NUM_WARM
 
 

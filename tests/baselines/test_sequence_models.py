@@ -1,9 +1,12 @@
 """Models of sequences: who sees what, windows, losses, early stopping."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from loops import loops_corpus
+from loops import LENGTH, loops_corpus
 from pydantic import ValidationError
 
 from llm4rec.baselines.bert4rec import BERT4Rec, BERT4RecConfig
@@ -13,6 +16,10 @@ from llm4rec.baselines.sequence import IGNORED, PADDING, SequenceConfig, Sequenc
 from llm4rec.baselines.sequence_loss import sampled_bce_loss
 from llm4rec.baselines.transformer import Transformer
 from llm4rec.baselines.validation import Validation
+from llm4rec.evaluate.config import EvaluateConfig
+from llm4rec.evaluate.metrics import mean_by_user, ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import rank
 from llm4rec.schema import TRAIN, VALID
 
 TINY = {"embedding_size": 8, "num_blocks": 1, "num_heads": 2, "history_length": 5, "batch_size": 16}
@@ -188,6 +195,24 @@ def test_early_stopping_keeps_the_best_weights():
     assert validation.should_stop
     validation.restore(network)
     assert network.weight.item() == 1.0
+
+
+@pytest.mark.parametrize("rows", [None, 90])
+def test_early_stopping_measures_what_the_evaluation_does(rows):
+    """With several choices a user, some of them of items that have been seen."""
+    corpus = loops_corpus()
+    place = np.tile(np.arange(LENGTH), corpus.num_users)
+    valid = (place >= LENGTH - 2) | (place >= LENGTH - 4) & (corpus.interactions.user % 3 == 0)
+    split = np.where(valid, VALID, TRAIN).astype(np.int32)
+    corpus = replace(corpus, interactions=replace(corpus.interactions, split=split))
+    scores = np.random.default_rng(0).random((corpus.num_users, corpus.num_warm_items)).astype(np.float32)
+    scorer = SimpleNamespace(name="", score=lambda users, histories: scores[users].copy())
+    chosen = EvaluationSet.successive(corpus, VALID)
+    chosen = chosen if rows is None else chosen.at_most(rows)
+    expected = mean_by_user(chosen.users, ndcg(rank(scorer, chosen, EvaluateConfig()).target_rank, 10)).mean()
+    validation = Validation.of(corpus, 1, rows)
+    assert validation.measure(scorer.score, torch.nn.Linear(1, 1)) == pytest.approx(expected, rel=1e-6)
+    assert 0 < expected < 1 and len(chosen) > len(np.unique(chosen.users))
 
 
 def test_every_position_that_scoring_uses_is_trained():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from llm4rec.evaluate import attacker
 from llm4rec.evaluate.attacker import attacker_auc
 from llm4rec.schema import evenly
 
@@ -46,3 +47,12 @@ def test_with_one_label_there_is_nothing_to_attack() -> None:
 @pytest.mark.parametrize(("count", "most", "rows"), [(5, 3, [0, 2, 4]), (3, 9, [0, 1, 2]), (1, 4, [0]), (0, 4, [])])
 def test_rows_that_are_looked_at_are_spread_evenly(count: int, most: int, rows: list[int]) -> None:
     assert evenly(count, most).tolist() == rows
+
+
+def test_a_label_that_is_rare_among_those_who_are_looked_at_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a fold would hold none of it, which the area under the curve does not stand."""
+    labels = np.where(STATES[:, 0] > 0, "a", "b").astype(object)
+    labels[400:425] = "c"
+    monkeypatch.setattr(attacker, "MAX_USERS", 200)
+    found = attacker_auc(STATES, labels.astype(str), min_group_size=20, seed=0)
+    assert found["linear"] > 0.9 and found.keys() == {"linear", "network"}

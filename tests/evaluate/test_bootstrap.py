@@ -44,3 +44,12 @@ def test_holm():
     assert holm({"a": 0.02, "b": 0.01, "c": 0.03}) == pytest.approx({"a": 0.04, "b": 0.03, "c": 0.04})
     assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
     assert holm({}) == {}
+
+
+def test_users_without_a_value_take_no_part_in_the_test():
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.random(100), rng.random(100)
+    ours[3], theirs[7] = np.nan, np.nan
+    defined = np.isfinite(ours + theirs)
+    alone = paired_p_value(ours[defined], theirs[defined], 300, seed=0)
+    assert paired_p_value(ours, theirs, 300, seed=0) == alone > 0.01

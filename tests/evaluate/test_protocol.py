@@ -69,3 +69,11 @@ def test_nobody_to_evaluate_is_an_error(corpus):
         EvaluationSet.build(only_train)
     with pytest.raises(DataError, match="no user has both a history and a warm item in the test split"):
         EvaluationSet.successive(only_train)
+
+
+def test_some_of_the_rows_have_a_hash_of_their_own(corpus):
+    whole = EvaluationSet.build(corpus, TEST)
+    assert whole.at_most(5).split_hash == whole.split_hash
+    first, last = (whole.rows(np.array([row])) for row in (0, 1))
+    assert len({whole.split_hash, first.split_hash, last.split_hash}) == 3
+    assert whole.rows(np.array([0])).split_hash == first.split_hash and first.targets.tolist() == [3]

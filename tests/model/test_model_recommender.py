@@ -149,6 +149,12 @@ def test_lora_trains_its_update_and_leaves_the_backbone_frozen(corpus: Corpus, t
     assert all(p.requires_grad for p in full.parameters())
 
 
+def test_alpha_over_rank_scales_the_update_of_lora_also_below_one(corpus: Corpus, tmp_path: Path) -> None:
+    model = tiny_recommender(corpus, random_features(5), tmp_path, lora_rank=2, lora_alpha=0.5)
+    layers = [module for module in model.users.backbone.modules() if hasattr(module, "lora_A")]
+    assert layers and all(layer.scaling == {"default": 0.25} for layer in layers)
+
+
 def test_a_backbone_that_is_not_there_or_too_shallow_is_named(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model.num_layers: .* has 2 layers, 3 were asked for"):
         tiny_recommender(corpus, random_features(5), tmp_path, num_layers=3)

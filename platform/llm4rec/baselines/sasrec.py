@@ -41,7 +41,8 @@ class SASRec(SequenceModel):
 
     Unlike the original's, the loss is by default softmax cross entropy over the whole catalogue at every position,
     which is worth more than any change of the network (Klenitskiy and Vasilev, Turning dross into gold loss, RecSys
-    2023).
+    2023). Also unlike it, whole histories are read, in windows, after a token that starts each, item vectors are not
+    scaled up, keys and values are normalised like queries, and the feed-forward part is four times as wide, with GELU.
     """
 
     config: SASRecConfig

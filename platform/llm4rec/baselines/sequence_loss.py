@@ -17,7 +17,7 @@ def sampled_bce_loss(scores: Tensor, targets: Tensor, num_negatives: int, calibr
     Args:
         scores: shape (N, I).
         targets: shape (N,).
-        num_negatives: K; they are drawn anew for every position and may, rarely, hold its target.
+        num_negatives: K; they are drawn anew for every position and hold its target with probability K / I, about.
         calibration: t, from 0 to 1.
     """
     num_items = scores.shape[1]

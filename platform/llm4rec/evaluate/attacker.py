@@ -34,10 +34,11 @@ def attacker_auc(states: FloatMatrix, labels: Labels, min_group_size: int, seed:
     Returns:
         The AUC of `linear` and of `network`; empty if fewer than two labels are left.
     """
-    names, counts = np.unique(labels, return_counts=True)
-    known = [name for name, count in zip(names, counts, strict=True) if count >= max(min_group_size, MIN_USERS)]
-    kept = np.flatnonzero(np.isin(labels, [name for name in known if name != UNKNOWN]))
-    kept = kept[evenly(len(kept), MAX_USERS)]
+    told = np.flatnonzero(labels != UNKNOWN)
+    told = told[evenly(len(told), MAX_USERS)]
+    # counted among those that are left, since every fold needs some of each label
+    names, counts = np.unique(labels[told], return_counts=True)
+    kept = told[np.isin(labels[told], names[counts >= max(min_group_size, MIN_USERS)])]
     x, (classes, y) = states[kept], np.unique(labels[kept], return_inverse=True)
     if len(classes) < 2:
         return {}

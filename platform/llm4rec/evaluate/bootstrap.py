@@ -27,8 +27,10 @@ def paired_p_value(ours: Values, theirs: Values, samples: int, seed: int) -> flo
     """Two-sided p-value of equal means when both models rank for the same users, in the same order.
 
     With d the differences by user and d* a resample, p = (1 + #{|mean(d*) - mean(d)| >= |mean(d)|}) / (1 + samples).
+    Users of whom one of the two has no value take no part.
     """
     difference = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    difference = difference[~np.isnan(difference)]
     mean = difference.mean()
     extreme = np.abs(resampled_means(difference, samples, seed) - mean) >= abs(mean)
     return float((1 + extreme.sum()) / (1 + samples))

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from llm4rec.errors import DataError
-from llm4rec.schema import SPLIT_NAMES, TEST, TRAIN, VALID, Corpus, History, IntVector, evenly
+from llm4rec.schema import SPLIT_NAMES, TEST, TRAIN, VALID, Corpus, History, IntVector, LongVector, evenly
 
 HISTORY_SPLITS: dict[int, tuple[int, ...]] = {VALID: (TRAIN,), TEST: (TRAIN, VALID)}
 
@@ -75,9 +75,16 @@ class EvaluationSet:
 
     def at_most(self, count: int) -> Self:
         """At most so many of the rows, evenly spread, first and last among them."""
-        rows = evenly(len(self), count)
-        histories = [self.histories[row] for row in rows]
-        return replace(self, users=self.users[rows], histories=histories, targets=self.targets[rows])
+        return self.rows(evenly(len(self), count))
+
+    def rows(self, chosen: LongVector) -> Self:
+        """Some of the rows, with a hash of their own; all of them have this one's."""
+        histories = [self.histories[row] for row in chosen]
+        digest = self.split_hash
+        if len(chosen) != len(self):
+            digest = hashlib.sha256(digest.encode() + chosen.astype(np.int64).tobytes()).hexdigest()[:16]
+        users, targets = self.users[chosen], self.targets[chosen]
+        return replace(self, users=users, histories=histories, targets=targets, split_hash=digest)
 
     def __len__(self) -> int:
         return len(self.users)

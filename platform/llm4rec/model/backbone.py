@@ -1,5 +1,7 @@
 """The causal language model that reads soft tokens: cut to fewer layers, with or without LoRA."""
 
+from typing import Any
+
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
@@ -29,7 +31,8 @@ def load_backbone(config: ModelConfig, *, with_weights: bool = True) -> PreTrain
     suit_device(core)
     core.embed_tokens = nn.Identity()  # soft tokens are the only input, so the table would be dead weight
     if config.lora_rank:
-        lora = LoraConfig(r=config.lora_rank, lora_alpha=int(config.lora_alpha), target_modules=LORA_TARGETS)
+        alpha: Any = config.lora_alpha  # peft says that it must be an integer, and only divides it by the rank
+        lora = LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=LORA_TARGETS)
         for parameter in core.parameters():
             parameter.requires_grad_(False)
         inject_adapter_in_model(lora, core)

@@ -1,7 +1,7 @@
 """The gate between the network and a linear item-item model. Shapes: B users, N choices, I warm items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -202,9 +202,7 @@ def _new_choices(known: EvaluationSet, used: IntVector) -> EvaluationSet:
     """The rows whose targets are among some items and not in their history."""
     pairs = zip(known.histories, known.targets, strict=True)
     new = np.array([target not in history.item for history, target in pairs], np.bool_)
-    rows = np.flatnonzero(new & np.isin(known.targets, used))
-    histories = [known.histories[int(row)] for row in rows]
-    return replace(known, users=known.users[rows], histories=histories, targets=known.targets[rows])
+    return known.rows(np.flatnonzero(new & np.isin(known.targets, used)))
 
 
 @dataclass(frozen=True)
