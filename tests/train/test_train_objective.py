@@ -1,6 +1,7 @@
 """The objective's terms, each seen to teach what it is for."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from llm4rec.model.inputs import PADDING
 from llm4rec.model.recommender import Recommender
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import TRAIN, Corpus
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import TorchEngine, train_epoch
+from llm4rec.train.objective import objective
 from llm4rec.train.windows import KnownOutcomes, build_windows
 from tests.baselines.loops import loops_corpus
 from tests.corpora import random_features, tiny_recommender
@@ -114,6 +117,39 @@ def test_outcomes_are_learnt(tmp_path: Path, kind: str, precision: str) -> None:
     assert roc_auc_score(windows.outcomes.good[kept], odds) > 0.95
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"outcome_loss": "naive", "rank_weight": 0.0},
+        {"outcome_loss": "weighted", "rank_weight": 0.0},
+        {"outcome_loss": "doubly_robust", "rank_weight": 0.0},
+        {"model": {"protected": ["gender"]}, "adversary_weight": 2.0, "rank_weight": 0.0},
+        {"model": {"protected": ["gender"]}, "adversary_weight": 2.0, "causal_weight": 0.5},
+    ],
+)
+def test_the_mean_over_the_parts_of_a_batch_is_its_loss(tmp_path: Path, settings: dict[str, object]) -> None:
+    """So that the number of workers, or of parts, changes nothing; parts have unequally many targets."""
+    corpus, rng = corpus_with_gender(), np.random.default_rng(0)
+    model = {"outcome": True, "dropout": 0.0, "modality_dropout": 0.0} | settings.get("model", {})
+    network = tiny_recommender(corpus, random_features(corpus.num_items), tmp_path, **model)
+    config = TrainConfig.model_validate(settings | {"model": network.config, "zero_stage": 2})
+    good = rng.random(len(corpus.interactions)) < 0.4
+    known = KnownOutcomes(good, rng.random((corpus.num_users, 2)), rng.random((corpus.num_items, 2)))
+    attributes = network.shape.attributes.encode_table(corpus.users)
+    weight = rng.random(len(good)).astype(np.float32)
+    windows = build_windows(corpus, network.shape.history, attributes, weight, known)
+    target = windows.target.copy()
+    target[::2, 2:] = PADDING
+    windows = replace(windows, target=target)
+
+    def loss(parts: int) -> float:
+        batches = list(islice(windows.batches(50, seed=0, epoch=0, parts=parts), parts))
+        losses = [objective(network, network(part.history, part.attributes), part, config) for part in batches]
+        return float(torch.stack(losses).mean())
+
+    assert loss(4) == pytest.approx(loss(1), rel=1e-5)
+
+
 def test_windows_carry_each_targets_own_outcome(tmp_path: Path) -> None:
     corpus = loops_corpus()
     network = tiny_recommender(corpus, random_features(corpus.num_items), tmp_path)
@@ -139,8 +175,10 @@ def test_windows_carry_each_targets_own_outcome(tmp_path: Path) -> None:
         ({"rank_weight": 0}, "leaves nothing to learn"),
         ({"adversary_weight": 1}, "need model.protected"),
         ({"parity_weight": 1}, "need model.protected"),
+        ({"adversary_weight": 1, "zero_stage": 3, "model": {"protected": ["gender"]}}, "needs zero_stage 0, 1 or 2"),
+        ({"warmup_fraction": 1.5}, "less than or equal to 1"),
     ],
 )
-def test_weights_without_anything_to_act_on_are_refused(settings: dict[str, float], said: str) -> None:
+def test_settings_that_cannot_work_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         TrainConfig.model_validate(settings)

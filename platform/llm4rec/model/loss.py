@@ -48,6 +48,7 @@ def outcome_loss(
     imputed_NI: Tensor | None,
     kind: OutcomeLoss,
     share_N: Tensor | None = None,
+    count: float | None = None,
 ) -> Tensor:
     """Log loss of the outcomes of all items, estimated from those that were observed.
 
@@ -67,20 +68,22 @@ def outcome_loss(
         imputed_NI: r, which doubly_robust needs.
         kind: which of the three.
         share_N: s, of mean 1 over the log, inversely proportional to the number of the user's rows; ones if not given.
+        count: what the means over n are taken over, where these are a part of a batch; else their own number.
     """
+    count = len(target_N) if count is None else count
     rows = torch.arange(len(target_N), device=logit_NI.device)
     observed = logit_NI[rows, target_N].float()
     losses = F.binary_cross_entropy_with_logits(observed, good_N, reduction="none")
     if kind == "naive":
-        return losses.mean()
+        return losses.sum() / count
     if kind == "weighted":
-        return (weight_N * losses).mean()
+        return (weight_N * losses).sum() / count
     if imputed_NI is None:
         raise ValueError("doubly robust needs imputed outcomes")
     everywhere_N = F.binary_cross_entropy_with_logits(logit_NI.float(), imputed_NI, reduction="none").mean(dim=1)
-    imputed = (everywhere_N if share_N is None else share_N * everywhere_N).mean()
+    imputed = (everywhere_N if share_N is None else share_N * everywhere_N).sum()
     errors = losses - F.binary_cross_entropy_with_logits(observed, imputed_NI[rows, target_N], reduction="none")
-    return imputed + (weight_N * errors).mean()
+    return (imputed + (weight_N * errors).sum()) / count
 
 
 def parity_penalty(scores_BTI: Tensor, kept_BT: Tensor, popular_I: Tensor, code_BA: Tensor, tolerance: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from llm4rec.config import StrictModel
 from llm4rec.device import Precision
@@ -29,7 +29,7 @@ class TrainConfig(StrictModel):
     """Peak learning rate of everything outside the backbone."""
     backbone_learning_rate: PositiveFloat = 2e-4
     """Peak learning rate of the backbone (or of its LoRA)."""
-    warmup_fraction: NonNegativeFloat = 0.05
+    warmup_fraction: float = Field(default=0.05, ge=0, le=1)
     """Share of all steps with a linear warm-up; a linear decay to zero follows."""
     weight_decay: NonNegativeFloat = 0.01
     """AdamW's decoupled weight decay."""
@@ -48,7 +48,8 @@ class TrainConfig(StrictModel):
     adversary_weight: NonNegativeFloat = 0.0
     """lambda: how strongly user states are moved to hide `model.protected` from the adversary."""
     parity_weight: NonNegativeFloat = 0.0
-    """Weight of the penalty on showing popular items to groups of `model.protected` in different shares."""
+    """Weight of the penalty on showing popular items to groups of `model.protected` in different shares; it is of the
+    windows that a worker reads at once, so give these many, from all groups."""
     parity_tolerance: NonNegativeFloat = 0.0
     """Differences of shares up to this one cost nothing."""
     num_workers: NonNegativeInt | tuple[PositiveInt, PositiveInt] = 2
@@ -76,4 +77,9 @@ class TrainConfig(StrictModel):
             raise ValueError("rank_weight 0 leaves nothing to learn; set model.outcome and an outcome_weight above 0")
         if (self.adversary_weight or self.parity_weight) and not self.model.protected:
             raise ValueError("adversary_weight and parity_weight need model.protected, the attributes to protect")
+        if self.adversary_weight and self.zero_stage == 3 and self.num_workers != 0:
+            raise ValueError(
+                "adversary_weight needs zero_stage 0, 1 or 2: stage 3 takes the adversary apart while the states are "
+                "shown to it standing still"
+            )
         return self

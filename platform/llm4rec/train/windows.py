@@ -46,10 +46,12 @@ class Totals:
     Attributes:
         targets: how many.
         weight: the sum of their weights.
+        frequencies: by attribute, which share of them each code has.
     """
 
     targets: float
     weight: float
+    frequencies: tuple[FloatVector, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class Windows:
         """One rank's share of one epoch's shuffled batches; every rank gets equally many.
 
         The order depends on seed and epoch alone, so that any number of workers sees the same global batches, and each
-        share knows the batch's totals, so that the mean of the shares' losses is the loss of the batch. Shares are of
-        like length, since workers wait for the slowest.
+        share knows the batch's totals, so that the mean of the shares' losses is the loss of the batch; the parity
+        penalty alone is not made of parts, and is of what each share shows. Shares are of like length, since workers
+        wait for the slowest.
 
         Args:
             batch_size: windows a step, over all workers.
@@ -112,7 +115,12 @@ class Windows:
         for start in range(first_step * batch_size, self.num_steps(batch_size) * batch_size, batch_size):
             rows = np.resize(order[start : start + batch_size], max(shares, len(order[start : start + batch_size])))
             kept = self.target[rows] != PADDING
-            totals = Totals(float(kept.sum()) / shares, float(self.weight[rows][kept].sum()) / shares)
+            targets = kept.sum(axis=1)
+            totals = Totals(
+                float(targets.sum()) / shares,
+                float(self.weight[rows][kept].sum()) / shares,
+                tuple((np.bincount(c, targets) / targets.sum()).astype(np.float32) for c in self.attributes[rows].T),
+            )
             share_of_row = self._share(rows, shares)
             for part in range(parts):
                 yield replace(self._trimmed(rows[share_of_row == rank + part * world_size]), totals=totals)
