@@ -15,9 +15,10 @@ one core, or, where a GPU is named and in rows measured before e711213, the cloc
 is the memory of its process, the scores of all test rows included.
 `llm4rec_debias_1` is llm4rec as a request with `debias: 1` is answered, `llm4rec_debias_0.75_diversity_0.5` as one that
 asks for both, at `temperature: 0` and with warm items alone; `llm4rec_network` is the network without the gate. They
-are not compared with the others again, and their `seconds` leave out the training, which is that of llm4rec. Runs were
-on a GPU or on cores, as they came, also within a row and a search; `precision: auto` is bfloat16 on the one and on some
-of the others.
+are not compared with the others again, and their `seconds` leave out the training, which is that of llm4rec.
+`sasrec_gated` and `hstu_gated` are these two behind the gate that ours stands behind, learnt for them on the validation
+part; `p_alike` compares models that both have it, and those that both have not. Runs were on a GPU or on cores, as they
+came, also within a row and a search; `precision: auto` is bfloat16 on the one and on some of the others.
 """
 
 import argparse
@@ -76,7 +77,9 @@ QUESTIONS = {
 }
 """What is asked of one trained model of ours, by row; figures are kept under these words. Only the first row is
 compared with those of others."""
-MODELS = [*QUESTIONS, POPULAR, *MAKERS]
+WITH_GATE = {"sasrec_gated": "sasrec", "hstu_gated": "hstu"}
+"""Baselines whose scores are logits, behind a gate as ours has."""
+MODELS = [*QUESTIONS, *WITH_GATE, POPULAR, *MAKERS]
 DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease"}
 SPLITS: dict[str, SplitName] = {"": "leave_one_out", " temporal": "temporal"}
 TABLES = {
@@ -184,6 +187,7 @@ def best_settings(table: str, model: str) -> Settings | None:
         return {}
     if model in QUESTIONS and model != OURS:
         return best_settings(table, OURS)
+    model = WITH_GATE.get(model, model)
     found = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
     tried = [trial for trial in found.get(table, {}).get(model, []) if trial["settings"] in trials(table, model)]
     return max(tried, key=lambda trial: trial["ndcg10"])["settings"] if tried else None
@@ -192,7 +196,8 @@ def best_settings(table: str, model: str) -> Settings | None:
 def new_job(table: str, model: str, settings: Settings, seed: int, options: argparse.Namespace) -> Job:
     """The run of a model with these settings and the defaults beside them."""
     data, split = TABLES[table]
-    section = "train" if model in QUESTIONS else f"baselines.{model}"
+    baseline = WITH_GATE.get(model, model)
+    section = "train" if model in QUESTIONS else f"baselines.{baseline}"
     overrides = [] if model == POPULAR else [f"{section}={json.dumps(settings)}"]
     config, run = prepared(data, options, [*overrides, f"run.split={split}"])
     if model in QUESTIONS:
@@ -200,7 +205,8 @@ def new_job(table: str, model: str, settings: Settings, seed: int, options: argp
         name, asked = f"{table}:{model}", QUESTIONS[model]
         asked += f" of {config.recommend.candidates}" if model == VARIED else ""
         return Job(name, seed, run, config, tune=False, question=asked, trained_as=same)
-    return Job(f"{table}:{model}", seed, run, config, tune=False, baseline=model)
+    asked = GATED if model in WITH_GATE else ""
+    return Job(f"{table}:{model}", seed, run, config, tune=False, question=asked, baseline=baseline)
 
 
 def compete(job: Job) -> Measured:
@@ -210,8 +216,8 @@ def compete(job: Job) -> Measured:
     waited = 0.0 if job.baseline or job.trained_as else kept_seconds(job)
     network = None if job.baseline else trained(job, corpus, features)
     scorer: Scorer = network or fitted(job, corpus, features)
-    if network and model != ALONE:
-        scorer = gated(network, corpus)
+    if (network and model != ALONE) or model in WITH_GATE:
+        scorer = gated(scorer, corpus)
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
     twice = Remembering(scorer)
     found: dict[EvaluateConfig, Scorer] = {config: twice for config in (SEEN_REMOVED, SEEN_KEPT)}
@@ -237,7 +243,7 @@ def compete(job: Job) -> Measured:
 
 
 def gated(network: Scorer, corpus: Corpus) -> Scorer:
-    """Our model as it is served: the network behind its gate, which like it has the train and validation parts."""
+    """A network behind its gate, as our model is served; the gate has the train and validation parts, like it."""
     gate = learn_gate(network, corpus)
     print(f"gate: scale {gate.scale:.3f}, weight {gate.weight:.3f}, decay {gate.linear.decay:g}, gain {gate.gain:.4f}")
     return Gated(network, gate)
@@ -313,7 +319,7 @@ def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:
     }
     for metric in ("ndcg@10", "hr@10"):
         found[metric.replace("@", "")] = {name: rounded(by_user[metric].mean()) for name, (by_user, _) in rows.items()}
-    others = [name for name in gains if name not in QUESTIONS]
+    others = [name for name in gains if name not in QUESTIONS and name not in WITH_GATE]
     if OURS in gains and others:
         for metric in ("ndcg@10", "ndcg@10 seen kept"):
             raw = {name: paired_p_value(rows[OURS][0][metric], rows[name][0][metric], SAMPLES, 0) for name in others}
@@ -322,6 +328,13 @@ def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:
         found["p_value"] = found["p_holm"][found["best_other"]]
         gain = gains[OURS] - gains[found["best_other"]]
         found["gain_ci95"] = [rounded(bound) for bound in confidence_interval(gain, SAMPLES, 0)]
+        pairs = [(OURS, name) for name in WITH_GATE] + [(ALONE, found["best_other"])]
+        pairs = [(one, other) for one, other in pairs if one in gains and other in gains]
+        alike = {f"{one} over {other}": paired_p_value(gains[one], gains[other], SAMPLES, 0) for one, other in pairs}
+        found["p_alike"] = holm(alike)
+        for one, other in pairs:
+            bounds = confidence_interval(gains[one] - gains[other], SAMPLES, 0)
+            found.setdefault("gain_alike", {})[f"{one} over {other}"] = [rounded(bound) for bound in bounds]
     found["models"] = {name: row for name, (_, row) in rows.items()}
     return found
 

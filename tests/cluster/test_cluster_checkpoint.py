@@ -1,13 +1,18 @@
 """Finding the newest checkpoint where the note of them was torn by a kill."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, newest, unnoted, write
+from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, clear, newest, told_if_full, unnoted, write
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.train import on_gpus
+from llm4rec.errors import ArtifactError
 from llm4rec.train.loop import Progress
 from llm4rec.train.state import WEIGHTS
 
@@ -76,3 +81,48 @@ def test_nothing_is_found_where_nothing_has_been_trained(tmp_path: Path) -> None
     assert unnoted(str(tmp_path / "none"), "one") is None
     (tmp_path / "one").mkdir()
     assert unnoted(str(tmp_path), "one") is None
+
+
+def test_what_a_kill_left_in_part_is_deleted_and_nothing_else(training: Path) -> None:
+    (training / "checkpoint-12" / STATE).unlink()
+    (training / "checkpoint-16").mkdir()
+    (training / "other").mkdir()
+    (training / NOTE).write_text("{}")
+    clear(str(training.parent), training.name)
+    assert sorted(place.name for place in training.iterdir()) == sorted(["checkpoint-4", "checkpoint-8", "other", NOTE])
+    clear(str(training.parent), "another")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "any words"),
+        OSError(errno.EDQUOT, "any words"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        SafetensorError("Error while serializing: I/O error: Disk quota exceeded (os error 122)"),
+    ],
+)
+def test_a_full_disk_is_told_with_what_to_do(error: Exception) -> None:
+    with pytest.raises(ArtifactError, match="cannot write the weights: .* make room"), told_if_full("the weights"):
+        raise error
+
+
+def test_other_faults_are_left_as_they_are() -> None:
+    with pytest.raises(OSError, match="reset by peer"), told_if_full("the weights"):
+        raise OSError(errno.ECONNRESET, "reset by peer")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "asked", "expected"),
+    [(0, 2, None, False), (1, 2, None, False), (2, 2, None, True), (1, (1, 4), None, True)]
+    + [(0, 2, True, True), (4, 2, False, False)],
+)
+def test_a_gpu_each_where_there_is_one_each_or_it_is_asked_for(monkeypatch, gpus, workers, asked, expected) -> None:
+    """Whatever the driver's own node has."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0} | ({"GPU": float(gpus)} if gpus else {}))
+    config = {
+        "source": {"format": "synthetic", "path": "shop"},
+        "train": {"num_workers": workers},
+        "cluster": {"train_on_gpus": asked},
+    }
+    assert on_gpus(RunConfig.model_validate(config)) is expected

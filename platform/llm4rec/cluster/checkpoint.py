@@ -2,8 +2,11 @@
 
 import errno
 import json
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from llm4rec.train.loop import Progress
 from llm4rec.train.state import WEIGHTS
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
+CHECKPOINT = "checkpoint"
+"""How Ray begins the names of their folders."""
 NOTE = "checkpoint_manager_snapshot.json"
 """In which Ray notes the checkpoints of a training."""
 LENGTH_BYTES = 8
@@ -45,22 +50,30 @@ def save(engine: DeepSpeedEngine, progress: Progress, steps: int, best: Path, ra
     if rank:
         ray.train.report(metrics)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            write(Path(folder), state, progress, steps, best)
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        except (OSError, SafetensorError) as error:
-            if not _is_full(error):
-                raise
-            raise ArtifactError(
-                f"cannot write the checkpoint after step {steps}: {error}; the one before it is still good: make room, "
-                "in the temporary folder and at run.path, and run the stage again"
-            ) from None
+    with tempfile.TemporaryDirectory() as folder, told_if_full(f"the checkpoint after step {steps}"):
+        write(Path(folder), state, progress, steps, best)
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _is_full(error: Exception) -> bool:
-    """Whether a disk or a quota is full; other faults, such as a network's, another try may mend."""
-    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error)
+@contextmanager
+def told_if_full(what: str) -> Iterator[None]:
+    """Say what could not be written, and what to do, where a disk or a quota is full.
+
+    Other faults, such as a network's, another try may mend.
+
+    Raises:
+        ArtifactError: it is full.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
+        if not full and not any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
+            raise
+        raise ArtifactError(
+            f"cannot write {what}: {error}; the last checkpoint, if there is one, is still good: make room, in the "
+            "temporary folder and at run.path, and run the stage again"
+        ) from None
 
 
 def write(folder: Path, state: elastic.State, progress: Progress, steps: int, best: Path) -> None:
@@ -72,7 +85,7 @@ def write(folder: Path, state: elastic.State, progress: Progress, steps: int, be
 
 
 def restore(engine: DeepSpeedEngine, best: Path, found: str | None) -> Progress:
-    """Go on from the last checkpoint, if there is one, on every rank; the best weights go to `best`.
+    """Go on from the last checkpoint, if there is one, on every rank; the best weights go to `best`, on rank 0.
 
     Args:
         engine: what is trained.
@@ -91,10 +104,10 @@ def restore(engine: DeepSpeedEngine, best: Path, found: str | None) -> Progress:
             elastic.restore(engine, load_file(Path(folder, STATE)), noted["steps"])
         except ArtifactError as error:
             raise ArtifactError(f"{error}; delete {checkpoint.path} and train again") from None
-        if Path(folder, WEIGHTS).exists():
-            shutil.copy(Path(folder, WEIGHTS), best)
-        if dist.is_initialized():
-            dist.barrier()  # no rank may leave, and remove the folder, while another still reads it
+        if Path(folder, WEIGHTS).exists() and dist.get_rank() == 0:  # who writes checkpoints
+            with told_if_full("the best weights so far"):
+                shutil.copy(Path(folder, WEIGHTS), best)
+        dist.barrier()  # no rank may leave, and remove the folder, while another still reads it
     return Progress(**noted["progress"])
 
 
@@ -118,6 +131,18 @@ def unnoted(storage: str, name: str) -> str | None:
             fs.delete_file(note)
     whole = _whole(fs, f"{root}/{name}")
     return location_inside(storage, f"{name}/{max(whole)[1]}") if whole else None
+
+
+def clear(storage: str, name: str) -> None:
+    """Delete checkpoints of a training, which must not be running, that a kill or a full disk has left in part.
+
+    Ray knows nothing of them, so that those of many kills would fill the disk.
+    """
+    fs, root = open_location(storage)
+    for place in fs.get_file_info(pafs.FileSelector(f"{root}/{name}", allow_not_found=True)):
+        is_folder = place.type == pafs.FileType.Directory
+        if is_folder and place.base_name.startswith(CHECKPOINT) and _steps(fs, place.path) is None:
+            fs.delete_dir(place.path)
 
 
 def newest(storage: str, name: str) -> int:

@@ -38,8 +38,11 @@ def build_engine(model: Recommender, config: TrainConfig, *, world_size: int, to
         lr_scheduler=schedule,
         config=settings(config, world_size, bfloat16=_all_in_bfloat16(config)),
     )
-    if not engine.zero_optimization() and not engine.bfloat16_enabled():
-        _note_norm(engine)
+    if not engine.zero_optimization():
+        if engine.bfloat16_enabled():
+            engine.optimizer.optimizer.state.clear()  # DeepSpeed has made a step of zeros, which AdamW would count
+        else:
+            _note_norm(engine)
     if config.zero_stage == 3:  # read by the tower itself, not by the embedding
         deepspeed.zero.register_external_parameter(model.items, model.items.id_emb.weight)
     found: DeepSpeedEngine = engine

@@ -20,7 +20,7 @@ MASTER, MOMENTS = "master", ("exp_avg", "exp_avg_sq")
 
 
 def gather(engine: DeepSpeedEngine) -> State:
-    """float32 weights and AdamW moments of every trained parameter; call it on every rank."""
+    """float32 weights and AdamW moments of every trained parameter, on rank 0; call it on every rank."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
     _link_moments(engine)
@@ -34,7 +34,8 @@ def gather(engine: DeepSpeedEngine) -> State:
             # a parameter that no loss has reached has no moments
             own, none = _torch(engine).state[master], torch.zeros_like(master)
             found = {MASTER: master.detach(), **{kind: own.get(kind, none) for kind in MOMENTS}}
-        state |= {f"{kind}/{name}": value.float().cpu().clone() for kind, value in found.items()}
+        if dist.get_rank() == 0:
+            state |= {f"{kind}/{name}": value.float().to("cpu", copy=True) for kind, value in found.items()}
     return state
 
 

@@ -94,6 +94,9 @@ class ClusterSection(StrictModel):
     resize_s: PositiveFloat = 60.0
     """Seconds between looks at whether a training with a range of workers could have more; growing costs the steps
     since the last checkpoint."""
+    train_on_gpus: bool | None = None
+    """Whether each training worker takes a GPU; null: if the cluster has one for each (or for the fewest of a range)
+    when training starts. Say true where nodes with GPUs come only when something asks for them."""
     serving_resource: str = ""
     """A resource that nodes were started with; replicas that requests pass through run only where it is."""
     explainer_cpus: NonNegativeFloat = 0.5

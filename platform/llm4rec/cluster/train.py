@@ -6,14 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
-import torch
 from ray.train import TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.config import ScalingConfig
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
-from llm4rec.cluster.checkpoint import PROGRESS, newest, unnoted
+from llm4rec.cluster.checkpoint import PROGRESS, clear, newest, unnoted
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
@@ -26,6 +26,8 @@ from llm4rec.train.state import WEIGHTS, save_weights, write_model
 log = logging.getLogger("llm4rec")
 
 CHECKPOINTS = ".train"
+MAX_CAUSE = 300
+"""Characters of an error that a line holds."""
 
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
@@ -79,17 +81,19 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
         Llm4RecError: what a worker says the user can mend.
     """
     failures, reached = 0, newest(storage, name)
+    gpus = on_gpus(config)
     while True:
+        clear(storage, name)
         trainer = TorchTrainer(
             train_worker,
-            train_loop_config={**settings, "checkpoint": unnoted(storage, name)},
+            train_loop_config={**settings, "checkpoint": unnoted(storage, name), "on_gpus": gpus},
             scaling_config=ScalingConfig(
                 num_workers=config.train.num_workers,
                 elastic_resize_monitor_interval_s=config.cluster.resize_s,
-                use_gpu=torch.cuda.is_available(),
+                use_gpu=gpus,
                 resources_per_worker={"CPU": 1},
             ),
-            torch_config=TorchConfig(backend="nccl" if torch.cuda.is_available() else "gloo"),
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             run_config=ray.train.RunConfig(
                 name=name, storage_path=storage, checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1)
             ),
@@ -104,10 +108,33 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
             if failures > config.train.max_failures:
                 raise
             log.warning(
-                "train: a worker was lost (%d of %d times without a new checkpoint); going on from the last one",
+                "train: a worker was lost (%d of %d times without a new checkpoint); going on from the last one: %s",
                 failures,
                 config.train.max_failures,
+                _cause(error),
             )
+
+
+def on_gpus(config: RunConfig) -> bool:
+    """Whether workers take a GPU each. The driver, which may run on a node without, is not asked."""
+    workers = config.train.num_workers
+    fewest = workers[0] if isinstance(workers, tuple) else workers
+    there = int(ray.cluster_resources().get("GPU", 0))
+    chosen = there >= fewest if config.cluster.train_on_gpus is None else config.cluster.train_on_gpus
+    if there and not chosen:
+        log.warning(
+            "train: on CPUs, though the cluster has %d GPUs; train.num_workers of at most that, or "
+            "cluster.train_on_gpus, would use them",
+            there,
+        )
+    return chosen
+
+
+def _cause(error: TrainingFailedError) -> str:
+    """What the first worker that failed said, in a line."""
+    failures = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else [error]
+    cause = getattr(failures[0], "_base_exc", failures[0])
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:MAX_CAUSE]}"
 
 
 def _told_by_a_worker(error: TrainingFailedError) -> Llm4RecError | None:

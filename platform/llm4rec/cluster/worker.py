@@ -69,6 +69,8 @@ class Worker:
 def train_worker(settings: dict[str, Any]) -> None:
     """Train, from the last checkpoint if there is one, to the end."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # it reports every checkpoint twice
+    if not settings["on_gpus"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before CUDA starts: Ray hides none from those who reserve none
     config = RunConfig.model_validate(settings["run"])
     worker = Worker(ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size())
     parts = read_parts(RunStore(config.run.path), config)
@@ -146,8 +148,10 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
         progress = checkpoint.restore(engine, best, found)
         if progress != Progress() and worker.rank == 0:
             log.info("train: resumed after epoch %d, step %d of the next", progress.epoch, progress.step)
-        report = _Reporter(progress, steps_an_epoch, config, worker)
+        report = _Reporter(engine, progress, steps_an_epoch, config, worker)
         started = time.monotonic()
+        if progress.finished(settings):  # killed before Ray had noted the last checkpoint, and it has to be told again
+            checkpoint.save(engine, progress, report.steps, best, worker.rank)
 
         def after_step(loss: float) -> None:
             progress.advance(loss)
@@ -176,7 +180,8 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
             _agree(progress, worker)
             better = progress.record(gain, time.monotonic() - started)
             if better and worker.rank == 0:
-                save_weights(model, best)
+                with checkpoint.told_if_full("the best weights so far"):
+                    save_weights(model, best)
             report.epoch()
             checkpoint.save(engine, progress, report.steps, best, worker.rank)
 
@@ -202,10 +207,13 @@ def _agree(progress: Progress, worker: Worker) -> None:
 class _Reporter:
     """Tells, from rank 0, how training goes: a line every few seconds, and curves for TensorBoard.
 
-    Losses of single steps are those of rank 0's share; those of epochs are of all workers.
+    Losses of single steps are those of rank 0's share; those of epochs are of all workers, as are gradients' norms.
     """
 
-    def __init__(self, progress: Progress, steps_an_epoch: int, config: RunConfig, worker: Worker) -> None:
+    def __init__(
+        self, engine: DeepSpeedEngine, progress: Progress, steps_an_epoch: int, config: RunConfig, worker: Worker
+    ) -> None:
+        self._engine = engine
         self._progress, self._steps_an_epoch, self._epochs = progress, steps_an_epoch, config.train.epochs
         self._speaks = worker.rank == 0
         self._began, self._first, self._last = time.monotonic(), progress.step, time.monotonic()
@@ -213,8 +221,9 @@ class _Reporter:
         if self._speaks and "://" in config.run.path:
             log.info("train: no curves for TensorBoard, which are written to local folders only")
         elif self._speaks:
+            # what an earlier training in this folder, or this one before it was killed, wrote of later steps goes
             self._curves = SummaryWriter(
-                str(Path(config.run.path, CURVES)), purge_step=self.steps + 1 if self.steps else None
+                str(Path(config.run.path, CURVES)), purge_step=self.steps + 1 if self.steps else 0
             )
 
     @property
@@ -226,13 +235,21 @@ class _Reporter:
         """Note a step."""
         if self._curves is not None:
             self._curves.add_scalar("loss", loss, self.steps)
+            self._curves.add_scalar("gradient_norm", float(self._engine.get_global_grad_norm() or 0), self.steps)
+            self._curves.add_scalar("learning_rate", self._engine.lr_scheduler.get_last_lr()[-1], self.steps)
         now = time.monotonic()
         if not self._speaks or now - self._last < SECONDS_BETWEEN_REPORTS:
             return
         self._last, done = now, self._progress.step
-        left = (now - self._began) / (done - self._first) * (self._steps_an_epoch - done)
+        each = (now - self._began) / (done - self._first)
+        left, curve = each * (self._steps_an_epoch - done), self._progress.curve
+        an_epoch = curve[-1]["seconds"] if curve else each * self._steps_an_epoch
+        in_all = left + an_epoch * (self._epochs - self._progress.epoch - 1)
         place = (self._progress.epoch + 1, self._epochs, done, self._steps_an_epoch)
-        log.info("train: epoch %d/%d, step %d/%d, loss %.4f, %.0f s left in this epoch", *place, loss, left)
+        log.info(
+            "train: epoch %d/%d, step %d/%d, loss %.4f, %.0f s left in this epoch and at most %.0f s in all",
+            *(*place, loss, left, in_all),
+        )
 
     def epoch(self) -> None:
         """Note the end of an epoch."""
