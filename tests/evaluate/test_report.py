@@ -172,6 +172,18 @@ def test_page_escapes_what_it_was_given_and_loads_nothing(page):
     assert "src=" not in page
 
 
+def test_the_verdict_names_who_is_nearest_and_whether_it_may_be_chance(metrics):
+    def verdict(**against) -> str:
+        rows = {name: {"difference": d, "ci95": [d, d], "p": p, "p_holm": p} for name, (d, p) in against.items()}
+        given = metrics | {"significance": metrics["significance"] | {"against": rows}}
+        return " ".join(render_html(given, ReportExtras()).split())
+
+    ahead = verdict(far=(0.2, 0.01), near=(0.05, 0.03))
+    assert "ahead of every other model, of the next, near, by 0.0500 of ndcg@3 (more than chance explains" in ahead
+    behind = verdict(far=(0.2, 0.01), near=(-0.05, 0.4))
+    assert "is not the first: near is ahead of it by 0.0500 of ndcg@3 (which may be chance: p = 0.400)" in behind
+
+
 def test_sections_without_data_are_left_out(metrics):
     page = render_html(metrics | {"fusion": {}}, ReportExtras(title="Mine"))
     assert "<h1>Mine</h1>" in page

@@ -20,7 +20,7 @@ from llm4rec.cluster.snapshot import REQUIRED, Snapshot
 from llm4rec.cluster.stage import run_stage
 from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
 from llm4rec.evaluate.fusion_weights import summarise
-from llm4rec.evaluate.groups import target_popularity, user_groups
+from llm4rec.evaluate.groups import TARGETS, target_popularity, user_groups
 from llm4rec.evaluate.metrics import popular_items
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
@@ -205,9 +205,17 @@ def _extras(
     popularity, metric = train_popularity(snapshot.corpus), f"ndcg@{config.evaluate.top_n}"
     popular = popular_items(popularity, config.evaluate.popular_share)
     slices = target_popularity(popular, popularity, evaluation_set.targets)
+    by_popularity = {
+        name: {label: means[label] for label in TARGETS if label in means}
+        for name, means in slice_results(results, slices, metric).items()
+    }
     return ReportExtras(
-        learning_curve=[{k: v for k, v in point.items() if k != "seconds"} for point in snapshot.curve],
-        popularity_slices=slice_results(results, slices, metric),
+        title=f"LLM4Rec on {config.source.path.rstrip('/').rpartition('/')[2]}",
+        learning_curve=[
+            {name: value + (name == "epoch") for name, value in point.items() if name != "seconds"}
+            for point in snapshot.curve  # whose first epoch is 0
+        ],
+        popularity_slices=by_popularity,
         group_slices={name: slice_results(results, labels, metric) for name, labels in groups.items()},
         effects=_effects(snapshot.effects.summary),
         causal=snapshot.effects.summary,

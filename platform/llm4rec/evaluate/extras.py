@@ -31,7 +31,7 @@ class ReportExtras:
         learning_curve: one mapping a measurement: "epoch" or "step", and any figures ("loss", "ndcg@10").
         popularity_slices: model to slice to {"mean": NDCG, "users": count}, from `slice_results`.
         group_slices: the same for each user attribute.
-        effects: name to {"effect": x, "ci95": [low, high]} and, where known, "p_value" and "note".
+        effects: name to {"effect": x, "ci95": [low, high]}.
         causal: the debias stage's summary, for its plots.
         slates: examples.
     """

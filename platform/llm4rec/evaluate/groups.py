@@ -24,6 +24,9 @@ def user_groups(corpus: Corpus, attribute: str, users: IntVector) -> Labels:
     return np.array([UNKNOWN if values[user] in {None, ""} else str(values[user]) for user in users])
 
 
+TARGETS = ("popular", "middle", "tail")
+
+
 def target_popularity(popular: np.ndarray, popularity: IntVector, targets: IntVector) -> Labels:
     """Where each target stands in the catalogue: "popular", "middle", or "tail" (the less popular half)."""
     middle = popularity > np.median(popularity)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from llm4rec.evaluate import causal_plots
 from llm4rec.evaluate.extras import ReportExtras, SliceMeans
@@ -69,6 +69,7 @@ def _learning_curve(figure: Figure, curve: Sequence[Mapping[str, float]]) -> Non
             points = [(point[step], point[name]) for point in curve if name in point]
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, color=color, label=name)
         axes.set_xlabel(step)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         grid(axes)
 

@@ -60,7 +60,8 @@ def slice_results(results: Sequence[ModelResult], labels: Labels, metric: str) -
 
 def render_html(metrics: Mapping[str, Any], extras: ReportExtras) -> str:
     """The report as one self-contained page: no script, nothing loaded from elsewhere."""
-    cut = metrics["protocol"]["top_n"]
+    cut, columns = metrics["protocol"]["top_n"], _columns(metrics["models"])
+    first = {f"ndcg@{cut}", f"hr@{cut}", "mrr", f"coverage@{cut}", f"ild@{cut}"}
     return render(
         "llm4rec.evaluate",
         "index.html",
@@ -68,7 +69,8 @@ def render_html(metrics: Mapping[str, Any], extras: ReportExtras) -> str:
         extras=extras,
         ours=OURS,
         cut=cut,
-        columns=_columns(metrics["models"]),
+        columns=[name for name in columns if name in first],
+        more_columns=[name for name in columns if name not in first],
         best={
             name: max(figures[name] for figures in metrics["models"].values())
             for name in (f"ndcg@{cut}", f"hr@{cut}", "mrr")
