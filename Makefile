@@ -28,11 +28,14 @@ $(STAMP): pyproject.toml constraints.txt weights.txt services.txt
 data: setup
 	$(BIN)/python jobs/fetch_ml100k.py --to data/ml-100k
 
-demo: data
+# Only the shipped config needs MovieLens.
+SOURCE = $(if $(filter configs/demo.yaml,$(CONFIG)),data,setup)
+
+demo: $(SOURCE)
 	$(BIN)/python jobs/demo.py --config $(CONFIG) $(SETTINGS) $(if $(ONCE),--once)
 
 # The demo again: finished stages are skipped, so a finished run is served at once.
-serve: data
+serve: $(SOURCE)
 	$(BIN)/python jobs/demo.py --config $(CONFIG) $(SETTINGS)
 
 smoke: data
