@@ -8,6 +8,7 @@ shows how the bill of 10 M users, 1 M items and 1 B parameters changes when one 
 what was taken. Nothing of that size has been run: tests check the formula against what a small machine can run.
 """
 
+import argparse
 import dataclasses
 import json
 import tempfile
@@ -34,6 +35,7 @@ ROWS, WIDTH = 5000, 128
 
 def main() -> None:
     """Measure, plan, plot, and store what came out."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     began = time.monotonic()
     measured, assumed = constants(), Assumed()
     plans = [

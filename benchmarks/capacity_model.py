@@ -69,7 +69,7 @@ class Assumed:
     history: float = 100.0
     epochs: float = 3.0
     width: float = 128.0
-    exact_items: float = 200_000.0
+    exact_items: float = 1_000_000.0
     probed: float = 50_000.0
     code_bytes: float = 32.0
     node_bytes: float = 32e9
