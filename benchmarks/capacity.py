@@ -44,7 +44,6 @@ def main() -> None:
     ]
     bill = plan(MIDDLE, measured, assumed).usd_month
     swings = sensitivity(measured, assumed)
-    draw(swings, bill)
     figures: dict[str, Any] = {
         "measured": {name: _short(value) for name, value in vars(measured).items()},
         "assumed": vars(assumed),
@@ -52,6 +51,7 @@ def main() -> None:
         "sensitivity": {name: [_short(low), _short(high)] for name, (low, high) in swings.items()},
     }
     store("capacity", figures, time.monotonic() - began)
+    draw(swings, bill)  # last: the plot is in the repository, whose revision is stored
 
 
 def constants() -> Measured:
