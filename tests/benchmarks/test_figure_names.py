@@ -35,3 +35,16 @@ def test_a_page_about_the_corpus_does_not_count(tmp_path, changed):
 @pytest.mark.parametrize("changed", ["interactions", "items", "users", "corpus.json"])
 def test_what_is_trained_from_does(tmp_path, changed):
     assert name(tmp_path / "one") != name(tmp_path / "other", changed)
+
+
+def test_another_seed_setting_split_or_question_has_another_name(tmp_path):
+    name(tmp_path)
+
+    def job(*settings: str, seed: int = 0, question: str = "") -> Job:
+        overrides = ["baselines.sasrec={}", *settings]
+        config = load_run(HOME / "benchmarks" / "configs" / "ml-100k.yaml", overrides, HOME)
+        return Job("ml-100k:sasrec", seed, str(tmp_path), config, tune=False, baseline="sasrec", question=question)
+
+    others = [job("run.split=temporal"), job("baselines.sasrec={epochs: 3}"), job(seed=1), job(question="gate")]
+    assert len({one.file for one in [job(), *others]}) == 5
+    assert job("train.epochs=3").file == job("evaluate.top_n=5").file == job().file
