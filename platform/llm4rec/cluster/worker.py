@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +136,7 @@ def validate(model: Recommender, parts: Parts, config: RunConfig, worker: Worker
 
 def _share(users: EvaluationSet, worker: Worker) -> EvaluationSet:
     """Every size-th user, so that workers rank about equally many."""
-    rows = slice(worker.rank, None, worker.size)
-    return replace(users, users=users.users[rows], histories=users.histories[rows], targets=users.targets[rows])
+    return users.rows(np.arange(worker.rank, len(users), worker.size))
 
 
 def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker: Worker, found: str | None) -> None:
