@@ -11,7 +11,7 @@ from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists
-from llm4rec.evaluate.report import build_metrics, render_html, slice_results
+from llm4rec.evaluate.report import Ablation, build_metrics, render_html, slice_results
 from llm4rec.evaluate.result import measure
 
 CONFIG = EvaluateConfig(top_n=3, bootstrap_samples=100, min_group_size=1, popular_share=0.4)
@@ -211,6 +211,30 @@ def test_ablations_are_shown(metrics):
     page = render_html(metrics | {"ablations": {"without text": {"ndcg@3": 0.1234}}}, ReportExtras())
     assert "without text" in page
     assert "0.1234" in page
+
+
+def test_a_change_is_beside_what_was_without_it(corpus, results):
+    whole, changed = results[1], result(corpus, "llm4rec", [1, 1])
+    ablations = {"debias 0": Ablation(whole, whole), "debias 1": Ablation(changed, whole)}
+    metrics = build_metrics(results, EvaluationSet.build(corpus), CONFIG, split="leave_one_out", ablations=ablations)
+    found, second = metrics["ablations"], 1 / np.log2(3)
+    assert "change" not in found["debias 0"] and found["debias 0"]["ild@3"] == pytest.approx(1)
+    assert found["debias 1"]["ndcg@3"] == pytest.approx(second)  # first and second place before, both second now
+    change = found["debias 1"]["change"]
+    assert change["difference"] == pytest.approx((second - 1) / 2)
+    assert change["ci95"] == pytest.approx([second - 1, 0])
+    page = render_html(metrics, ReportExtras())
+    assert f"{(second - 1) / 2:+.4f}" in page and f"{second - 1:+.4f} to +0.0000" in page
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_a_figure_that_nobody_has_is_left_out_of_ablations_too(corpus, results):
+    blind = {"text_vectors": np.zeros_like(VECTORS)}
+    unknown = result(corpus, "llm4rec", [0, 1], **blind)
+    ablations = {"network alone": Ablation(unknown, unknown)}
+    metrics = build_metrics(results, EvaluationSet.build(corpus), CONFIG, split="leave_one_out", ablations=ablations)
+    assert np.isnan(unknown.per_user["ild@3"]).all() and "ild@3" not in metrics["ablations"]["network alone"]
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_attackers_are_measured_where_there_are_states(corpus):

@@ -11,6 +11,7 @@ import torch
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
 from llm4rec.baselines.sequence import SequenceModel
+from llm4rec.cluster.ablation import Ablations
 from llm4rec.cluster.baselines import Baseline, new_baselines
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.grounding import Grounding
@@ -23,18 +24,16 @@ from llm4rec.evaluate.fusion_weights import summarise
 from llm4rec.evaluate.groups import TARGETS, target_popularity, user_groups
 from llm4rec.evaluate.metrics import popular_items
 from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
+from llm4rec.evaluate.ranking import RankedLists, rank
 from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
 from llm4rec.evaluate.result import ModelResult, measure, train_popularity
 from llm4rec.explain.template import template_reason
 from llm4rec.recommend.gate import Gated
-from llm4rec.recommend.scorers import Debiased, OfStates
+from llm4rec.recommend.scorers import OfStates
 from llm4rec.schema import TEST, TEXT, USER_ID, Corpus, FloatMatrix
 
 log = logging.getLogger("llm4rec")
 
-SWEEP = (0.5, 1.0)
-REPAIRS = (0.0, 0.25, 0.5, 0.75, 1.0)
 NUM_EXAMPLES = 3
 NUM_SHOWN = 5
 MAX_GROUPS = 25
@@ -97,67 +96,12 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
         evaluation_set,
         config.evaluate,
         split=config.run.split,
-        ablations={
-            **_network_alone(network, snapshot, evaluation_set, config),
-            **_debias_sweep(ranked[OURS][0], ours, snapshot, evaluation_set, config),
-            **_repair_sweep(snapshot, evaluation_set, config, groups),
-        },
+        ablations=Ablations(snapshot, evaluation_set, config.evaluate, groups).run(ranked[OURS][0], ours, network),
         fusion=_fusion(snapshot),
     )
     extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups, states)
     writer.write_json("metrics.json", metrics)
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
-
-
-def _network_alone(
-    network: Scorer, snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig
-) -> dict[str, dict[str, float]]:
-    """The figures without the linear model; empty where it is not heard anyway."""
-    if not snapshot.gate.weight:
-        return {}
-    ranked = rank(network, evaluation_set, config.evaluate)
-    return {"network alone": _means(measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0))}
-
-
-def _debias_sweep(
-    plain: RankedLists, ours: Scorer, snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig
-) -> dict[str, dict[str, float]]:
-    """Accuracy and popularity by how much of the prices is paid; empty where there are none to pay."""
-    if not snapshot.prices.price.any():
-        return {}
-    lists, weight = {0.0: plain}, snapshot.effects.user_weight
-    for debias in SWEEP:
-        scorer = Debiased(ours, snapshot.prices.price, debias * weight, config.evaluate)
-        lists[debias] = rank(scorer, evaluation_set, config.evaluate)
-    found = {}
-    for debias, ranked in lists.items():
-        found[f"debias {debias:g}"] = _means(measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0))
-    return found
-
-
-def _repair_sweep(
-    snapshot: Snapshot, evaluation_set: EvaluationSet, config: RunConfig, groups: dict[str, np.ndarray]
-) -> dict[str, dict[str, float]]:
-    """Accuracy, parity and attackers by how much of an attribute's trace is taken out; empty without a repair."""
-    scorer = snapshot.scorer
-    if scorer.repair is None:
-        return {}
-    users = evaluation_set.users
-    raw = scorer.user_states(users, evaluation_set.histories, repaired=False)
-    codes = scorer.attributes[users][:, scorer.repaired]
-    names = [scorer.model.shape.attributes.names[place] for place in scorer.repaired]
-    repaired = {name: groups[name] for name in names if name in groups}
-    found = {}
-    for strength in REPAIRS if repaired else ():
-        states = scorer.repair(raw, codes, strength)
-        ranked = rank(OfStates.of(states, scorer, evaluation_set), evaluation_set, config.evaluate)
-        result = measure(OURS, ranked, snapshot.corpus, config.evaluate, seconds=0.0, groups=repaired, states=states)
-        found[f"repair {strength:g}"] = _means(result)
-    return found
-
-
-def _means(result: ModelResult) -> dict[str, float]:
-    return {name: float(values.mean()) for name, values in result.per_user.items()} | dict(result.overall)
 
 
 def _start(baseline: Baseline, corpus: Corpus, config: RunConfig) -> Any:

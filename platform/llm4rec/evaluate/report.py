@@ -1,6 +1,7 @@
 """metrics.json, the contract that programs read, and index.html, the same for people."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,26 @@ from llm4rec.page import render
 OURS = "llm4rec"
 
 
+@dataclass(frozen=True)
+class Ablation:
+    """The model with something changed.
+
+    Attributes:
+        result: what it did.
+        unchanged: what it did without the change; the same result for the row that the others are compared with.
+    """
+
+    result: ModelResult
+    unchanged: ModelResult
+
+
 def build_metrics(
     results: Sequence[ModelResult],
     evaluation_set: EvaluationSet,
     config: EvaluateConfig,
     *,
     split: str,
-    ablations: Mapping[str, Any] | None = None,
+    ablations: Mapping[str, Ablation] | None = None,
     fusion: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json: protocol, split hash, every model's figures with intervals, significance.
@@ -34,7 +48,7 @@ def build_metrics(
         evaluation_set: whom they were ranked for.
         config: how.
         split: which split it is.
-        ablations: figures of variants, by name.
+        ablations: variants of our model, by name.
         fusion: from `fusion_weights.summarise`.
 
     Raises:
@@ -47,7 +61,7 @@ def build_metrics(
         "protocol": _protocol(evaluation_set, config, split),
         "split_hash": evaluation_set.split_hash,
         "models": {result.name: _figures(result, config) for result in results},
-        "ablations": dict(ablations or {}),
+        "ablations": {name: _changed(variant, config) for name, variant in (ablations or {}).items()},
         "significance": _significance(results, config),
         "fusion": dict(fusion or {}),
     }
@@ -96,11 +110,26 @@ def _protocol(evaluation_set: EvaluationSet, config: EvaluateConfig, split: str)
 
 def _figures(result: ModelResult, config: EvaluateConfig) -> dict[str, Any]:
     samples, seed = config.bootstrap_samples, config.seed
-    # A metric that is defined for no user (ILD without any text) has no figure, and NaN is no JSON.
-    known = {name: values for name, values in result.per_user.items() if not np.isnan(values).all()}
-    figures: dict[str, Any] = {name: float(np.nanmean(values)) for name, values in known.items()}
-    intervals = {name: list(confidence_interval(values, samples, seed)) for name, values in known.items()}
-    return figures | dict(result.overall) | {"ci95": intervals, "seconds": round(result.seconds, 2)}
+    intervals = {name: list(confidence_interval(values, samples, seed)) for name, values in _known(result).items()}
+    return _means(result) | {"ci95": intervals, "seconds": round(result.seconds, 2)}
+
+
+def _changed(variant: Ablation, config: EvaluateConfig) -> dict[str, Any]:
+    """Means, and what the change comes to for the same users."""
+    figures: dict[str, Any] = dict(_means(variant.result))
+    if variant.result is not variant.unchanged:
+        metric = f"ndcg@{config.top_n}"
+        figures["change"] = _difference(variant.result.per_user[metric], variant.unchanged.per_user[metric], config)
+    return figures
+
+
+def _means(result: ModelResult) -> dict[str, float]:
+    return {name: float(np.nanmean(values)) for name, values in _known(result).items()} | dict(result.overall)
+
+
+def _known(result: ModelResult) -> dict[str, np.ndarray]:
+    """A metric that is defined for no user (ILD without any text) has no figure, and NaN is no JSON."""
+    return {name: values for name, values in result.per_user.items() if not np.isnan(values).all()}
 
 
 def _significance(results: Sequence[ModelResult], config: EvaluateConfig) -> dict[str, Any]:
@@ -116,12 +145,15 @@ def _significance(results: Sequence[ModelResult], config: EvaluateConfig) -> dic
 
 
 def _comparison(ours: np.ndarray, theirs: np.ndarray, config: EvaluateConfig) -> dict[str, Any]:
-    difference = ours - theirs
-    return {
-        "difference": float(difference.mean()),
-        "ci95": list(confidence_interval(difference, config.bootstrap_samples, config.seed)),
-        "p": paired_p_value(ours, theirs, config.bootstrap_samples, config.seed),
-    }
+    p_value = paired_p_value(ours, theirs, config.bootstrap_samples, config.seed)
+    return _difference(ours, theirs, config) | {"p": p_value}
+
+
+def _difference(some: np.ndarray, others: np.ndarray, config: EvaluateConfig) -> dict[str, Any]:
+    """Its mean and its interval, paired over users."""
+    difference = some - others
+    interval = confidence_interval(difference, config.bootstrap_samples, config.seed)
+    return {"difference": float(difference.mean()), "ci95": list(interval)}
 
 
 def _columns(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
