@@ -91,13 +91,16 @@ class Job:
         """A name of what is trained; another name for other settings or data.
 
         Of the corpus the tables count, not the page about them, and of the features the settings, not the vectors:
-        pages and vectors can differ from one kind of CPU to another.
+        pages and vectors can differ from one kind of CPU to another. What weights of the loss are estimated by counts
+        where there are any.
         """
         files = RunStore(self.run).open("corpus").manifest["files"]
-        made_from = {
+        made_from: dict[str, Any] = {
             "corpus": {name: entry["sha256"] for name, entry in files.items() if not name.startswith(ABOUT)},
             "encode": content_hash(self.config.encode.model_dump(mode="json")),
         }
+        if not self.baseline and self.config.train.causal_weight:
+            made_from["debias"] = content_hash(self.config.debias.model_dump(mode="json"))
         section, part = (self.baseline, self.config.baselines) if self.baseline else ("train", self.config)
         chosen = getattr(part, section, None)  # Popular has no section
         settings = content_hash({**made_from, section: chosen and chosen.model_dump(mode="json")} | self._split)

@@ -48,3 +48,15 @@ def test_another_seed_setting_split_or_question_has_another_name(tmp_path):
     others = [job("run.split=temporal"), job("baselines.sasrec={epochs: 3}"), job(seed=1), job(question="gate")]
     assert len({one.file for one in [job(), *others]}) == 5
     assert job("train.epochs=3").file == job("evaluate.top_n=5").file == job().file
+
+
+def test_what_weights_are_estimated_by_counts_where_they_are_used(tmp_path):
+    name(tmp_path)
+
+    def training(*settings: str) -> str:
+        config = load_run(HOME / "benchmarks" / "configs" / "ml-100k.yaml", list(settings), HOME)
+        return Job("ml-100k:llm4rec", 0, str(tmp_path), config, tune=False).training
+
+    other = "debias.folds=4"
+    assert training("train.causal_weight=0") == training("train.causal_weight=0", other)
+    assert training("train.causal_weight=0.1") != training("train.causal_weight=0.1", other)
