@@ -45,6 +45,8 @@ from llm4rec.train.loop import Engine, build_optimizer, train_epoch, warmup_then
 from llm4rec.train.windows import Windows, build_windows
 
 WARM_UP = 5
+WORKERS = {"bare": 0, "one worker": 1, "two workers": 2, "two bare": 0}
+"""What is run by turns, and how many workers each has, 0 for a bare loop."""
 PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
 """Of bfloat16 products of dense matrices, from the data sheets."""
 
@@ -72,18 +74,18 @@ def main() -> None:
     started, on_gpu = time.monotonic(), torch.cuda.is_available()
     if on_gpu and torch.cuda.get_device_name() not in PEAK_FLOPS:
         sys.exit(f"error: PEAK_FLOPS does not say what {torch.cuda.get_device_name()} can do; add it")
-    names = ["bare", "one worker", "two workers"][: None if not on_gpu or torch.cuda.device_count() > 1 else 2]
-    names = names[:2] if options.without_ray else names
+    one_gpu = on_gpu and torch.cuda.device_count() == 1
+    turns = ["bare", "one worker"] if one_gpu or options.without_ray else list(WORKERS)
     rates: dict[int, dict[str, list[float]]] = {
-        count: {name: [] for name in names} for count in sorted(options.windows)
+        count: {name: [] for name in turns} for count in sorted(options.windows)
     }
     flops: dict[int, float] = {}
     for _ in range(options.rounds):
         for count, measured in rates.items():
-            for workers, (name, of_rounds) in enumerate(measured.items()):
-                found = in_a_process(workers, count)
-                of_rounds.append(found["tokens_per_second"])
-                flops[count] = found.get("flops_per_token", flops.get(count, 0.0))
+            for name, of_rounds in measured.items():
+                found = [ended(process) for process in begun(name, count)]
+                of_rounds.append(len(found) * min(answer["tokens_per_second"] for answer in found))
+                flops[count] = found[0].get("flops_per_token", flops.get(count, 0.0))
                 print(f"{count} windows, {name}: {of_rounds[-1]:.0f} tokens a second", flush=True)
     by_windows = {count: ratios(measured) for count, measured in rates.items()}
     if on_gpu:
@@ -91,7 +93,7 @@ def main() -> None:
         for count, row in by_windows.items():
             row["flops_per_token"] = round(flops[count])
             row["model_flops_utilisation"] = {
-                name: round(median(of_rounds) * flops[count] / peak / (1 if name != "two workers" else 2), 4)
+                name: round(median(of_rounds) * flops[count] / peak / (2 if name.startswith("two") else 1), 4)
                 for name, of_rounds in rates[count].items()
             }
     about = {name: getattr(options, name) for name in ("collection", "layers", "length", "steps", "without_ray")}
@@ -99,11 +101,19 @@ def main() -> None:
     store("training_gpu" if on_gpu else "training", figures, time.monotonic() - started, [0])
 
 
-def in_a_process(workers: int, count: int) -> dict[str, float]:
-    """What so many workers do, 0 for the bare loop, with so many windows each."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--windows", str(count), "--one", str(workers)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    (answer,) = [line for line in done.stdout.splitlines() if line.startswith('{"tokens_per_second"')]
+def begun(name: str, count: int) -> "list[subprocess.Popen[str]]":
+    """The processes of a turn, with so many windows a worker and step; two bare loops have a GPU each, if any."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--windows", str(count), "--one", str(WORKERS[name])]
+    places = [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}] if name == "two bare" else [{}]
+    return [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **p}) for p in places]
+
+
+def ended(process: "subprocess.Popen[str]") -> dict[str, float]:
+    """What a process says when it has ended."""
+    printed, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f"error: {process.args!r} ended with {process.returncode}; see above")
+    (answer,) = [line for line in printed.splitlines() if line.startswith('{"tokens_per_second"')]
     found: dict[str, float] = json.loads(answer)
     return found
 
@@ -111,10 +121,13 @@ def in_a_process(workers: int, count: int) -> dict[str, float]:
 def ratios(measured: dict[str, list[float]]) -> dict[str, Any]:
     """Of medians over rounds."""
     middle = {name: median(of_rounds) for name, of_rounds in measured.items()}
-    two = {"two_worker_speedup": round(middle["two workers"] / middle["one worker"], 3)} if len(middle) == 3 else {}
+    over = {"ratio_to_bare_loop": ("one worker", "bare")}
+    if "two workers" in middle:
+        over["two_worker_speedup"] = ("two workers", "one worker")
+        over["two_bare_speedup"] = ("two bare", "bare")
+        over["two_workers_to_two_bare"] = ("two workers", "two bare")
     return {
-        "ratio_to_bare_loop": round(middle["one worker"] / middle["bare"], 3),
-        **two,
+        **{name: round(middle[above] / middle[below], 3) for name, (above, below) in over.items()},
         "tokens_per_second": {name: [round(rate) for rate in of_rounds] for name, of_rounds in measured.items()},
     }
 
