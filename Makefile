@@ -3,6 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3.11
 CONFIG ?= configs/demo.yaml
 SETTINGS ?=
+# Processes that the tests are spread over; with more than four the tests on Ray are what is waited for.
+JOBS ?= 2
+SPREAD := -n $(JOBS) --no-loadscope-reorder
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := platform jobs serve_apps tests benchmarks
@@ -42,10 +45,10 @@ smoke: data
 	$(BIN)/python -m pytest -m smoke -q
 
 test: data
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest -m "not slow" -q $(SPREAD)
 
 test-all: data
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(SPREAD)
 
 lint: setup
 	$(BIN)/ruff check $(SOURCES)
