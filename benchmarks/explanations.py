@@ -135,7 +135,7 @@ def cases_of(scorer: ModelScorer, corpus: Corpus, grounding: Grounding, items: D
         best = np.argsort(-scores, kind="stable")
         item, other = int(best[number % 10]), int(best[number % 10 + 1])
         grounds = [grounding.of(items, code, history, state) for code in (item, other)]
-        cited = choose_anchors(item, history, items.vectors, CONFIG.num_anchors)
+        cited = choose_anchors(item, history, items.vectors, items.titles, CONFIG.num_anchors)
         cases.append(Case(history, attributes, state, item, other, cited, *grounds))
     return cases
 

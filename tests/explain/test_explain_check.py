@@ -31,6 +31,7 @@ TRUE = [
     "Aliens is a great choice: it is action, horror and sci-fi.",
     "Aliens is similar to Alien, which you watched.",
     'It is one of the action movies that fans of "Terminator, The" liked!',
+    'People who liked "Terminator, The" also liked Aliens.',
 ]
 
 FALSE = {
@@ -60,6 +61,8 @@ FALSE = {
     "wrong object of which": 'You may like "Alien", and "Aliens", which you watched, is similar.',
     "story": 'Aliens has a similar story to "Terminator, The".',
     "other people liked something else": "People who liked Aliens also liked Alien.",
+    "who liked it liked it": 'It is horror, and people who liked it also liked "Aliens".',
+    "who liked it by name liked it": "People who liked Aliens also liked Aliens.",
     "language": "Aliens est un film great.",
     "other script": "Aliens is отличный.",
 }

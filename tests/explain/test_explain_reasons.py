@@ -37,15 +37,21 @@ def history(items, values):
 
 
 VECTORS = np.array([[1, 0], [5, 1], [0, 1], [1, 0.1], [0, 0]], np.float32)
+NAMES = ["a", "b", "c", "d", "e"]
 
 
 def test_anchors_are_the_liked_history_items_most_like_the_candidate():
     # Item 3 is nearest to item 0 but was valued below the mean of 3.5; item 0 itself is no anchor of itself.
     past = history([1, 2, 3, 0], [4, 4, 1, 5])
-    assert choose_anchors(0, past, VECTORS, 2) == [1, 2]
-    assert choose_anchors(0, past, VECTORS, 1) == [1]
-    assert choose_anchors(0, EMPTY_HISTORY, VECTORS, 2) == []
-    assert choose_anchors(4, history([1], [1]), VECTORS, 1) == [1]
+    assert choose_anchors(0, past, VECTORS, NAMES, 2) == [1, 2]
+    assert choose_anchors(0, past, VECTORS, NAMES, 1) == [1]
+    assert choose_anchors(0, EMPTY_HISTORY, VECTORS, NAMES, 2) == []
+    assert choose_anchors(4, history([1], [1]), VECTORS, NAMES, 1) == [1]
+
+
+def test_a_namesake_is_no_anchor():
+    assert choose_anchors(0, history([1, 2], [4, 4]), VECTORS, ["a", "a", "c", "d", "e"], 2) == [2]
+    assert choose_anchors(0, history([1], [4]), VECTORS, ["a"] * 5, 2) == []
 
 
 def test_grounds_hold_what_anchors_share():

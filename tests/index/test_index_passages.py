@@ -45,6 +45,7 @@ def make_corpus(rows):
     return Corpus(interactions, items, pa.table({"user_id": ["u", "v", "w", "x"]}), ("rating",), 3)
 
 
+LETTERS = ["a", "b", "c", "d"]
 CORPUS = make_corpus([(*row, TRAIN) for row in TRAINING] + HELD_OUT)
 
 
@@ -89,21 +90,30 @@ def test_similarity_is_the_cosine_of_the_sets_of_likers():
     # Likers: a = {0, 1, 2, 3}, b = {0, 1, 2}; cosine = 3 / sqrt(12) = 0.866.
     train = CORPUS.part(TRAIN)
     strict = CONFIG.model_copy(update={"min_cosine": 0.87})
-    assert [n.tolist() for n in liked_together(train, 4, 4, CONFIG)] == [[1], [0], [], []]
-    assert [n.tolist() for n in liked_together(train, 4, 4, strict)] == [[], [], [], []]
+    assert [n.tolist() for n in liked_together(train, 4, LETTERS, CONFIG)] == [[1], [0], [], []]
+    assert [n.tolist() for n in liked_together(train, 4, LETTERS, strict)] == [[], [], [], []]
     rare = CONFIG.model_copy(update={"min_support": 4})
-    assert not any(len(n) for n in liked_together(train, 4, 4, rare))
+    assert not any(len(n) for n in liked_together(train, 4, LETTERS, rare))
 
 
 def test_neighbours_are_ordered_and_limited_and_count_a_user_once():
     # Everybody likes 0, three like 1, two like 2; user 0 likes item 2 twice.
     rows = [(u, 0, 1, TRAIN) for u in range(4)] + [(u, 1, 1, TRAIN) for u in range(3)]
     rows += [(0, 2, 1, TRAIN), (0, 2, 1, TRAIN), (1, 2, 1, TRAIN)]
-    found = liked_together(make_corpus(rows).part(TRAIN), 4, 4, CONFIG)
+    found = liked_together(make_corpus(rows).part(TRAIN), 4, LETTERS, CONFIG)
     assert found[0].tolist() == [1, 2]
     assert found[2].tolist() == [1, 0]  # 2/sqrt(6) before 2/sqrt(8)
-    one = liked_together(make_corpus(rows).part(TRAIN), 4, 4, CONFIG.model_copy(update={"num_neighbours": 1}))
+    one = liked_together(make_corpus(rows).part(TRAIN), 4, LETTERS, CONFIG.model_copy(update={"num_neighbours": 1}))
     assert one[2].tolist() == [1]
+
+
+def test_of_one_thing_that_is_there_twice_nothing_is_said_twice():
+    # Everybody likes everything: 0 and 2 are the same film, and so are 1 and 3.
+    train = make_corpus([(u, i, 1, TRAIN) for u in range(4) for i in range(4)]).part(TRAIN)
+    found = liked_together(train, 4, ["Alien", "Heat", "Alien", "Heat"], CONFIG)
+    assert [n.tolist() for n in found] == [[1], [0], [1], [0]]
+    one = liked_together(train, 4, ["Alien", "Heat", "Alien", "M"], CONFIG.model_copy(update={"num_neighbours": 1}))
+    assert [n.tolist() for n in one] == [[1], [0], [1], [0]]
 
 
 def test_years_come_from_numbers_or_title():

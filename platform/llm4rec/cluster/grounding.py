@@ -66,7 +66,7 @@ class Grounding:
             history: the user's.
             state: h_u, shape (D,); the categories it is nearest to are named first.
         """
-        anchors = choose_anchors(item, history, items.vectors, self._config.num_anchors)
+        anchors = choose_anchors(item, history, items.vectors, items.titles, self._config.num_anchors)
         passages = []
         if self._config.num_passages:
             near = [items.text_vectors[item], items.text_vectors[anchors].sum(axis=0)]

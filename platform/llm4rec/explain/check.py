@@ -21,6 +21,7 @@ _MARKUP = re.compile(r"<[^>\s][^>]*>|<\||\|>|https?://|www\.|[{}\[\]`*#_\\|]")
 _ENDED = re.compile(r"[.!?][\"”']?$")
 _SLOT = "\ue000{}\ue001"  # private-use characters, which cleaning keeps out of all catalogue text
 _SLOTS = re.compile("\ue000(\\d+)\ue001")
+_ITEM = "0"  # the slot of the item itself, the first of all titles
 _YOU_DID = re.compile(
     r"\byou(?:'ve|\s+have|\s+both|\s+also|\s+already|\s+recently)*\s+(\w+)([^.,;:!?]*)", re.IGNORECASE
 )
@@ -169,7 +170,9 @@ def _others_statements(masked: str, grounds: Grounds) -> Iterator[str]:
     liked = {grounds.title, *(title for passage in grounds.from_source("similar_users") for title in passage.subjects)}
     numbers = {str(number) for number, title in enumerate(grounds.titles) if title in liked}
     for found in _OTHERS_DID.finditer(masked):
-        if not numbers.issuperset(_SLOTS.findall(found[0])):
+        before, _, after = (set(_SLOTS.findall(part)) for part in found[0].partition(" also "))
+        circular = _ITEM in after and not before - {_ITEM}  # who liked it liked it
+        if circular or not numbers.issuperset(before | after):
             yield f"statement about other people {_SLOTS.sub('...', found[0]).strip()!r}"
 
 

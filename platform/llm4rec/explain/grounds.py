@@ -69,19 +69,21 @@ class Grounds:
         return [passage for passage in self.passages if passage.source == source]
 
 
-def choose_anchors(item: int, history: History, vectors: FloatMatrix, count: int) -> list[int]:
+def choose_anchors(item: int, history: History, vectors: FloatMatrix, titles: Sequence[str], count: int) -> list[int]:
     """The history items most like a candidate, by cosine of item vectors, most similar first.
 
-    Items that the user valued below his own mean are left out: "you watched X" is no reason if he disliked X.
+    Items that the user valued below his own mean are left out: "you watched X" is no reason if he disliked X. So are
+    namesakes of the candidate, which a catalogue may hold twice: "you watched X, so you may like X".
 
     Args:
         item: code of the candidate.
         history: the user's history; may be empty.
         vectors: item vectors of the catalogue, shape (I, D).
+        titles: display titles by item code.
         count: anchors at most.
     """
     liked = np.unique(history.item[history.value >= history.value.mean()]) if len(history) else history.item
-    liked = liked[liked != item]
+    liked = np.array([code for code in liked if titles[code] != titles[item]], np.int64)
     norms = np.linalg.norm(vectors[liked], axis=1) * np.linalg.norm(vectors[item])
     cosine = vectors[liked] @ vectors[item] / np.where(norms > 0, norms, 1)
     return [int(code) for code in liked[np.argsort(-cosine, kind="stable")[:count]]]

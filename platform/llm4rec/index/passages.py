@@ -48,7 +48,7 @@ def build_passages(
     """
     train = corpus.part(TRAIN)
     titles = display_titles(corpus.items)
-    neighbours = liked_together(train, corpus.num_users, corpus.num_items, config)
+    neighbours = liked_together(train, corpus.num_users, titles, config)
     popularity = _popularity(train, corpus.num_items)
     passages = []
     for code, categories in enumerate(item_categories(corpus.items)):
