@@ -3,9 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3.11
 CONFIG ?= configs/demo.yaml
 SETTINGS ?=
-# Processes that the tests are spread over; with more than four the tests on Ray are what is waited for.
-JOBS ?= 2
-SPREAD := -n $(JOBS) --no-loadscope-reorder
+# Processes that the tests are spread over; those on Ray stay in one.
+JOBS ?= 1
+SPREAD := $(if $(filter 1,$(JOBS)),,-n $(JOBS) --no-loadscope-reorder)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := platform jobs serve_apps tests benchmarks

@@ -45,6 +45,9 @@ VALIDATION_ROWS = 1000
 SERVED = {"num_reviews", "review_words", "user_states", "exact_up_to"}
 """Settings that no figure here depends on: they are of evidence, and of speed."""
 
+ASKED_BESIDE = {"effect_on", "effect_model", "outcome_model", "good_above"}
+"""Settings of the debias section that weights of the loss do not depend on."""
+
 ABOUT = ("index.html", "statistics.json", "quarantine")
 """Files of a corpus that are about it: nothing is trained from them."""
 
@@ -100,7 +103,7 @@ class Job:
             "encode": content_hash(self.config.encode.model_dump(mode="json")),
         }
         if not self.baseline and self.config.train.causal_weight:
-            made_from["debias"] = content_hash(self.config.debias.model_dump(mode="json"))
+            made_from["debias"] = content_hash(self.config.debias.model_dump(mode="json", exclude=ASKED_BESIDE))
         section, part = (self.baseline, self.config.baselines) if self.baseline else ("train", self.config)
         chosen = getattr(part, section, None)  # Popular has no section
         settings = content_hash({**made_from, section: chosen and chosen.model_dump(mode="json")} | self._split)

@@ -8,12 +8,14 @@ The demo's network, with its weights as they are drawn, on histories of ml-lates
 bfloat16 where there are instructions for it. Bare: PyTorch's AdamW, gradient clipping and schedule in a plain loop
 under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train workers. Every worker has one core and one
 thread and reads `--windows` windows a step, so two workers read twice as many; what they exchange is the same
-whatever they read. Tokens are soft tokens that are no padding, those of all workers together. By turns, each in
-processes of its own; ratios are of medians over rounds, those on top of the most windows. The first steps, in which
-memory is laid out, do not count. Where there is a GPU a worker has one, and there are two workers only where there
-are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a second, forward and backward,
-over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU, counted under plain attention. With
-`--without-ray`, for machines that have no Ray, the engine of the one worker runs in a plain process.
+whatever they read. Tokens are soft tokens that are no padding, those of all workers together. On CPUs `two bare` are
+two bare loops at once that know nothing of each other, the slower one counted twice, since workers wait for each
+other: what the machine has for two (`two_bare_speedup`), of which two workers reach `two_workers_to_two_bare`. By
+turns, each in processes of its own; ratios are of medians over rounds, those on top of the most windows. The first
+steps, in which memory is laid out, do not count. Where there is a GPU a worker has one, and there are two workers only
+where there are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a second, forward and
+backward, over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU, counted under plain
+attention. With `--without-ray`, for machines that have no Ray, the engine of the one worker runs in a plain process.
 """
 
 import argparse
@@ -22,6 +24,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from statistics import median
@@ -74,8 +78,11 @@ def main() -> None:
     started, on_gpu = time.monotonic(), torch.cuda.is_available()
     if on_gpu and torch.cuda.get_device_name() not in PEAK_FLOPS:
         sys.exit(f"error: PEAK_FLOPS does not say what {torch.cuda.get_device_name()} can do; add it")
-    one_gpu = on_gpu and torch.cuda.device_count() == 1
-    turns = ["bare", "one worker"] if one_gpu or options.without_ray else list(WORKERS)
+    turns = list(WORKERS)
+    if on_gpu:  # another GPU is as fast beside the first as alone
+        turns.remove("two bare")
+    if options.without_ray or (on_gpu and torch.cuda.device_count() == 1):
+        turns = turns[:2]
     rates: dict[int, dict[str, list[float]]] = {
         count: {name: [] for name in turns} for count in sorted(options.windows)
     }
@@ -83,7 +90,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for count, measured in rates.items():
             for name, of_rounds in measured.items():
-                found = [ended(process) for process in begun(name, count)]
+                found = answers(name, count)
                 of_rounds.append(len(found) * min(answer["tokens_per_second"] for answer in found))
                 flops[count] = found[0].get("flops_per_token", flops.get(count, 0.0))
                 print(f"{count} windows, {name}: {of_rounds[-1]:.0f} tokens a second", flush=True)
@@ -93,7 +100,7 @@ def main() -> None:
         for count, row in by_windows.items():
             row["flops_per_token"] = round(flops[count])
             row["model_flops_utilisation"] = {
-                name: round(median(of_rounds) * flops[count] / peak / (2 if name.startswith("two") else 1), 4)
+                name: round(median(of_rounds) * flops[count] / peak / max(1, WORKERS[name]), 4)
                 for name, of_rounds in rates[count].items()
             }
     about = {name: getattr(options, name) for name in ("collection", "layers", "length", "steps", "without_ray")}
@@ -101,21 +108,27 @@ def main() -> None:
     store("training_gpu" if on_gpu else "training", figures, time.monotonic() - started, [0])
 
 
-def begun(name: str, count: int) -> "list[subprocess.Popen[str]]":
-    """The processes of a turn, with so many windows a worker and step; two bare loops have a GPU each, if any."""
+def answers(name: str, count: int) -> list[dict[str, float]]:
+    """What the processes of a turn say, with so many windows a worker and step."""
     command = [sys.executable, __file__, *sys.argv[1:], "--windows", str(count), "--one", str(WORKERS[name])]
-    places = [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}] if name == "two bare" else [{}]
-    return [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **p}) for p in places]
+    with ExitStack() as running:
+        processes = [running.enter_context(process(command)) for _ in range(2 if name == "two bare" else 1)]
+        printed = [one.communicate()[0] for one in processes]
+        if any(one.returncode for one in processes):
+            sys.exit(f"error: {command} failed; see above")
+    lines = [line for text in printed for line in text.splitlines()]
+    return [json.loads(line) for line in lines if line.startswith('{"tokens_per_second"')]
 
 
-def ended(process: "subprocess.Popen[str]") -> dict[str, float]:
-    """What a process says when it has ended."""
-    printed, _ = process.communicate()
-    if process.returncode:
-        sys.exit(f"error: {process.args!r} ended with {process.returncode}; see above")
-    (answer,) = [line for line in printed.splitlines() if line.startswith('{"tokens_per_second"')]
-    found: dict[str, float] = json.loads(answer)
-    return found
+@contextmanager
+def process(command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
+    """A process that does not outlive what is done with it."""
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
 
 
 def ratios(measured: dict[str, list[float]]) -> dict[str, Any]:
@@ -124,6 +137,7 @@ def ratios(measured: dict[str, list[float]]) -> dict[str, Any]:
     over = {"ratio_to_bare_loop": ("one worker", "bare")}
     if "two workers" in middle:
         over["two_worker_speedup"] = ("two workers", "one worker")
+    if "two bare" in middle:
         over["two_bare_speedup"] = ("two bare", "bare")
         over["two_workers_to_two_bare"] = ("two workers", "two bare")
     return {

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+# How long an example takes is the machine's matter.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 TOGETHER = Path(__file__).parent / "ray"
 
@@ -17,11 +22,13 @@ class Scheduling(LoadScopeScheduling):
         return "ray" if TOGETHER in Path(self.config.rootpath, path).parents else path
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Asked for by xdist; its groups, which would do, do nothing with pytest 9.2."""
     return Scheduling(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ray's tests take longest, so they come first."""
-    items.sort(key=lambda item: TOGETHER not in item.path.parents)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Ray's tests take longest, so they come first where others run beside them."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: TOGETHER not in item.path.parents)

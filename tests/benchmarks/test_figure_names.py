@@ -57,6 +57,7 @@ def test_what_weights_are_estimated_by_counts_where_they_are_used(tmp_path):
         config = load_run(HOME / "benchmarks" / "configs" / "ml-100k.yaml", list(settings), HOME)
         return Job("ml-100k:llm4rec", 0, str(tmp_path), config, tune=False).training
 
-    other = "debias.folds=4"
+    weighted, other = "train.causal_weight=0.1", "debias.clip_quantile=0.2"
     assert training("train.causal_weight=0") == training("train.causal_weight=0", other)
-    assert training("train.causal_weight=0.1") != training("train.causal_weight=0.1", other)
+    assert training(weighted) != training(weighted, other)
+    assert training(weighted) == training(weighted, "debias.effect_model=forest")

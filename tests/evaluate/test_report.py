@@ -215,7 +215,7 @@ def test_ablations_are_shown(metrics):
 
 def test_a_change_is_beside_what_was_without_it(corpus, results):
     whole, changed = results[1], result(corpus, "llm4rec", [1, 1])
-    ablations = {"debias 0": Ablation(whole, whole), "debias 1": Ablation(changed, whole)}
+    ablations = {"debias 0": Ablation(whole, None), "debias 1": Ablation(changed, whole)}
     metrics = build_metrics(results, EvaluationSet.build(corpus), CONFIG, split="leave_one_out", ablations=ablations)
     found, second = metrics["ablations"], 1 / np.log2(3)
     assert "change" not in found["debias 0"] and found["debias 0"]["ild@3"] == pytest.approx(1)
@@ -231,7 +231,7 @@ def test_a_change_is_beside_what_was_without_it(corpus, results):
 def test_a_figure_that_nobody_has_is_left_out_of_ablations_too(corpus, results):
     blind = {"text_vectors": np.zeros_like(VECTORS)}
     unknown = result(corpus, "llm4rec", [0, 1], **blind)
-    ablations = {"network alone": Ablation(unknown, unknown)}
+    ablations = {"network alone": Ablation(unknown, None)}
     metrics = build_metrics(results, EvaluationSet.build(corpus), CONFIG, split="leave_one_out", ablations=ablations)
     assert np.isnan(unknown.per_user["ild@3"]).all() and "ild@3" not in metrics["ablations"]["network alone"]
     json.dumps(metrics, allow_nan=False)
@@ -245,6 +245,10 @@ def test_attackers_are_measured_where_there_are_states(corpus):
         corpus, "llm4rec", [0] * 40, [(4, 3, 2)] * 40, groups={"gender": labels}, states=states.astype(np.float32)
     )
     assert told.overall["attacker_auc/gender"] == pytest.approx(1.0)
+    shown = {"groups": {"gender": labels, "age": labels}, "states": states.astype(np.float32)}
+    told = result(corpus, "llm4rec", [0] * 40, [(4, 3, 2)] * 40, **shown, attacked=["age"])
+    assert [name for name in told.overall if "attacker" in name] == ["attacker_auc/age"]
+    assert "dp_gap@3/gender" in told.overall
 
 
 def test_the_sweeps_are_drawn(metrics, results):

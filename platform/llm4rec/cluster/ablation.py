@@ -1,13 +1,13 @@
 """Our model with something changed after training: without its gate, slates debiased, states repaired."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import Labels
 from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
+from llm4rec.evaluate.ranking import Scorer, rank
 from llm4rec.evaluate.report import OURS, Ablation
 from llm4rec.evaluate.result import ModelResult, measure
 from llm4rec.recommend.scorers import Debiased, OfStates
@@ -33,23 +33,22 @@ class Ablations:
     config: EvaluateConfig
     groups: Mapping[str, Labels]
 
-    def run(self, plain: RankedLists, ours: Scorer, network: Scorer) -> dict[str, Ablation]:
+    def run(self, whole: ModelResult, ours: Scorer, network: Scorer) -> dict[str, Ablation]:
         """Every variant there is.
 
         Args:
-            plain: what the model ranked, nothing changed.
+            whole: what the model did, nothing changed.
             ours: the model.
             network: it without its gate.
         """
-        whole = self._measure(plain)
         changed: dict[str, Ablation] = {}
         if self.snapshot.gate.weight:
-            changed["network alone"] = Ablation(self._measure(self._rank(network)), whole)
+            changed["network alone"] = Ablation(self._measure(network), whole)
         if (prices := self.snapshot.prices.price).any():
-            changed["debias 0"] = Ablation(whole, whole)
+            changed["debias 0"] = Ablation(whole, None)
             for debias in SWEEP:
                 scorer = Debiased(ours, prices, debias * self.snapshot.effects.user_weight, self.config)
-                changed[f"debias {debias:g}"] = Ablation(self._measure(self._rank(scorer)), whole)
+                changed[f"debias {debias:g}"] = Ablation(self._measure(scorer), whole)
         return changed | self._repaired()
 
     def _repaired(self) -> dict[str, Ablation]:
@@ -58,32 +57,32 @@ class Ablations:
         if scorer.repair is None:
             return {}
         names = [scorer.model.shape.attributes.names[place] for place in scorer.repaired]
-        repaired = {name: self.groups[name] for name in names if name in self.groups}
-        if not repaired:
+        attacked = [name for name in names if name in self.groups]
+        if not attacked:
             return {}
         raw = scorer.user_states(users, self.evaluation_set.histories, repaired=False)
         codes = scorer.attributes[users][:, scorer.repaired]
-        found: dict[str, ModelResult] = {}
+        found: dict[str, Ablation] = {}
+        nothing = None
         for strength in REPAIRS:
             states = scorer.repair(raw, codes, strength)
-            lists = self._rank(OfStates.of(states, scorer, self.evaluation_set))
-            found[f"repair {strength:g}"] = self._measure(lists, repaired, states)
-        return {name: Ablation(result, found["repair 0"]) for name, result in found.items()}
-
-    def _rank(self, scorer: Scorer) -> RankedLists:
-        return rank(scorer, self.evaluation_set, self.config)
+            result = self._measure(OfStates.of(states, scorer, self.evaluation_set), states, attacked)
+            found[f"repair {strength:g}"] = Ablation(result, nothing)
+            nothing = nothing or result
+        return found
 
     def _measure(
-        self, lists: RankedLists, groups: Mapping[str, Labels] | None = None, states: FloatMatrix | None = None
+        self, scorer: Scorer, states: FloatMatrix | None = None, attacked: Collection[str] = ()
     ) -> ModelResult:
         text = self.snapshot.features.get(TEXT)
         return measure(
             OURS,
-            lists,
+            rank(scorer, self.evaluation_set, self.config),
             self.snapshot.corpus,
             self.config,
             seconds=0.0,
             text_vectors=text.vectors if text else None,
-            groups=groups or self.groups,
+            groups=self.groups,
             states=states,
+            attacked=attacked,
         )

@@ -96,7 +96,7 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
         evaluation_set,
         config.evaluate,
         split=config.run.split,
-        ablations=Ablations(snapshot, evaluation_set, config.evaluate, groups).run(ranked[OURS][0], ours, network),
+        ablations=Ablations(snapshot, evaluation_set, config.evaluate, groups).run(results[0], ours, network),
         fusion=_fusion(snapshot),
     )
     extras = _extras(snapshot, config, evaluation_set, ranked[OURS][0], results, groups, states)

@@ -25,11 +25,11 @@ class Ablation:
 
     Attributes:
         result: what it did.
-        unchanged: what it did without the change; the same result for the row that the others are compared with.
+        unchanged: what it did without the change; None for a row that others are compared with.
     """
 
     result: ModelResult
-    unchanged: ModelResult
+    unchanged: ModelResult | None
 
 
 def build_metrics(
@@ -84,6 +84,7 @@ def render_html(metrics: Mapping[str, Any], extras: ReportExtras) -> str:
         ours=OURS,
         cut=cut,
         columns=[name for name in columns if name in first],
+        ablation_columns=[*_columns(metrics["ablations"]), *_attackers(metrics["ablations"])],
         more_columns=[name for name in columns if name not in first],
         best={
             name: max(figures[name] for figures in metrics["models"].values())
@@ -117,7 +118,7 @@ def _figures(result: ModelResult, config: EvaluateConfig) -> dict[str, Any]:
 def _changed(variant: Ablation, config: EvaluateConfig) -> dict[str, Any]:
     """Means, and what the change comes to for the same users."""
     figures: dict[str, Any] = dict(_means(variant.result))
-    if variant.result is not variant.unchanged:
+    if variant.unchanged is not None:
         metric = f"ndcg@{config.top_n}"
         figures["change"] = _difference(variant.result.per_user[metric], variant.unchanged.per_user[metric], config)
     return figures
@@ -159,4 +160,10 @@ def _difference(some: np.ndarray, others: np.ndarray, config: EvaluateConfig) ->
 def _columns(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Metrics that at least one model has, in the order they came; the per-attribute gaps have their own section."""
     names = dict.fromkeys(name for figures in models.values() for name in figures)
-    return [name for name in names if name not in {"ci95", "seconds"} and "/" not in name]
+    return [name for name in names if name not in {"ci95", "seconds", "change"} and "/" not in name]
+
+
+def _attackers(ablations: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Those that repaired states were to hide an attribute from."""
+    names = [name for variant, figures in ablations.items() if variant.startswith("repair ") for name in figures]
+    return [name for name in dict.fromkeys(names) if name.startswith("attacker_auc/")]

@@ -1,6 +1,6 @@
 """All figures of one model."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,7 @@ def measure(
     text_vectors: FloatMatrix | None = None,
     groups: Mapping[str, Labels] | None = None,
     states: FloatMatrix | None = None,
+    attacked: Collection[str] | None = None,
 ) -> ModelResult:
     """Compute every metric of one model.
 
@@ -57,6 +58,7 @@ def measure(
         text_vectors: shape (at least I, D) by item code, for ILD; without it ILD is left out.
         groups: user attribute to labels, shape (E,), for the parity gap; without it the gap is left out.
         states: user states, shape (E, D), for attackers who read those attributes from them; the better one counts.
+        attacked: the attributes that they try to read; None: all.
     """
     n, slates, popularity = config.top_n, ranked.items, train_popularity(corpus)
     per_user = {
@@ -89,6 +91,7 @@ def measure(
             overall |= {
                 f"attacker_auc/{attribute}": max(found.values())
                 for attribute, labels in groups.items()
-                if (found := attacker_auc(states, labels, config.min_group_size, seed=0))
+                if (attacked is None or attribute in attacked)
+                and (found := attacker_auc(states, labels, config.min_group_size, seed=0))
             }
     return ModelResult(name, per_user, overall, seconds)
