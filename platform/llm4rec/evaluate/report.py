@@ -84,7 +84,7 @@ def render_html(metrics: Mapping[str, Any], extras: ReportExtras) -> str:
         ours=OURS,
         cut=cut,
         columns=[name for name in columns if name in first],
-        ablation_columns=[*_columns(metrics["ablations"]), *_attackers(metrics["ablations"])],
+        ablation_columns=_ablation_columns(metrics["ablations"], cut),
         more_columns=[name for name in columns if name not in first],
         best={
             name: max(figures[name] for figures in metrics["models"].values())
@@ -160,10 +160,13 @@ def _difference(some: np.ndarray, others: np.ndarray, config: EvaluateConfig) ->
 def _columns(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Metrics that at least one model has, in the order they came; the per-attribute gaps have their own section."""
     names = dict.fromkeys(name for figures in models.values() for name in figures)
-    return [name for name in names if name not in {"ci95", "seconds", "change"} and "/" not in name]
+    return [name for name in names if name not in {"ci95", "seconds"} and "/" not in name]
 
 
-def _attackers(ablations: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Those that repaired states were to hide an attribute from."""
-    names = [name for variant, figures in ablations.items() if variant.startswith("repair ") for name in figures]
-    return [name for name in dict.fromkeys(names) if name.startswith("attacker_auc/")]
+def _ablation_columns(ablations: Mapping[str, Mapping[str, Any]], cut: int) -> list[str]:
+    """What variants are made for: accuracy, diversity, popularity, parity; attackers of what repairs were to hide."""
+    shown = [f"{name}@{cut}" for name in ("ndcg", "hr", "ild", "coverage", "arp", "dp_gap", "eo_gap")]
+    known = dict.fromkeys(name for figures in ablations.values() for name in figures)
+    repaired = [figures for variant, figures in ablations.items() if variant.startswith("repair ")]
+    attackers = dict.fromkeys(name for figures in repaired for name in figures if name.startswith("attacker_auc/"))
+    return [name for name in shown if name in known] + list(attackers)
