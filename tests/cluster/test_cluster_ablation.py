@@ -4,7 +4,6 @@ from copy import copy
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from scipy.sparse import csr_matrix
 
 from llm4rec.cluster.ablation import Ablations
@@ -74,12 +73,12 @@ def test_a_gate_that_hears_something_is_taken_away(snapshot: Snapshot) -> None:
     assert whole.per_user["ndcg@2"][0] == 1
 
 
-def test_repairs_are_beside_the_states_as_they_are(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repairs_are_beside_the_states_as_they_are(snapshot: Snapshot) -> None:
     scorer = copy(snapshot.scorer)
     names = scorer.model.shape.attributes.names
     codes = scorer.attributes[:, [names.index("gender")]]
-    monkeypatch.setattr(scorer, "repaired", [names.index("gender")])
-    monkeypatch.setattr(scorer, "repair", Repair.fit(snapshot.states, codes, [4], 1.0))
+    scorer.repaired = [names.index("gender")]
+    scorer.repair = Repair.fit(snapshot.states, codes, [4], 1.0)
     _, found = variants(replace(free(snapshot), scorer=scorer), GROUPS)
     assert list(found) == [f"repair {strength:g}" for strength in (0, 0.25, 0.5, 0.75, 1)]
     before = found["repair 0"]

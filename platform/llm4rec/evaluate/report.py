@@ -166,7 +166,7 @@ def _columns(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _ablation_columns(ablations: Mapping[str, Mapping[str, Any]], cut: int) -> list[str]:
     """What variants are made for: accuracy, diversity, popularity, parity; attackers of what repairs were to hide."""
     shown = [f"{name}@{cut}" for name in ("ndcg", "hr", "ild", "coverage", "arp", "dp_gap", "eo_gap")]
-    known = dict.fromkeys(name for figures in ablations.values() for name in figures)
+    known = {name for figures in ablations.values() for name in figures}
     repaired = [figures for variant, figures in ablations.items() if variant.startswith("repair ")]
     attackers = dict.fromkeys(name for figures in repaired for name in figures if name.startswith("attacker_auc/"))
     return [name for name in shown if name in known] + list(attackers)

@@ -171,7 +171,7 @@ def _others_statements(masked: str, grounds: Grounds) -> Iterator[str]:
     numbers = {str(number) for number, title in enumerate(grounds.titles) if title in liked}
     for found in _OTHERS_DID.finditer(masked):
         before, _, after = (set(_SLOTS.findall(part)) for part in found[0].partition(" also "))
-        circular = _ITEM in after and not before - {_ITEM}  # who liked it liked it
+        circular = after == {_ITEM} and not before - {_ITEM}  # who liked it liked it
         if circular or not numbers.issuperset(before | after):
             yield f"statement about other people {_SLOTS.sub('...', found[0]).strip()!r}"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import Protocol
 
@@ -83,10 +84,10 @@ def choose_anchors(item: int, history: History, vectors: FloatMatrix, titles: Se
         count: anchors at most.
     """
     liked = np.unique(history.item[history.value >= history.value.mean()]) if len(history) else history.item
-    liked = np.array([code for code in liked if titles[code] != titles[item]], np.int64)
     norms = np.linalg.norm(vectors[liked], axis=1) * np.linalg.norm(vectors[item])
     cosine = vectors[liked] @ vectors[item] / np.where(norms > 0, norms, 1)
-    return [int(code) for code in liked[np.argsort(-cosine, kind="stable")[:count]]]
+    nearest = liked[np.argsort(-cosine, kind="stable")].tolist()
+    return list(islice((code for code in nearest if titles[code] != titles[item]), count))
 
 
 def ground(
