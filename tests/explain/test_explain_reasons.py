@@ -83,6 +83,7 @@ titles = st.text(max_size=60).map(clean_title).filter(bool)
 @example("...", ["?!"], ["War"])
 @example("sci", [], [])
 @example("and", [], [])
+@example("0", ["and"], [])
 @given(titles, st.lists(titles, max_size=2), st.lists(st.sampled_from(["Horror", "Sci-Fi", "War"]), unique=True))
 def test_template_reasons_are_true_by_the_check(title, anchors, shared):
     rated = Support("popularity", f'"{title}": rated by 284 people, 3.9 on average.')

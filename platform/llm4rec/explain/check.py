@@ -87,7 +87,8 @@ def _form(text: str, masked: str) -> str:
 def _mask(text: str, titles: Sequence[str]) -> str:
     """The text with every mention of a title replaced by a slot that holds the title's number.
 
-    A title without a letter or digit, such as "...", is mentioned in quotes only: elsewhere marks are the sentence's.
+    A title of marks and neutral words alone, such as "..." or "and", is mentioned in quotes only: elsewhere they are
+    the sentence's.
     """
     numbers = {name: number for number, title in reversed(list(enumerate(titles))) for name in _names_of(title)}
     if not numbers:
@@ -98,7 +99,8 @@ def _mask(text: str, titles: Sequence[str]) -> str:
 
 def _mention(name: str) -> str:
     """The pattern of a title where it is one: "sci" is none in "sci-fi"."""
-    before, after = ("(?<![\\w-])", "(?![\\w-])") if re.search(r"\w", name) else ('(?<=["“])', '(?=["”])')
+    telling = _NUMBER.search(name) or any(word not in NEUTRAL for word in _WORD.findall(name))
+    before, after = ("(?<![\\w-])", "(?![\\w-])") if telling else ('(?<=["“])', '(?=["”])')
     return before + re.escape(name) + after
 
 
