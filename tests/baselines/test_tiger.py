@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from llm4rec.baselines.tiger import TIGERConfig, TIGERNetwork
-from llm4rec.semantic_ids import SemanticIds
+from llm4rec.baselines.tiger import TIGERConfig, TIGERNetwork, walk
+from llm4rec.semantic_ids import SemanticIds, tree
 
 NUM_ITEMS = 23
 
@@ -47,3 +47,29 @@ def test_the_chances_of_all_items_add_up_to_one():
     with torch.no_grad():
         scores = network.item_scores([np.array([7, 7, 1], np.int32), np.array([0], np.int32)])
     torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(2))
+
+
+def test_the_walk_passes_where_there_is_a_choice_alone():
+    """Of the first codes 0 leads to a choice only at its end, 1 to none, 2 to one at once."""
+    codes = np.array([[0, 0, 0], [0, 0, 1], [1, 2, 0], [2, 0, 0], [2, 1, 0]], np.int32)
+    first, second, third = walk(tree(codes)[0])
+    assert first.child.tolist() == [0, 1, 2]
+    assert first.onward.tolist() == [0, 2]
+    assert second.parent.tolist() == [0, 1, 2, 2]
+    assert second.child.tolist() == [0, 2, 3]
+    assert second.way.tolist() == [0, 1, 1]
+    assert second.code.tolist() == [0, 0, 1]
+    assert second.onward.tolist() == [0]
+    assert third.child.tolist() == [0, 1]
+    assert third.way.tolist() == [0, 0]
+    assert third.code.tolist() == [0, 1]
+    assert third.onward.tolist() == []
+
+
+def test_items_that_all_differ_in_their_first_code_have_its_chance():
+    codes = np.array([[0, 1], [1, 0], [2, 1]], np.int32)
+    network = TIGERNetwork(codes, TIGERConfig(embedding_size=16, history_length=6)).eval()
+    with torch.no_grad():
+        scores = network.item_scores([np.array([1, 2], np.int32)])
+    torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(1))
+    assert len(scores[0].unique()) == 3

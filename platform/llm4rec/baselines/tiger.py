@@ -5,6 +5,7 @@ N nodes of a level of the tree of ids.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from llm4rec.baselines.dropout import Dropout
 from llm4rec.baselines.sequence import PADDING, SequenceConfig, SequenceModel, SequenceNetwork, padded
 from llm4rec.baselines.transformer import Block
 from llm4rec.schema import FloatMatrix, History, IntVector
-from llm4rec.semantic_ids import SemanticIds, tree
+from llm4rec.semantic_ids import SemanticIds, TreeLevel, tree
 
 Cache = tuple[Tensor, Tensor]
 """Keys and values."""
@@ -30,6 +31,42 @@ class TIGERConfig(SequenceConfig):
     """Codes of an item that come from its content; one more tells apart items that share them."""
     codebook_size: PositiveInt = 64
     """Codes a level."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One level of the walk down the tree, which goes on only where there is still a choice: other chances are 1.
+
+    Attributes:
+        parent: of each node of this level, its node of the level above, shape (N,).
+        child: the nodes of this level whose parents the walk has reached, shape (n,).
+        way: of each of these, its parent's place among those that the walk has reached.
+        code: of each of these, its code.
+        onward: those of these from which the walk goes on, by their place among them, shape (m,).
+    """
+
+    parent: IntVector
+    child: IntVector
+    way: IntVector
+    code: IntVector
+    onward: IntVector
+
+
+def walk(levels: Sequence[TreeLevel]) -> list[Step]:
+    """The steps from the root, past all beginnings with more than one item, to the leaves."""
+    goes_on = [np.zeros(len(levels[-1].parent), bool)]
+    for above, below in zip(levels[-2::-1], levels[:0:-1], strict=True):
+        children = np.bincount(below.parent, minlength=len(above.parent))
+        leads = np.bincount(below.parent, goes_on[0], minlength=len(above.parent))
+        goes_on.insert(0, (children > 1) | (leads > 0))
+    steps, reached = [], np.zeros(1, np.int32)
+    for nodes, goes in zip(levels, goes_on, strict=True):
+        child = np.flatnonzero(np.isin(nodes.parent, reached)).astype(np.int32)
+        way = np.searchsorted(reached, nodes.parent[child]).astype(np.int32)
+        onward = np.flatnonzero(goes[child]).astype(np.int32)
+        steps.append(Step(nodes.parent, child, way, nodes.code[child], onward))
+        reached = child[onward]
+    return steps
 
 
 class TreeBlock(Block):
@@ -75,8 +112,8 @@ class TIGERNetwork(SequenceNetwork):
         self.leaf: Tensor
         self.codes: Tensor
         fixed = {"leaf": leaf, "codes": codes}
-        for level, nodes in enumerate(levels):
-            fixed |= {f"parent_{level}": nodes.parent, f"code_{level}": nodes.code}
+        for level, step in enumerate(walk(levels)):
+            fixed |= {f"{name}_{level}": numbers for name, numbers in vars(step).items()}
         for name, numbers in fixed.items():
             self.register_buffer(name, torch.from_numpy(numbers).long(), persistent=False)
         tables = [nn.Parameter(torch.randn(size, width) * width**-0.5) for size in self.sizes]
@@ -121,13 +158,14 @@ class TIGERNetwork(SequenceNetwork):
         paths: list[Cache] = [(empty, empty) for _ in blocks]
         total = states.new_zeros(len(rows), 1)
         for level in range(self.num_codes):
-            parent, code = self.get_buffer(f"parent_{level}"), self.get_buffer(f"code_{level}")
-            logits = self.level_logits(self.final_norm(states), level)[:, parent, code]
-            total = total[:, parent] + logits - _sum_by(logits, parent, total.shape[1])[:, parent]
+            parent, child, way, code, onward = (self.get_buffer(f"{name}_{level}") for name in Step.__annotations__)
+            logits = self.level_logits(self.final_norm(states), level)[:, way, code]
+            log_p = logits - _sum_by(logits, way, states.shape[1])[:, way]
+            total = total[:, parent].index_add(1, child, log_p)
             if level + 1 < self.num_codes:
-                states = self.code_embs[level][code] + self._place(length + 1 + level)[:, None]
+                states = self.code_embs[level][code[onward]] + self._place(length + 1 + level)[:, None]
                 for depth, block in enumerate(blocks):
-                    path = paths[depth][0][:, :, parent], paths[depth][1][:, :, parent]
+                    path = paths[depth][0][:, :, way[onward]], paths[depth][1][:, :, way[onward]]
                     states, paths[depth] = block.extend(states, histories[depth], real, path)
         return total[:, self.leaf]
 
