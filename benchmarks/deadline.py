@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 import psutil
-from measure import HOME, store
-from served import free_port, title
+from measure import HOME, free_port, store
+from served import title
 
 from llm4rec.cluster.demo import Client, deploy
 from llm4rec.cluster.local import LocalCluster

@@ -25,8 +25,8 @@ from typing import Any
 import psutil
 from chaos import FAULTS, INGRESS, SPREAD
 from load import CONFIG, settings_of
-from measure import HOME, store
-from served import Served, arguments, free_port
+from measure import HOME, free_port, store
+from served import Served, arguments
 
 from llm4rec.cluster.demo import deploy
 from llm4rec.cluster.local import LocalCluster

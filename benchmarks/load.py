@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import psutil
-from measure import HOME, store
+from measure import HOME, free_port, store
 from open_loop import Answer, Request, closed_loop, open_loop, summary
-from served import STAGES, Served, arguments, finished_run, free_port, served
+from served import STAGES, Served, arguments, finished_run, served
 
 from llm4rec.cluster.demo import Client
 

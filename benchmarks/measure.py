@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -55,6 +56,13 @@ def peak_gb() -> float:
     """The most memory that this process has held, in GiB; unlike what `getrusage` says, without its parent's."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 2**20
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def store(name: str, figures: Mapping[str, Any], seconds: float, seeds: Sequence[int] = ()) -> None:

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import os
 import signal
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
-from measure import HOME
+from measure import HOME, free_port
 from offline_runs import Job, prepared, read_run, trained
 from trials import OURS
 
@@ -21,7 +20,6 @@ from llm4rec.artifacts import RunStore
 from llm4rec.cluster.demo import Client, deploy
 from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import RunConfig, load_run
-from llm4rec.cluster.session import LOOPBACK
 from llm4rec.train.state import WEIGHTS, save_weights, write_model
 
 RUN = ("corpus", "features", "effects", "model", "index")
@@ -116,10 +114,3 @@ def served(config: str, settings: Sequence[str], environment: Mapping[str, str],
             cluster.submit(["python", f"jobs/{stage}.py", "--config", config, "--home", str(HOME), *asked])
         run = load_run(HOME / config, settings, HOME)
         yield Served(deploy(cluster, run, config, settings), cluster, run)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])

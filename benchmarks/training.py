@@ -8,14 +8,15 @@ The demo's network, with its weights as they are drawn, on histories of ml-lates
 bfloat16 where there are instructions for it. Bare: PyTorch's AdamW, gradient clipping and schedule in a plain loop
 under autocast. Ours: the engine of the train stage, ZeRO 2, in Ray Train workers. Every worker has one core and one
 thread and reads `--windows` windows a step, so two workers read twice as many; what they exchange is the same
-whatever they read. Tokens are soft tokens that are no padding, those of all workers together. On CPUs `two bare` are
-two bare loops at once that know nothing of each other, the slower one counted twice, since workers wait for each
-other: what the machine has for two (`two_bare_speedup`), of which two workers reach `two_workers_to_two_bare`. By
-turns, each in processes of its own; ratios are of medians over rounds, those on top of the most windows. The first
-steps, in which memory is laid out, do not count. Where there is a GPU a worker has one, and there are two workers only
-where there are two GPUs; `model_flops_utilisation` is what the network's matrix products come to a second, forward and
-backward, over the greatest bfloat16 rate for dense matrices that NVIDIA states for the GPU, counted under plain
-attention. With `--without-ray`, for machines that have no Ray, the engine of the one worker runs in a plain process.
+whatever they read. Tokens are soft tokens that are no padding, those of all workers together. On CPUs two bare loops
+run at once, too, the slower one counted twice: `two bare` begin together and then know nothing of each other, which is
+what the machine has for two (`two_bare_speedup`); `two in step` wait for each other after every backward pass, as
+workers must, but exchange nothing. By turns, each in processes of its own; ratios are of medians over rounds, those on
+top of the most windows. The first steps, in which memory is laid out, do not count. Where there is a GPU a worker has
+one, and there are two workers only where there are two GPUs; `model_flops_utilisation` is what the network's matrix
+products come to a second, forward and backward, over the greatest bfloat16 rate for dense matrices that NVIDIA states
+for the GPU, counted under plain attention. With `--without-ray`, for machines that have no Ray, the engine of the one
+worker runs in a plain process.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -33,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import HOME, store
+from measure import HOME, free_port, store
 from offline_runs import prepared, read_run
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -49,8 +50,10 @@ from llm4rec.train.loop import Engine, build_optimizer, train_epoch, warmup_then
 from llm4rec.train.windows import Windows, build_windows
 
 WARM_UP = 5
-WORKERS = {"bare": 0, "one worker": 1, "two workers": 2, "two bare": 0}
-"""What is run by turns, and how many workers each has, 0 for a bare loop."""
+WORKERS = {"bare": 0, "one worker": 1, "two workers": 2, "two bare": 0, "two in step": 0}
+"""What is run by turns, and how many workers each has, 0 for bare loops."""
+MEET = {"two bare": "start", "two in step": "step"}
+"""When two bare loops wait for each other."""
 PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
 """Of bfloat16 products of dense matrices, from the data sheets."""
 
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=50, help="items of a window, at most")
     parser.add_argument("--without-ray", action="store_true", help="start the one worker's engine without Ray Train")
     parser.add_argument("--one", type=int, choices=(0, 1, 2), help="run this many Ray workers, 0 for bare, and print")
+    parser.add_argument("--meet", choices=MEET.values(), help="another bare loop, when measuring starts or every step")
     options = parser.parse_args()
     options.set, options.users = [], None
     config, run = prepared(options.collection, options)
@@ -80,7 +84,7 @@ def main() -> None:
         sys.exit(f"error: PEAK_FLOPS does not say what {torch.cuda.get_device_name()} can do; add it")
     turns = list(WORKERS)
     if on_gpu:  # another GPU is as fast beside the first as alone
-        turns.remove("two bare")
+        turns = [name for name in turns if name not in MEET]
     if options.without_ray or (on_gpu and torch.cuda.device_count() == 1):
         turns = turns[:2]
     rates: dict[int, dict[str, list[float]]] = {
@@ -111,8 +115,13 @@ def main() -> None:
 def answers(name: str, count: int) -> list[dict[str, float]]:
     """What the processes of a turn say, with so many windows a worker and step."""
     command = [sys.executable, __file__, *sys.argv[1:], "--windows", str(count), "--one", str(WORKERS[name])]
+    environments = [dict(os.environ)]
+    if name in MEET:
+        command += ["--meet", MEET[name]]
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        environments = [os.environ | group | {"RANK": str(rank)} for rank in range(2)]
     with ExitStack() as running:
-        processes = [running.enter_context(process(command)) for _ in range(2 if name == "two bare" else 1)]
+        processes = [running.enter_context(process(command, environment)) for environment in environments]
         printed = [one.communicate()[0] for one in processes]
         if any(one.returncode for one in processes):
             sys.exit(f"error: {command} failed; see above")
@@ -121,9 +130,9 @@ def answers(name: str, count: int) -> list[dict[str, float]]:
 
 
 @contextmanager
-def process(command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
+def process(command: Sequence[str], environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[str]]":
     """A process that does not outlive what is done with it."""
-    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         yield started
     finally:
@@ -140,6 +149,7 @@ def ratios(measured: dict[str, list[float]]) -> dict[str, Any]:
     if "two bare" in middle:
         over["two_bare_speedup"] = ("two bare", "bare")
         over["two_workers_to_two_bare"] = ("two workers", "two bare")
+        over["two_workers_to_two_in_step"] = ("two workers", "two in step")
     return {
         **{name: round(middle[above] / middle[below], 3) for name, (above, below) in over.items()},
         "tokens_per_second": {name: [round(rate) for rate in of_rounds] for name, of_rounds in measured.items()},
@@ -177,6 +187,8 @@ def many_batches(
 def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, float]:
     """A plain loop in this process."""
     torch.set_num_threads(1)
+    if options.meet:
+        torch.distributed.init_process_group("gloo")
     chosen, device = settings(config, 1, options), best_device()
     reduced = number_type(chosen.precision, device) == torch.bfloat16
     model, windows = setting(run, config.model_copy(update={"train": chosen}))
@@ -192,6 +204,8 @@ def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
         loss = weighted_softmax_loss(outputs.states, outputs.items, target, weight, chosen.causal_weight)
         loss.backward()
         loss.item()  # as ours does, which takes no step with a loss that is not finite
+        if options.meet == "step":
+            torch.distributed.barrier()
         torch.nn.utils.clip_grad_norm_(model.parameters(), chosen.gradient_clipping)
         optimizer.step()
         schedule.step()
@@ -204,6 +218,8 @@ def bare(run: str, config: RunConfig, options: argparse.Namespace) -> dict[str, 
     for batch in batches[1:WARM_UP]:
         step(batch)
     finish_work()
+    if options.meet:
+        torch.distributed.barrier()
     started = time.monotonic()
     for batch in batches[WARM_UP:]:
         step(batch)
