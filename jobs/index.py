@@ -1,4 +1,4 @@
-"""index: model + corpus -> index (item vectors, evidence store).
+"""index: model + corpus + effects -> index (item vectors, evidence, repair, gate, prices, explainer).
 
 Run it here, on a private local Ray:
 
