@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, clear, newest, told_if_full, unnoted, write
+from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, leave_newest, newest, told_if_full, write
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.train import on_gpus
 from llm4rec.errors import ArtifactError
@@ -33,7 +33,7 @@ def training(tmp_path: Path) -> Path:
 
 
 def found_again(training: Path) -> str | None:
-    found = unnoted(str(training.parent), training.name)
+    found = leave_newest(str(training.parent), training.name)
     return Path(found).name if found else None
 
 
@@ -44,18 +44,12 @@ def test_how_far_a_training_has_come_is_what_its_newest_whole_checkpoint_says(tr
     assert newest(str(training.parent), "another") == 0
 
 
-def test_a_good_note_is_left_to_ray(training: Path) -> None:
-    (training / NOTE).write_text(json.dumps({"latest": "checkpoint-12"}))
-    assert found_again(training) is None
-    assert (training / NOTE).exists()
-
-
-@pytest.mark.parametrize("torn", ["", '{"latest_checkpoint_res', None])
-def test_without_a_note_the_checkpoint_after_most_steps_is_taken(training: Path, torn: str | None) -> None:
-    if torn is not None:
-        (training / NOTE).write_text(torn)
+@pytest.mark.parametrize("note", ["", '{"latest_checkpoint_res', json.dumps({"checkpoint_results": []}), None])
+def test_the_checkpoint_after_most_steps_is_taken_whatever_ray_has_noted(training: Path, note: str | None) -> None:
+    if note is not None:
+        (training / NOTE).write_text(note)
     assert found_again(training) == "checkpoint-12"
-    assert not (training / NOTE).exists(), "Ray would fail on it"
+    assert not (training / NOTE).exists(), "Ray may fail on it, or go on from another checkpoint"
 
 
 @pytest.mark.parametrize("name", [STATE, WEIGHTS, PROGRESS])
@@ -78,19 +72,17 @@ def test_what_a_lost_block_left_is_passed_over(training: Path, name: str, filler
 
 
 def test_nothing_is_found_where_nothing_has_been_trained(tmp_path: Path) -> None:
-    assert unnoted(str(tmp_path / "none"), "one") is None
+    assert leave_newest(str(tmp_path / "none"), "one") is None
     (tmp_path / "one").mkdir()
-    assert unnoted(str(tmp_path), "one") is None
+    assert leave_newest(str(tmp_path), "one") is None
 
 
-def test_what_a_kill_left_in_part_is_deleted_and_nothing_else(training: Path) -> None:
+def test_all_but_the_newest_whole_checkpoint_is_deleted_and_nothing_else(training: Path) -> None:
     (training / "checkpoint-12" / STATE).unlink()
     (training / "checkpoint-16").mkdir()
     (training / "other").mkdir()
-    (training / NOTE).write_text("{}")
-    clear(str(training.parent), training.name)
-    assert sorted(place.name for place in training.iterdir()) == sorted(["checkpoint-4", "checkpoint-8", "other", NOTE])
-    clear(str(training.parent), "another")
+    assert found_again(training) == "checkpoint-8"
+    assert sorted(place.name for place in training.iterdir()) == ["checkpoint-8", "other"]
 
 
 @pytest.mark.parametrize(

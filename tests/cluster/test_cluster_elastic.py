@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from llm4rec.cluster import elastic
 from llm4rec.cluster.deepspeed import build_engine
-from llm4rec.errors import DataError
+from llm4rec.cluster.worker import train_epoch_together
 from llm4rec.train.config import TrainConfig
-from llm4rec.train.loop import train_epoch
+from llm4rec.train.loop import NotFiniteGradientError, train_epoch
 from tests.cluster.gloo import on_workers
 from tests.train.test_train_loop import setting, spoil
 
@@ -72,8 +72,10 @@ def test_any_number_of_workers_goes_on_from_any_other(
     assert losses == pytest.approx(alone, abs=TOLERANCE[precision])
 
 
-def train_with_a_spoilt_gradient(rank: int, world_size: int, settings: dict[str, object]) -> str:
-    """What is said where the loss is finite and the gradient of one worker is not."""
+def train_with_a_spoilt_gradient(
+    rank: int, world_size: int, settings: dict[str, object]
+) -> tuple[str, list[list[str]]]:
+    """What is said where the loss is finite and the gradient of one worker is not, and the users of each worker."""
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     config = TrainConfig.model_validate({"batch_size": BATCH, **settings})
     with tempfile.TemporaryDirectory() as folder:
@@ -82,11 +84,15 @@ def train_with_a_spoilt_gradient(rank: int, world_size: int, settings: dict[str,
             spoil(network)
         engine = build_engine(network, config, world_size=world_size, total_steps=10)
         batches = windows.batches(BATCH, seed=0, epoch=0, rank=rank, world_size=world_size)
+        own: list[str] = []
+        given = (own.extend(batch.user.tolist()) or batch for batch in batches)
         try:
-            train_epoch(engine, batches, config)
-        except DataError as error:
-            return str(error)
-        return "nothing"
+            train_epoch_together(engine, given, config, lambda loss: None)
+        except NotFiniteGradientError as error:
+            shares: list[list[str]] = [[]] * world_size
+            dist.all_gather_object(shares, own)
+            return str(error), shares
+        return "nothing", []
 
 
 @pytest.mark.parametrize(
@@ -97,9 +103,12 @@ def train_with_a_spoilt_gradient(rank: int, world_size: int, settings: dict[str,
         *(pytest.param(*more, marks=pytest.mark.slow) for more in ((0, "bf16"), (1, "fp32"), (2, "fp32"), (3, "bf16"))),
     ],
 )
-def test_a_gradient_that_is_not_finite_ends_training(stage: int, precision: str) -> None:
-    told = on_workers(2, train_with_a_spoilt_gradient, {"zero_stage": stage, "precision": precision})
+def test_a_gradient_that_is_not_finite_ends_training_and_names_the_users_of_all_workers(
+    stage: int, precision: str
+) -> None:
+    told, shares = on_workers(2, train_with_a_spoilt_gradient, {"zero_stage": stage, "precision": precision})
     assert "the loss is finite and its gradient is not, in a batch of the users" in told
+    assert all(shares) and all(user in told for share in shares for user in share)
 
 
 def numbers_trained_in(rank: int, world_size: int, found: list[bool]) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.catalogue import LiveCatalogue
-from llm4rec.cluster.checkpoint import NOTE
+from llm4rec.cluster.checkpoint import NOTE, STATE
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.local import LocalCluster
@@ -52,7 +52,7 @@ def test_pipeline_writes_every_artifact(finished_run: Path) -> None:
         low, high = figures["ci95"]["ndcg@10"]
         assert 0 <= low <= figures["ndcg@10"] <= high <= 1
     assert b"<html" in store.open("report").read_bytes("index.html")
-    assert not (finished_run / ".train").exists(), "checkpoints are removed once the model is sealed"
+    assert not list((finished_run / ".train").iterdir()), "checkpoints are removed once the model is sealed"
 
 
 def test_debias_weights_are_normalised_and_not_all_alike(finished_run: Path) -> None:
@@ -370,6 +370,25 @@ def test_training_survives_a_killed_worker_and_a_killed_driver(
     assert "train: resumed after epoch" in done.stdout + done.stderr
     curve = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
     assert [point["epoch"] for point in curve] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_a_power_cut_has_spoilt_costs_its_steps_and_not_the_run(run_copy: Path, jobs: Jobs) -> None:
+    """Ray's note names it, and with that Ray would not start again."""
+    (run_copy / "model" / "manifest.json").unlink()
+    settings = ("train.epochs=2", "train.patience=2")
+    process = jobs.start("train", run_copy, *settings)
+    _wait_for(process, "train: epoch 1/2, loss")
+    _wait_for_checkpoint(run_copy)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for state in (run_copy / ".train").rglob(STATE):
+        state.write_bytes(b"")
+    done = jobs.run("train", run_copy, *settings)
+    assert done.returncode == 0, done.stderr
+    assert "train: resumed" not in done.stdout + done.stderr
+    curve = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
+    assert [point["epoch"] for point in curve] == [0, 1]
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def save(engine: DeepSpeedEngine, progress: Progress, steps: int, best: Path, ra
         ArtifactError: there is no room for it; the one before it stays.
     """
     state = elastic.gather(engine)
-    metrics = {"epoch": progress.epoch, "step": steps, **(progress.curve[-1] if progress.curve else {})}
+    metrics = {**(progress.curve[-1] if progress.curve else {}), "epoch": progress.epoch, "step": steps}
     if rank:
         ray.train.report(metrics)
         return
@@ -90,7 +90,7 @@ def restore(engine: DeepSpeedEngine, best: Path, found: str | None) -> Progress:
     Args:
         engine: what is trained.
         best: file that the best weights so far go to.
-        found: where the last checkpoint is, if Ray does not know of any.
+        found: where the last checkpoint of a run before this one is, if there is any.
 
     Raises:
         ArtifactError: it is of another network.
@@ -111,38 +111,27 @@ def restore(engine: DeepSpeedEngine, best: Path, found: str | None) -> Progress:
     return Progress(**noted["progress"])
 
 
-def unnoted(storage: str, name: str) -> str | None:
-    """The newest whole checkpoint of a training whose note of them is missing or torn, None if the note is good.
+def leave_newest(storage: str, name: str) -> str | None:
+    """Delete all of a training, which must not be running, but its newest whole checkpoint; where that is.
 
-    Ray writes that note in place, so that a kill in that instant leaves none that can be read, and no later run would
-    start. A torn note is removed; Ray begins another.
+    Ray notes a checkpoint once all workers have reported it, in a file that it writes in place. So after a kill the
+    note may be torn, or not know the newest one, and after a power cut it may name one that is not whole: no run would
+    start, or steps would be lost. It goes, and Ray begins another. Checkpoints that no note knows would fill the disk.
 
     Args:
         storage: location of the checkpoints of all trainings.
         name: of the training.
     """
     fs, root = open_location(storage)
-    note = f"{root}/{name}/{NOTE}"
-    if (noted := _read(fs, note)) is not None:
-        try:
-            json.loads(noted)
-            return None
-        except ValueError:
-            fs.delete_file(note)
-    whole = _whole(fs, f"{root}/{name}")
-    return location_inside(storage, f"{name}/{max(whole)[1]}") if whole else None
-
-
-def clear(storage: str, name: str) -> None:
-    """Delete checkpoints of a training, which must not be running, that a kill or a full disk has left in part.
-
-    Ray knows nothing of them, so that those of many kills would fill the disk.
-    """
-    fs, root = open_location(storage)
+    _, kept = max(_whole(fs, f"{root}/{name}"), default=(0, ""))
     for place in fs.get_file_info(pafs.FileSelector(f"{root}/{name}", allow_not_found=True)):
-        is_folder = place.type == pafs.FileType.Directory
-        if is_folder and place.base_name.startswith(CHECKPOINT) and _steps(fs, place.path) is None:
+        if place.base_name == NOTE:
+            fs.delete_file(place.path)
+        elif (
+            place.type == pafs.FileType.Directory and place.base_name.startswith(CHECKPOINT) and place.base_name != kept
+        ):
             fs.delete_dir(place.path)
+    return location_inside(storage, f"{name}/{kept}") if kept else None
 
 
 def newest(storage: str, name: str) -> int:

@@ -13,7 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.config import ScalingConfig
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
-from llm4rec.cluster.checkpoint import PROGRESS, clear, newest, unnoted
+from llm4rec.cluster.checkpoint import PROGRESS, leave_newest, newest
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
@@ -38,12 +38,13 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
             "give it a weight above 0, the outcome head then learns beside it"
         )
     inputs = {name: store.open(name).hash for name in ("corpus", "features", "effects")}
+    name = _name(config, inputs)
 
     def build(writer: ArtifactWriter) -> None:
         if config.train.num_workers == 0:
             _train_here(writer, store, config)
         else:
-            _train(writer, store, config, inputs)
+            _train(writer, store, config, name)
 
     artifact = run_stage(
         store,
@@ -53,14 +54,14 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         seed=config.run.seed,
         build=build,
     )
-    store.delete(CHECKPOINTS)  # only now: until the artifact is sealed they are all there is
+    store.delete(f"{CHECKPOINTS}/{name}")  # only now: until the artifact is sealed they are all there is
     return artifact
 
 
-def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, inputs: dict[str, str]) -> None:
+def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, name: str) -> None:
     """Train on workers, from the last checkpoint after a failure here or in an earlier, killed, run."""
     settings = {"run": config.model_dump(mode="json")}
-    result = _fit(settings, location_inside(store.location, CHECKPOINTS), _name(config, inputs), config)
+    result = _fit(settings, location_inside(store.location, CHECKPOINTS), name, config)
     _, shape = corpus_and_shape(store, config)
     assert result.checkpoint is not None, "every epoch reports a checkpoint"
     with result.checkpoint.as_directory() as folder:
@@ -83,10 +84,9 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
     failures, reached = 0, newest(storage, name)
     gpus = on_gpus(config)
     while True:
-        clear(storage, name)
         trainer = TorchTrainer(
             train_worker,
-            train_loop_config={**settings, "checkpoint": unnoted(storage, name), "on_gpus": gpus},
+            train_loop_config={**settings, "checkpoint": leave_newest(storage, name), "on_gpus": gpus},
             scaling_config=ScalingConfig(
                 num_workers=config.train.num_workers,
                 elastic_resize_monitor_interval_s=config.cluster.resize_s,

@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from llm4rec.model.inputs import IntMatrix
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import VALID, Corpus, read_features
-from llm4rec.train.loop import Progress, train_epoch
+from llm4rec.train.config import TrainConfig
+from llm4rec.train.loop import Engine, NotFiniteGradientError, Progress, train_epoch
 from llm4rec.train.state import WEIGHTS, save_weights
 from llm4rec.train.windows import KnownOutcomes, Windows, build_windows
 
@@ -135,7 +137,7 @@ def validate(model: Recommender, parts: Parts, config: RunConfig, worker: Worker
 
 
 def _share(users: EvaluationSet, worker: Worker) -> EvaluationSet:
-    """Every size-th user, so that workers rank about equally many."""
+    """Every size-th row, so that workers rank about equally many."""
     return users.rows(np.arange(worker.rank, len(users), worker.size))
 
 
@@ -173,7 +175,7 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
                 parts=settings.accumulation,
                 first_step=progress.step,
             )
-            train_epoch(engine, batches, settings, after_step)
+            train_epoch_together(engine, batches, settings, after_step)
             model = _to_validate(engine, parts)
             gain = validate(model, parts, config, worker)
             _agree(progress, worker)
@@ -183,6 +185,19 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
                     save_weights(model, best)
             report.epoch()
             checkpoint.save(engine, progress, report.steps, best, worker.rank)
+
+
+def train_epoch_together(
+    engine: Engine, batches: Iterator[Windows], config: TrainConfig, report: Callable[[float], None]
+) -> None:
+    """`train_epoch` on every worker, whose error names the whole batch where only the gradient of all is not finite."""
+    try:
+        train_epoch(engine, batches, config, report)
+    except NotFiniteGradientError as error:  # the norm is of all workers, so that all of them are here
+        shares: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(shares, (error.users, error.items))
+        users, items = (sorted({name for share in shares for name in share[place]}) for place in (0, 1))
+        raise NotFiniteGradientError(error.what, users, items) from None
 
 
 def _to_validate(engine: DeepSpeedEngine, parts: Parts) -> Recommender:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,36 @@ from llm4rec.train.objective import objective
 from llm4rec.train.windows import Windows
 
 MAX_NAMED = 20
+
+
+class NotFiniteError(DataError):
+    """A loss or gradient that is not finite.
+
+    Attributes:
+        users: of the batch.
+        items: of their histories.
+    """
+
+    def __init__(self, what: str, users: Sequence[str], items: Sequence[str]) -> None:
+        super().__init__(what, users, items)  # all that pickle passes on
+        self.what, self.users, self.items = what, users, items
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} in a batch of the users {_listed(self.users)} with the items {_listed(self.items)}; lower "
+            "train.learning_rate or look at these items' features"
+        )
+
+    @classmethod
+    def of(cls, what: str, parts: "Sequence[Windows]") -> Self:
+        """Of the batch that these make."""
+        codes = np.unique(np.concatenate([batch.history.item[batch.history.item >= 0] for batch in parts]))
+        users = sorted({user for batch in parts for user in batch.user.tolist()})
+        return cls(what, users, [parts[0].item_ids[code] for code in codes])
+
+
+class NotFiniteGradientError(NotFiniteError):
+    """One that shows in the gradient of all workers, whosever share it comes from."""
 
 
 class Engine(Protocol):
@@ -149,8 +179,8 @@ def train_epoch(
         report: called after each step with its loss.
 
     Raises:
-        DataError: the loss or the gradient is not finite; the message names the users and items of the batch. Nothing
-            more is learnt then: a gradient that is not finite may have spoilt the weights.
+        NotFiniteError: the loss or, on every worker, the gradient is not finite; the message names the users and items
+            of this worker's share. Nothing more is learnt then: such a gradient may have spoilt the weights.
     """
     engine.module.train()
     losses: list[float] = []
@@ -162,7 +192,7 @@ def train_epoch(
         losses.append(loss.item())
         parts.append(batch)
         if not math.isfinite(losses[-1]):
-            raise DataError(_not_finite(f"the loss is {losses[-1]}", [batch]))
+            raise NotFiniteError.of(f"the loss is {losses[-1]}", [batch])
         engine.step()
         if len(parts) == config.accumulation:
             _check_gradient(engine, parts)
@@ -176,17 +206,7 @@ def _check_gradient(engine: Engine, parts: Sequence[Windows]) -> None:
     norm = engine.get_global_grad_norm()
     assert norm is not None, "a step has a norm"
     if not 0 <= float(norm) < math.inf:  # for some it is -1
-        raise DataError(_not_finite("the loss is finite and its gradient is not,", parts))
-
-
-def _not_finite(what: str, parts: Sequence[Windows]) -> str:
-    codes = np.unique(np.concatenate([batch.history.item[batch.history.item >= 0] for batch in parts]))
-    users = sorted({user for batch in parts for user in batch.user.tolist()})
-    return (
-        f"{what} in a batch of the users {_listed(users)} with the items "
-        f"{_listed([parts[0].item_ids[code] for code in codes])}; lower train.learning_rate or look at these items' "
-        "features"
-    )
+        raise NotFiniteGradientError.of("the loss is finite and its gradient is not,", parts)
 
 
 def _listed(names: Sequence[str]) -> str:
