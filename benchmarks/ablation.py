@@ -31,10 +31,11 @@ from quality import (
     SAMPLES,
     TABLES,
     OfSeed,
-    best_settings,
     compete,
+    found_best,
     new_job,
     of_seed,
+    on_validation,
     publish,
     published,
     rounded,
@@ -80,7 +81,7 @@ def main() -> None:
     for job, measured in finished([job for job in jobs if options.trial or published(job) is None], compete, options):
         one, changed = of_seed(job, measured), VARIANTS[job.name.split(":")[1]]
         if options.trial:
-            print({job.name: {metric: rounded(one.by_user[metric].mean()) for metric in METRICS}})
+            print(job.name, job.seed, on_validation(measured), flush=True)
         elif changed:
             publish(job, replace(one, told={**one.told, "settings": changed}))
         else:
@@ -94,8 +95,8 @@ def main() -> None:
         runs += [one for of_seeds in done.values() for one in of_seeds.values()]
         if figures := compared(done):
             found[table] = figures
-    if not runs:
-        print("nothing has been measured of these tables")
+    if not runs or not found:
+        print("nothing has been measured of these tables that a variant can be compared with")
         return
     seeds = sorted({one.told["seed"] for one in runs})
     store("ablation", found, sum(one.told["seconds"] for one in runs), seeds)
@@ -104,7 +105,7 @@ def main() -> None:
 
 def variant(table: str, name: str, seed: int, options: argparse.Namespace) -> Job:
     """The run of a variant."""
-    settings, changed = best_settings(table, OURS) or {}, VARIANTS[name]
+    settings, changed = found_best(table, OURS), VARIANTS[name]
     model = settings.get("model", {}) | changed.get("model", {})
     job = new_job(table, name if name == ALONE else OURS, settings | changed | {"model": model}, seed, options)
     return replace(job, name=f"{table}:{name}")

@@ -30,7 +30,7 @@ import torch
 from audit import Audit, Claim
 from measure import HOME, revision, store
 from offline_runs import arguments, read_run, trained
-from quality import best_settings, new_job
+from quality import found_best, new_job
 from trials import OURS
 
 from llm4rec.artifacts import RunStore
@@ -76,7 +76,7 @@ def main() -> None:
     options = arguments(__doc__, [OURS])
     began = time.monotonic()
     torch.set_num_threads(os.cpu_count() or 1)
-    job = new_job(TABLE, OURS, best_settings(TABLE, OURS) or {}, 0, options)
+    job = new_job(TABLE, OURS, found_best(TABLE, OURS), 0, options)
     corpus, features = read_run(job.run)
     scorer = trained(job, corpus, features)
     passages = build_passages(corpus, job.config.index)

@@ -7,6 +7,7 @@ hour; what it measured of every user is kept, so that a benchmark that was cut s
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -225,7 +226,8 @@ def finished(
 
     A job's figures hold `seconds`, its time, `peak_gb`, its memory, and `git`, the revision that measured them. What is
     kept is used again by whatever later revision has the same settings, so remove it after a change of what is
-    measured. Jobs that the budget leaves no time to start are left out.
+    measured. Jobs that the budget leaves no time to start are left out. One that fails stops no other; after the last
+    the process ends with an error.
     """
     (options.work / "figures").mkdir(parents=True, exist_ok=True)
     waiting = []
@@ -239,6 +241,7 @@ def finished(
     # A process a job, so that what one held in memory is not counted of the next.
     with ProcessPoolExecutor(options.parallel, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         running: dict[Future[Measured], Job] = {}
+        failed: list[str] = []
         while waiting or running:
             while len(running) < options.parallel and time.monotonic() < deadline:
                 at_work = {job.training for job in running.values()}  # what several ask of is trained once
@@ -249,14 +252,21 @@ def finished(
                 running[pool.submit(_timed, work, free)] = free
             if not running:
                 print(f"the budget is spent; left for the next call: {[(job.name, job.seed) for job in waiting]}")
-                return
+                break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job, measured = running.pop(future), future.result()
+                job = running.pop(future)
+                if (error := future.exception()) is not None:
+                    failed.append(f"{job.name}, seed {job.seed}")
+                    print(f"{failed[-1]}: failed, {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                    continue
+                measured = future.result()
                 path = _shelf(job, options)
                 with open(path.with_suffix(".part"), "wb") as stream:
                     np.savez(stream, allow_pickle=False, **measured)
                 path.with_suffix(".part").rename(path)
                 yield job, measured
+    if failed:
+        sys.exit(f"error: failed: {'; '.join(failed)}; what the others measured is kept, and the same command uses it")
 
 
 def kept(job: Job, options: argparse.Namespace) -> Measured | None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from measure import store
 from offline_runs import arguments, read_run, trained
-from quality import best_settings, new_job
+from quality import found_best, new_job
 from trials import OURS
 
 from llm4rec.evaluate.metrics import ndcg
@@ -61,7 +61,7 @@ def main() -> None:
     options = arguments(__doc__, [OURS])
     began = time.monotonic()
     torch.set_num_threads(os.cpu_count() or 1)
-    job = new_job(TABLE, OURS, best_settings(TABLE, OURS) or {}, 0, options)
+    job = new_job(TABLE, OURS, found_best(TABLE, OURS), 0, options)
     corpus, features = read_run(job.run, "temporal")
     scorer = trained(job, corpus, features)
     gate = learn_gate(scorer, corpus)

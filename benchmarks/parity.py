@@ -41,6 +41,8 @@ SASREC: dict[str, Any] = {
     "epochs": 60,
     "learning_rate": 1e-3,
 }
+CUT = 10
+"""Ranks that count."""
 ALS: dict[str, Any] = {"factors": 128, "reg": 30.0, "alpha": 10.0, "iterations": 15}
 
 
@@ -82,7 +84,7 @@ def ours(corpus: Corpus, rows: EvaluationSet, seeds: list[int]) -> dict[str, np.
             ("sasrec", SASRec(SASRecConfig(**SASREC, patience=None, seed=seed))),
             ("ials", IALS(IALSConfig(**ALS, seed=seed))),
         ):
-            found[name].append(ndcg(rank(model.fit(corpus), rows, EvaluateConfig()).target_rank, 10))
+            found[name].append(ndcg(rank(model.fit(corpus), rows, EvaluateConfig()).target_rank, CUT))
             print(f"our {name}, seed {seed}: {found[name][-1].mean():.4f}", flush=True)
     return {name: np.mean(values, axis=0) for name, values in found.items()}
 
@@ -103,7 +105,7 @@ def theirs(corpus: Corpus, rows: EvaluationSet, options: argparse.Namespace) -> 
                 places = [
                     place(slates[str(user)], target) for user, target in zip(rows.users, rows.targets, strict=True)
                 ]
-                values.append(ndcg(np.array(places, np.int32), 10))
+                values.append(ndcg(np.array(places, np.int32), CUT))
                 print(f"their {name}, seed {seed}: {values[-1].mean():.4f}", flush=True)
     return {name: np.mean(values, axis=0) for name, values in found.items()}
 
@@ -118,8 +120,8 @@ def interactions(histories: list[History]) -> pd.DataFrame:
 
 
 def place(slate: list[int], target: int) -> int:
-    """Where the target stands in a slate, from 0; beyond it if it does not."""
-    return slate.index(target) if target in slate else len(slate)
+    """Where the target stands in a slate, from 0; beyond all ranks that count if it does not."""
+    return slate.index(target) if target in slate else CUT
 
 
 if __name__ == "__main__":

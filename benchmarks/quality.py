@@ -17,12 +17,15 @@ is the memory of its process, the scores of all test rows included.
 asks for both, at `temperature: 0` and with warm items alone; `llm4rec_network` is the network without the gate. They
 are not compared with the others again, and their `seconds` leave out the training, which is that of llm4rec.
 `sasrec_gated` and `hstu_gated` are these two behind the gate that ours stands behind, learnt for them on the validation
-part; `p_alike` compares models that both have it, and those that both have not. Runs were on a GPU or on cores, as they
-came, also within a row and a search; `precision: auto` is bfloat16 on the one and on some of the others.
+part, with the settings that were best without a gate (ours are those that were best behind it); `p_alike` compares
+models that both have it, and those that both have not. `trials` stands where not all have been run, `left_out` names
+what was measured with other settings or data than the rows. Runs were on a GPU or on cores, as they came, also within a
+row and a search; `precision: auto` is bfloat16 on the one and on some of the others.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +52,7 @@ from llm4rec.debias.estimate import estimate
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.groups import user_groups
-from llm4rec.evaluate.metrics import mean_by_user
+from llm4rec.evaluate.metrics import hit_rate, mean_by_user, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, Scorer, rank
 from llm4rec.evaluate.result import measure
@@ -113,19 +116,22 @@ def main() -> None:
     """Run what is chosen and not yet done, and store the figures of all that is done of those collections."""
     options = arguments(__doc__, MODELS, list(TABLES))
     jobs = [job for table in options.tables for job in table_jobs(table, options.models, options)]
-    found: dict[str, dict[str, list[OfSeed]]] = {}
     for job, measured in finished([job for job in jobs if options.trial or published(job) is None], compete, options):
-        table, model = job.name.split(":")
-        one = of_seed(job, measured)
-        found.setdefault(table, {}).setdefault(model, []).append(one)
-        if not options.trial:
-            publish(job, one)
+        if options.trial:
+            print(job.name, job.seed, on_validation(measured), flush=True)
+        else:
+            publish(job, of_seed(job, measured))
     if options.trial:
-        shown = ("ndcg10", "hr10")
-        print({table: {key: compare(models)[key] for key in shown} for table, models in found.items()})
         return
     for data in dict.fromkeys(TABLES[table][0] for table in options.tables):
         report(data, options)
+
+
+def on_validation(measured: Measured) -> dict[str, float]:
+    """NDCG@10 and HR@10 of the validation part, by which alone settings are chosen."""
+    users, ranks = measured["valid user"], measured["valid rank"]
+    metrics = {"ndcg10": ndcg, "hr10": hit_rate}
+    return {name: rounded(mean_by_user(users, metric(ranks, 10)).mean()) for name, metric in metrics.items()}
 
 
 def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -> list[Job]:
@@ -191,6 +197,17 @@ def best_settings(table: str, model: str) -> Settings | None:
     found = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
     tried = [trial for trial in found.get(table, {}).get(model, []) if trial["settings"] in trials(table, model)]
     return max(tried, key=lambda trial: trial["ndcg10"])["settings"] if tried else None
+
+
+def found_best(table: str, model: str) -> Settings:
+    """The same, for who cannot do without; ends the process where search.py has not looked."""
+    settings = best_settings(table, model)
+    if settings is None:
+        sys.exit(
+            f"error: search.json has no trial of {model} on {table} that trials.py still has; run python "
+            f'benchmarks/search.py --tables "{table}" --models {model}'
+        )
+    return settings
 
 
 def new_job(table: str, model: str, settings: Settings, seed: int, options: argparse.Namespace) -> Job:
@@ -288,12 +305,22 @@ def report(data: str, options: argparse.Namespace) -> None:
     for table in (table for table in TABLES if TABLES[table][0] == data):
         seeds = seeds_of(table)
         models: dict[str, list[OfSeed]] = {}
+        left_out: list[str] = []
         for model, settings in ((model, best_settings(table, model)) for model in MODELS):
             jobs = [new_job(table, model, settings, seed, options) for seed in seeds if settings is not None]
             if found := [one for job in jobs if (one := published(job)) is not None]:
                 models[model] = found[: 1 if model in DRAWS_NOTHING else None]
+            known = {one.told["seed"] for one in found}
+            left_out += [
+                f"{model} {seed}" for seed in seeds if seed not in known and place(table, model, seed).exists()
+            ]
+        if left_out:
+            print(f"{table}: not in the table, since measured with other settings, data or questions: {left_out}")
         if models:
-            figures[TABLES[table][1]] = compare(models)
+            figures[TABLES[table][1]] = compare(models) | ({"left_out": left_out} if left_out else {})
+            for model, row in figures[TABLES[table][1]]["models"].items():
+                if searched := half_searched(table, model):
+                    row["trials"] = searched
             runs += [one for of_seeds in models.values() for one in of_seeds]
     if not figures:
         print(f"nothing has been measured on {data} with the settings that search.py found best")
@@ -303,6 +330,17 @@ def report(data: str, options: argparse.Namespace) -> None:
     revisions = {"measured_at": sorted({one.told["git"] for one in runs})}
     seconds = sum(one.told["seconds"] for one in runs)
     store(f"quality_{data}", summary | figures | revisions, seconds, sorted({one.told["seed"] for one in runs}))
+
+
+def half_searched(table: str, model: str) -> str:
+    """How many of a model's trials have been run, where that is not all."""
+    trained = OURS if model in QUESTIONS else WITH_GATE.get(model, model)
+    if trained == POPULAR:
+        return ""
+    wanted = trials(table, trained)
+    tried = json.loads(SEARCH.read_text())["figures"][table][trained]
+    done = sum(trial["settings"] in wanted for trial in tried)
+    return f"{done} of {len(wanted)}" if done < len(wanted) else ""
 
 
 def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:

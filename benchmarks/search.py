@@ -18,11 +18,10 @@ from typing import Any
 
 from measure import store
 from offline_runs import arguments, finished
-from quality import SEARCH, TABLES, compete, new_job
+from quality import SEARCH, TABLES, compete, new_job, on_validation
 from trials import OURS, trials
 
 from llm4rec.cluster.baselines import MAKERS
-from llm4rec.evaluate.metrics import hit_rate, mean_by_user, ndcg
 
 
 def main() -> None:
@@ -39,16 +38,15 @@ def main() -> None:
     ended: list[tuple[str, str, dict[str, Any]]] = []
     for job, measured in finished(tried, compete, options):
         table, model = job.name.split(":")
-        users, ranks = measured["valid user"], measured["valid rank"]
         one = {
             "settings": settings_of[Path(job.file).stem],
-            "ndcg10": round(float(mean_by_user(users, ndcg(ranks, 10)).mean()), 4),
-            "hr10": round(float(mean_by_user(users, hit_rate(ranks, 10)).mean()), 4),
+            **on_validation(measured),
             "seconds": round(float(measured["seconds"])),
             "hardware": str(measured["hardware"]),
             "training": Path(job.file).stem,
         }
         ended.append((table, model, one))
+        print(job.name, on_validation(measured), flush=True)
     if options.trial or not ended:
         return
     # Read last, so that what another call has found meanwhile stays.

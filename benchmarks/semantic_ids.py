@@ -8,7 +8,6 @@ Rescored: the items that were written, in the order of their scores. Scored: all
 ends in is that of an item of the catalogue which the user has not seen. Intervals are of bootstraps, paired over users.
 """
 
-import sys
 import time
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from measure import store
 from offline_runs import arguments, read_run, trained
-from quality import best_settings, new_job
+from quality import found_best, new_job
 from trials import OURS
 
 from llm4rec.evaluate.bootstrap import confidence_interval
@@ -39,10 +38,7 @@ def main() -> None:
     options = arguments(__doc__, [OURS])
     started = time.monotonic()
     torch.set_num_threads(1)
-    settings = best_settings(TABLE, OURS)
-    if settings is None:
-        sys.exit(f"error: search.json has no settings of {OURS} for {TABLE}; run benchmarks/search.py first")
-    job = new_job(TABLE, OURS, settings, 0, options)
+    job = new_job(TABLE, OURS, found_best(TABLE, OURS), 0, options)
     corpus, features = read_run(job.run)
     scorer = trained(job, corpus, features)
     states = train_states(scorer, corpus, MAX_STATES, seed=0)

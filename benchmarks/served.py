@@ -74,11 +74,11 @@ def title(process: psutil.Process) -> str:
 
 def finished_run(table: str, options: argparse.Namespace) -> Path:
     """A run folder with the model that quality.py measures for a collection, and all that serving needs of it."""
-    from quality import best_settings, new_job  # which needs what only quality needs
+    from quality import found_best, new_job  # which needs what only quality needs
 
     fewer = [f"train.epochs={options.epochs}"] if options.epochs else []
     asked = SimpleNamespace(data=options.data, work=options.work, set=fewer, users=None)
-    job: Job = new_job(table, OURS, best_settings(table, OURS) or {}, 0, asked)
+    job: Job = new_job(table, OURS, found_best(table, OURS), 0, asked)
     _, prepared_run = prepared(table, asked)
     folder: Path = options.work / f"served-{table}-{job.training}"
     store = RunStore(str(folder))

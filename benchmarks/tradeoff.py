@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import torch
 from measure import HOME, store
 from offline_runs import arguments, read_run, trained
-from quality import DEBIAS, DIVERSITY, SEEN_REMOVED, VARIED, Remembering, best_settings, gated, new_job, prices, rounded
+from quality import DEBIAS, DIVERSITY, SEEN_REMOVED, VARIED, Remembering, found_best, gated, new_job, prices, rounded
 
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer, rank
@@ -41,7 +41,7 @@ def main() -> None:
     options = arguments(__doc__, [VARIED])
     torch.set_num_threads(1)
     began = time.monotonic()
-    job = new_job(TABLE, VARIED, best_settings(TABLE, VARIED) or {}, options.seeds[0], options)
+    job = new_job(TABLE, VARIED, found_best(TABLE, VARIED), options.seeds[0], options)
     corpus, features = read_run(job.run, job.config.run.split)
     network = trained(job, corpus, features)
     ours = gated(network, corpus)

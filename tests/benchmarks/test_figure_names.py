@@ -1,15 +1,17 @@
 """The names under which benchmarks of quality keep figures: of what is trained, and of nothing else."""
 
+import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from measure import HOME
-from offline_runs import Job
+from offline_runs import Job, Measured, finished
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import load_run
@@ -61,3 +63,25 @@ def test_what_weights_are_estimated_by_counts_where_they_are_used(tmp_path):
     assert training("train.causal_weight=0") == training("train.causal_weight=0", other)
     assert training(weighted) != training(weighted, other)
     assert training(weighted) == training(weighted, "debias.effect_model=forest")
+
+
+def ranks(job: Job) -> Measured:
+    """What a run may come to: the second one fails."""
+    if job.seed == 1:
+        raise ValueError("no such luck")
+    return {"rank": np.array([job.seed])}
+
+
+def test_a_run_that_fails_costs_no_other_its_figures(tmp_path, capfd):
+    name(tmp_path)
+    config = load_run(HOME / "benchmarks" / "configs" / "ml-100k.yaml", ["baselines.sasrec={}"], HOME)
+    jobs = [Job("ml-100k:sasrec", seed, str(tmp_path), config, tune=False, baseline="sasrec") for seed in range(3)]
+    options = argparse.Namespace(work=tmp_path / "work", budget=1e9, parallel=1)
+    with pytest.raises(SystemExit, match="ml-100k:sasrec, seed 1; what the others measured is kept"):
+        list(finished(jobs, ranks, options))
+    assert "ml-100k:sasrec, seed 1: failed, ValueError: no such luck" in capfd.readouterr().err
+    options.budget = 0
+    assert [(job.seed, measured["rank"].tolist()) for job, measured in finished(jobs, ranks, options)] == [
+        (0, [0]),
+        (2, [2]),
+    ]

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import quality
 import search
-from quality import BY_USER, OfSeed, best_settings, compare
+from quality import BY_USER, OfSeed, best_settings, compare, found_best, half_searched, on_validation
 from trials import trials
 
 USERS = 400
@@ -78,3 +78,18 @@ def test_the_best_trial_among_those_that_are_still_tried_gives_the_settings(monk
     assert best_settings("ml-100k", "sasrec") == known[1] == best_settings("ml-100k", "sasrec_gated")
     assert best_settings("ml-100k", "hstu") is None and best_settings("ml-100k", "popular") == {}
     assert search.tried_before() == {"old", "0", "1"}
+    assert half_searched("ml-100k", "sasrec") == half_searched("ml-100k", "sasrec_gated") == "2 of 3"
+    assert half_searched("ml-100k", "popular") == ""
+    assert found_best("ml-100k", "sasrec") == known[1]
+    with pytest.raises(SystemExit, match='no trial of hstu on ml-100k .* --tables "ml-100k" --models hstu'):
+        found_best("ml-100k", "hstu")
+
+
+def test_trials_are_told_by_the_validation_part_alone():
+    measured = {
+        "valid user": np.array([0, 0, 1]),
+        "valid rank": np.array([0, 10, 1]),
+        "user": np.array([0]),
+        "rank": np.array([0]),
+    }
+    assert on_validation(measured) == {"ndcg10": round((0.5 + 1 / np.log2(3)) / 2, 4), "hr10": 0.75}

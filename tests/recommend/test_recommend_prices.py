@@ -13,7 +13,7 @@ from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.prices import (
     COVERAGE_FOR_POPULARITY,
-    Choices,
+    Chosen,
     Prices,
     Shown,
     fit_prices,
@@ -32,7 +32,7 @@ POPULARITY = np.sort(RNG.integers(1, 200, NUM_ITEMS)).astype(np.int32)[::-1].cop
 WEIGHT = np.ones(NUM_USERS, np.float32)
 
 
-World = tuple[Shown, Choices]
+World = tuple[Shown, Chosen]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def world() -> World:
     chance = chances(logits.astype(np.float32))
     targets = [RNG.choice(NUM_ITEMS, p=row / row.sum()) for row in chance.astype(np.float64)]
     shown = Shown(chance, WEIGHT)
-    return shown, Choices(shown, np.array(targets, np.int32), np.arange(NUM_USERS))
+    return shown, Chosen(shown, np.array(targets, np.int32), np.arange(NUM_USERS))
 
 
 def test_chances_by_hand() -> None:
@@ -79,7 +79,7 @@ def test_nothing_is_charged_where_popularity_moves_nobody(world: World) -> None:
 
 def test_a_catalogue_that_fits_on_a_slate_has_no_prices() -> None:
     shown = Shown(np.full((200, 8), 1 / 8, np.float32), np.ones(200, np.float32))
-    choices = Choices(shown, np.zeros(200, np.int32), np.arange(200))
+    choices = Chosen(shown, np.zeros(200, np.int32), np.arange(200))
     prices = fit_prices(shown, choices, np.arange(8, dtype=np.int32), 0.05)
     assert not prices.price.any()
 
@@ -103,7 +103,7 @@ def test_exposure_is_of_now_and_accuracy_of_the_choices(world: World) -> None:
 
 def test_a_user_of_many_choices_has_one_vote() -> None:
     shown = Shown(np.tile(np.linspace(0.2, 0.01, 12, dtype=np.float32), (4, 1)), np.ones(4, np.float32))
-    choices = Choices(shown, np.array([0, 11, 11, 11], np.int32), np.array([0, 1, 1, 1]))
+    choices = Chosen(shown, np.array([0, 11, 11, 11], np.int32), np.array([0, 1, 1, 1]))
     assert choices.accuracy(np.zeros(12, np.float32)) == pytest.approx(0.5)
 
 

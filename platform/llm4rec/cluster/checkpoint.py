@@ -125,11 +125,10 @@ def leave_newest(storage: str, name: str) -> str | None:
     fs, root = open_location(storage)
     _, kept = max(_whole(fs, f"{root}/{name}"), default=(0, ""))
     for place in fs.get_file_info(pafs.FileSelector(f"{root}/{name}", allow_not_found=True)):
+        is_folder = place.type == pafs.FileType.Directory
         if place.base_name == NOTE:
             fs.delete_file(place.path)
-        elif (
-            place.type == pafs.FileType.Directory and place.base_name.startswith(CHECKPOINT) and place.base_name != kept
-        ):
+        elif is_folder and place.base_name.startswith(CHECKPOINT) and place.base_name != kept:
             fs.delete_dir(place.path)
     return location_inside(storage, f"{name}/{kept}") if kept else None
 

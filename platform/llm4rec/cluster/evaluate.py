@@ -67,7 +67,8 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     corpus = snapshot.corpus
     evaluation_set = EvaluationSet.build(corpus, TEST)
     chosen = new_baselines(config.baselines, config.run.seed, snapshot.features)
-    fits = [_start(baseline, corpus, config) for baseline in chosen]
+    shared = ray.put(corpus)  # not one copy a baseline
+    fits = [_start(baseline, shared, config) for baseline in chosen]
     states = snapshot.scorer.user_states(evaluation_set.users, evaluation_set.histories)
     network = OfStates.of(states, snapshot.scorer, evaluation_set)
     ours = Gated(network, snapshot.gate)
@@ -104,7 +105,7 @@ def _report(writer: ArtifactWriter, snapshot: Snapshot, config: RunConfig, train
     writer.write_bytes("index.html", render_html(metrics, extras).encode())
 
 
-def _start(baseline: Baseline, corpus: Corpus, config: RunConfig) -> Any:
+def _start(baseline: Baseline, corpus: "ray.ObjectRef[Corpus]", config: RunConfig) -> Any:
     """A Ray task that fits and ranks. A network, the last to end, gets a GPU or the CPUs that the others leave idle."""
     num_gpus = int(isinstance(baseline, SequenceModel) and ray.cluster_resources().get("GPU", 0) >= 1)
     num_cpus = _cpus_for_training() if isinstance(baseline, SequenceModel) and not num_gpus else 1

@@ -74,9 +74,10 @@ def dynamic(propensity: Floats, bias_share: float) -> FloatVector:
 
 
 def effective_sample_size(weight: Floats) -> float:
-    """Number of equally weighted rows with the same variance of a mean: (sum w)^2 / sum w^2 (Kish 1965)."""
+    """Number of equally weighted rows with the same variance of a mean, (sum w)^2 / sum w^2 (Kish 1965); 0 of none."""
     exact = np.asarray(weight, np.float64)
-    return float(exact.sum() ** 2 / (exact**2).sum())
+    squares = float((exact**2).sum())
+    return float(exact.sum() ** 2) / squares if squares else 0.0
 
 
 def _normalised(weight: npt.NDArray[np.float64]) -> FloatVector:

@@ -11,7 +11,7 @@ NUM_BANDS = 4
 
 
 def user_groups(corpus: Corpus, attribute: str, users: IntVector) -> Labels:
-    """The value of an attribute for each user, shape (len(users),), "unknown" where it is null.
+    """The value of an attribute for each user, shape (len(users),), "unknown" where it is null, empty or NaN.
 
     A numeric attribute with more than four values is cut into four bands at its quartiles.
     """
@@ -20,8 +20,12 @@ def user_groups(corpus: Corpus, attribute: str, users: IntVector) -> Labels:
         values = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])[users]
         if len(np.unique(values[~np.isnan(values)])) > NUM_BANDS:
             return _bands(values)
-    values = column.to_pylist()
-    return np.array([UNKNOWN if values[user] in {None, ""} else str(values[user]) for user in users])
+    labels = [UNKNOWN if _is_unknown(value) else str(value) for value in column.to_pylist()]
+    return np.array(labels)[users]
+
+
+def _is_unknown(value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
 
 
 TARGETS = ("popular", "middle", "tail")

@@ -1,13 +1,17 @@
 """Structured constraints of a request, and the items that meet them."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, model_validator
 
 from llm4rec.config import StrictModel
-from llm4rec.schema import BoolVector, FloatVector
+from llm4rec.schema import BoolVector, FloatVector, IntVector
+
+ItemsOf = Mapping[str, IntVector]
+"""The codes of the items of each category, which is in lower case."""
 
 
 class Filters(StrictModel):
@@ -42,20 +46,19 @@ class Filters(StrictModel):
                 raise ValueError(f"{name}_min {low:g} is above {name}_max {high:g}")
         return self
 
-    def mask(self, categories: Sequence[Sequence[str]], years: FloatVector, prices: FloatVector) -> BoolVector:
+    def mask(self, items_of: ItemsOf, years: FloatVector, prices: FloatVector) -> BoolVector:
         """Which items meet the filters, shape (I,).
 
         Args:
-            categories: the categories of each item.
+            items_of: the items of each category.
             years: the year of each item, NaN where unknown; such items meet no bound on the year.
             prices: the price of each item, likewise.
         """
         allowed = np.ones(len(years), np.bool_)
-        if self.categories or self.all_categories or self.no_categories:
-            some, every, none = map(_folded, (self.categories, self.all_categories, self.no_categories))
-            for place, own in enumerate(map(_folded, categories)):
-                fits = not some or not some.isdisjoint(own)
-                allowed[place] = fits and every <= own and none.isdisjoint(own)
+        wanted = [self.categories] if self.categories else []
+        for any_of in [*wanted, *((category,) for category in self.all_categories)]:
+            allowed &= _has(any_of, items_of, len(years))
+        allowed &= ~_has(self.no_categories, items_of, len(years))
         for values, low, high in ((years, self.year_min, self.year_max), (prices, self.price_min, self.price_max)):
             if low is not None:
                 allowed &= values >= low
@@ -86,5 +89,18 @@ class Filters(StrictModel):
         return self != Filters()
 
 
-def _folded(categories: Sequence[str]) -> set[str]:
-    return {category.casefold() for category in categories}
+def items_by_category(categories: Sequence[Sequence[str]]) -> ItemsOf:
+    """The items of each category, from the categories of each item."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for item, own in enumerate(categories):
+        for category in own:
+            found[category.casefold()].append(item)
+    return {category: np.array(items, np.int32) for category, items in found.items()}
+
+
+def _has(any_of: Sequence[str], items_of: ItemsOf, num_items: int) -> BoolVector:
+    """Which items have at least one of these categories."""
+    has = np.zeros(num_items, np.bool_)
+    for category in any_of:
+        has[items_of.get(category.casefold(), [])] = True
+    return has

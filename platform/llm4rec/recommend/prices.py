@@ -100,7 +100,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Choices:
+class Chosen:
     """What was chosen from whom it was shown to.
 
     Attributes:
@@ -142,7 +142,7 @@ def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: 
     known = EvaluationSet.successive(corpus, VALID)
     rows = evenly(len(known), most)
     past, targets = [known.histories[row] for row in rows], known.targets[rows]
-    choices = Choices(_shown(scorer, known.users[rows], past, weight, targets), targets, known.users[rows])
+    choices = Chosen(_shown(scorer, known.users[rows], past, weight, targets), targets, known.users[rows])
     now = _shown(scorer, users, [histories[user] for user in users], weight)
     found = fit_prices(now, choices, train_popularity(corpus), max_loss)
     cold = np.full(corpus.num_items - corpus.num_warm_items, found.price.min(initial=0), np.float32)
@@ -161,7 +161,7 @@ def _shown(
     return Shown(chances(scores), weight[users])
 
 
-def fit_prices(now: Shown, choices: Choices, popularity: IntVector, max_loss: float) -> Prices:
+def fit_prices(now: Shown, choices: Chosen, popularity: IntVector, max_loss: float) -> Prices:
     """The prices that change what is shown most at no more than a given loss of accuracy.
 
     A slate that shows the items of highest chance_ui - w_u price_i maximises, for
@@ -215,7 +215,7 @@ def _settle(now: Shown, paid: FloatVector, reward: float) -> FloatVector:
     return price
 
 
-def _measure(now: Shown, choices: Choices, price: FloatVector, popularity: IntVector) -> dict[str, float]:
+def _measure(now: Shown, choices: Chosen, price: FloatVector, popularity: IntVector) -> dict[str, float]:
     slates = now.slates(price)
     return {
         "ndcg@10": choices.accuracy(price),

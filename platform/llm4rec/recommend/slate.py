@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from llm4rec.errors import ConfigError, DataError
 from llm4rec.recommend.config import RecommendConfig
-from llm4rec.recommend.filters import Filters
+from llm4rec.recommend.filters import Filters, ItemsOf, items_by_category
 from llm4rec.recommend.policy import draw
 from llm4rec.recommend.rerank import chances, charge, diversify, standardise, steer
 from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
@@ -30,6 +31,11 @@ class Catalogue:
     years: FloatVector
     categories: list[tuple[str, ...]]
     sale_price: FloatVector
+
+    @cached_property
+    def items_of(self) -> ItemsOf:
+        """The items of each category; made once, since filters are asked at every request."""
+        return items_by_category(self.categories)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def compete(
     if scores.shape != catalogue.years.shape:
         raise DataError(f"scores have shape {scores.shape}, the catalogue has {len(catalogue.years)} items")
     shown = scores != -np.inf
-    matching = shown & wish.filters.mask(catalogue.categories, catalogue.years, catalogue.sale_price)
+    matching = shown & wish.filters.mask(catalogue.items_of, catalogue.years, catalogue.sale_price)
     unseen = shown.copy()
     unseen[seen] = False
     eligible = matching & unseen
