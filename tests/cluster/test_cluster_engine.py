@@ -169,3 +169,23 @@ def test_the_forgotten_teach_nothing_more(engine: Engine, log: EventLog) -> None
     log.append_feedback([Feedback("e2", "u1", "c", "like")])  # the same name again: a stranger
     follower.catch_up()
     assert follower.learner.examples == 0 and follower.sequence == 2
+
+
+def test_an_item_that_cannot_be_taken_over_stops_none_of_those_after_it(snapshot: Snapshot, log: EventLog) -> None:
+    """Whatever the log holds, by hand or from another version: it has its code everywhere, and no slate shows it."""
+    here = new_engine(snapshot, log)
+    log.put_item("bad", {"title": 7})
+    log.put_item("good", RECORD)
+    here.follow()
+    later = new_engine(snapshot, log)
+    for engine in (here, later):
+        assert engine.catalogue.item_ids[5:] == ["bad", "good"]
+        assert engine.catalogue.has("good") and not engine.catalogue.has("bad")
+    here.put_item("bad", RECORD)
+    assert here.catalogue.has("bad")
+
+
+def test_an_item_that_cannot_be_taken_over_is_not_stored(engine: Engine, log: EventLog) -> None:
+    with pytest.raises((TypeError, KeyError, AttributeError)):
+        engine.put_item("bad", {"title": 7})
+    assert log.item_overlay("bad") is None and not log.changes_after(0)

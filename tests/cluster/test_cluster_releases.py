@@ -113,6 +113,19 @@ def test_a_model_that_cannot_be_opened_changes_nothing_and_is_named(
         engines.of_version("0123456789ab")
 
 
+def test_a_fault_of_storage_changes_nothing_either(
+    engines: Engines, runs: list[str], log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_down(*_: object, **__: object) -> Snapshot:
+        raise OSError("AWS Error SLOW_DOWN")
+
+    log.publish(version(runs[1]), runs[1])
+    with monkeypatch.context() as patched:
+        patched.setattr(releases.Snapshot, "open", slow_down)
+        engines.look()
+    assert answered(engines, "u0") == version(runs[0]) and "SLOW_DOWN" in engines.failed[version(runs[1])]
+
+
 def test_what_could_not_be_opened_is_tried_again_and_a_broken_candidate_is_not_in_the_way(
     engines: Engines, runs: list[str], log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

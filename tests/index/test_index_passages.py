@@ -10,7 +10,7 @@ from llm4rec.artifacts import RunStore
 from llm4rec.errors import ArtifactError, DataError
 from llm4rec.index.config import IndexConfig
 from llm4rec.index.evidence import EvidenceStore
-from llm4rec.index.facts import display_titles, item_years
+from llm4rec.index.facts import display_titles, item_prices, item_years
 from llm4rec.index.flat import build_flat, write_flat
 from llm4rec.index.neighbours import liked_together
 from llm4rec.index.passages import Passage, build_passages
@@ -121,6 +121,14 @@ def test_years_come_from_numbers_or_title():
     assert np.isnan(item_years(CORPUS.items)[3])
     pairs = pa.array([[("year", 1999.0)]], pa.map_(pa.string(), pa.float64()))
     assert display_titles(pa.table({"title": ["M"], "numbers": pairs})) == ["M (1999)"]
+
+
+@pytest.mark.parametrize("number", [1e39, -1e39, 1e300, -1.0, 10_000.0])
+def test_a_number_that_is_no_year_is_none(number):
+    items = pa.table({"title": ["M", "M (1931)"], "numbers": [{"year": number, "price": number}] * 2})
+    assert display_titles(items) == ["M", "M (1931)"]
+    assert np.isnan(item_years(items)[0]) and item_years(items)[1] == 1931
+    assert np.isnan(item_prices(items)).all() == (abs(number) > 1e38)
 
 
 def test_very_long_titles_are_cut():

@@ -31,6 +31,7 @@ def test_a_catalogue_is_mapped_and_what_must_is_refused(folder):
     )
     (folder / "users.csv").write_text(
         "user_id,plan,age,joined\nu,gold,41,2019-02-03\nv,,,\nw,tin,old,\nu,tin,1,\nx,,,03\n"
+        "y,,99999999999999999999,\n"
     )
     items = {
         "file": "items.csv",
@@ -66,6 +67,7 @@ def test_a_catalogue_is_mapped_and_what_must_is_refused(folder):
         (4, "users.csv", "age is not a finite number: 'old'"),
         (5, "users.csv", "user_id 'u' was already in row 2"),
         (6, "users.csv", "joined is not a date: '03'"),
+        (7, "users.csv", "age is too large: '99999999999999999999'"),
     ]
 
 

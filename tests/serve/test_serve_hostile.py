@@ -161,6 +161,7 @@ def test_bad_paths_and_methods(client: TestClient, method: str, path: str, statu
         ("/v1/items/n", {"title": "a\nb"}, ("control characters",)),
         ("/v1/items/n", {"title": "T", "text": "x" * 20_001}, ("body.text",)),
         ("/v1/items/n", {"title": "T", "numbers": {"year": "1995"}}, ("body.numbers.year",)),
+        ("/v1/items/n", {"title": "T", "numbers": {"year": 1e39}}, ("body.numbers.year", "1e+30")),
         ("/v1/items/n", {"title": "T", "categories": "drama"}, ("body.categories",)),
         ("/v1/users/n", {"attributes": {"age": None}}, ("body.attributes.age",)),
         ("/v1/users/n", {"attributes": {"admin": True}}, ("body.attributes.admin",)),
@@ -217,7 +218,9 @@ def test_a_bug_is_a_500_without_details_and_is_logged(
 ) -> None:
     service.breaks = True
     with caplog.at_level(logging.ERROR):
-        check(client.get("/v1/recommendations/7"), 500)
+        answer = client.get("/v1/recommendations/7")
+    check(answer, 500)
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert "secret" not in client.get("/v1/recommendations/7").text
     assert "secret detail" in caplog.text
 

@@ -3,6 +3,7 @@
 Methods block; several threads may call them. Each request sees one consistent catalogue.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -34,6 +35,8 @@ from llm4rec.recommend.request import Understood, as_words, follow, narrowed
 from llm4rec.recommend.slate import Contest, Slate, Wish, compete, draw_from
 from llm4rec.schema import EMPTY_HISTORY, FloatVector, IntVector
 from llm4rec.serve import contract
+
+logger = logging.getLogger(__name__)
 
 QUICK_ITEMS = 20_000
 TIME_DIGITS = 12
@@ -116,7 +119,7 @@ class Engine:
         known = {change.key for change in log.changes_after(0)}
         for overlay in log.item_overlays():  # those of a log that kept no changes
             if overlay.item_id not in known:
-                self._catalogue = self._overlaid(overlay.item_id, overlay.record)
+                self._take_over(overlay.item_id, overlay.record)
         self.follow()
 
     @property
@@ -137,7 +140,7 @@ class Engine:
             changes = self._log.changes_after(self._change)
             for item_id in dict.fromkeys(change.key for change in changes if change.kind == "item"):
                 overlay = self._log.item_overlay(item_id)
-                self._catalogue = self._overlaid(item_id, None if overlay is None else overlay.record)
+                self._take_over(item_id, None if overlay is None else overlay.record)
             if changes:
                 self._change = changes[-1].sequence
 
@@ -240,7 +243,8 @@ class Engine:
 
     def put_item(self, item_id: str, record: dict[str, Any]) -> None:
         """Store an item, and recommend it from its content at once."""
-        self._content.encode(item_id, record)  # what cannot be encoded is not stored
+        with self._changing:
+            self._overlaid(item_id, record)  # what cannot be taken over is not stored
         self._log.put_item(item_id, record)
         self.follow()
 
@@ -293,6 +297,14 @@ class Engine:
             weight=settings.weight if len(person.history) else WORDS_ALONE,
             popularity_weight=person.popularity_weight,
         )
+
+    def _take_over(self, item_id: str, record: Any) -> None:
+        """Change an item, or withdraw it where its record cannot be used: those after it must go on everywhere."""
+        try:
+            self._catalogue = self._overlaid(item_id, record)
+        except Exception:  # whatever a record may hold that was stored by another version, or by hand
+            logger.exception("item %r cannot be taken over as it was put, and is withdrawn here", item_id)
+            self._catalogue = self._overlaid(item_id, None)
 
     def _overlaid(self, item_id: str, record: Any) -> LiveCatalogue:
         if record is not None:

@@ -128,9 +128,12 @@ class Engines:
                 continue
             try:
                 engine = self._open(release)
-            except Llm4RecError as error:
-                self.failed[release.version] = str(error)
-                logger.error("model %s is not taken: %s", release.version, error)
+            except UnavailableError:
+                raise  # of the log: nothing is known of the model
+            except Exception as error:  # also what storage says: the model before goes on
+                self.failed[release.version] = str(error) or type(error).__name__
+                known = isinstance(error, Llm4RecError)
+                logger.error("model %s is not taken: %s", release.version, error, exc_info=not known)
                 continue
             self.failed.pop(release.version, None)
             routing, engines = self._now

@@ -6,6 +6,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,9 +18,11 @@ from llm4rec.cluster.reasons import DeadlineReasons
 from llm4rec.cluster.releases import Engines
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
+from llm4rec.heaviest import heaviest
 from llm4rec.online.feedback import Feedback
 from llm4rec.online.group_commit import GroupCommit
 from llm4rec.online.log import EventLog
+from llm4rec.online.releases import Routing
 from llm4rec.online.trial import OfUser, difference, rate_of
 from llm4rec.recommend.filters import Filters
 from llm4rec.serve import contract
@@ -138,9 +141,10 @@ class Service:
         """Store a batch; it is on the disk when this returns, and the next slate reads it from there."""
         catalogues = [engine.catalogue for engine in self._engines.all()]  # a model that is tried may know more
         item_ids = {event.item_id for event in events}
-        unknown = [item_id for item_id in item_ids if not any(catalogue.has(item_id) for catalogue in catalogues)]
+        # Also of withdrawn items: what was sold out a second ago was bought from a slate before.
+        unknown = [i for i in item_ids if not any(i in catalogue.codes for catalogue in catalogues)]
         if unknown:
-            await _in_thread(lambda: self._engine.with_items(unknown))
+            await _in_thread(lambda: self._require_items(unknown))
         appended = await self._commit.append_feedback([Feedback(**event.model_dump()) for event in events])
         return contract.Accepted(accepted=appended.accepted, duplicates=appended.duplicates)
 
@@ -158,26 +162,23 @@ class Service:
 
     async def item(self, item_id: str) -> contract.Item:
         """One item."""
-        catalogue = await _in_thread(lambda: self._engine.with_items([item_id]))
+        catalogue = await _in_thread(lambda: self._catalogue_with(item_id))
         return contract.Item(item_id=item_id, **catalogue.records[catalogue.codes[item_id]])
 
     async def items(self, search: str, limit: int) -> contract.ItemList:
         """Items whose id or title matches, in catalogue order."""
         catalogue, wanted = self._engine.catalogue, search.casefold()
-        found = [
-            _summary(catalogue, code)
+        matching = (
+            code
             for code, item_id in enumerate(catalogue.item_ids)
             if not catalogue.withdrawn[code] and (item_id == search or wanted in catalogue.titles[code].casefold())
-        ]
-        return contract.ItemList(items=found[:limit])
+        )
+        found = await _in_thread(lambda: list(islice(matching, limit)))
+        return contract.ItemList(items=[_summary(catalogue, code) for code in found])
 
     async def similar(self, item_id: str, k: int) -> contract.ItemList:
         """The nearest items by cosine of item vectors."""
-        catalogue = await _in_thread(lambda: self._engine.with_items([item_id]))
-        code = catalogue.codes[item_id]
-        cosine = catalogue.ranking.vectors @ catalogue.ranking.vectors[code]
-        order = [int(c) for c in np.argsort(-cosine, kind="stable") if c != code and not catalogue.withdrawn[c]]
-        return contract.ItemList(items=[_summary(catalogue, c, float(cosine[c])) for c in order[:k]])
+        return contract.ItemList(items=await _in_thread(lambda: self._similar(item_id, k)))
 
     async def put_item(self, item_id: str, record: contract.ItemRecord) -> contract.Item:
         """Add or replace an item: durable, and recommendable from its content at once."""
@@ -208,7 +209,7 @@ class Service:
 
     async def status(self) -> contract.Status:
         """Version and counts."""
-        counts = await _in_thread(self._log.counts)
+        counts = await _in_thread(lambda: self._log.counts("feedback", "exposures"))
         return contract.Status(
             model_version=self._engine.version,
             replica=self._replica,
@@ -223,12 +224,7 @@ class Service:
         """Which models answer, and how they do."""
         routing = self._engines.routing
         since = routing.candidate.published if routing.candidate else 0  # a trial compares what was at the same time
-        rows = await _in_thread(lambda: self._log.rewards(since))
-        by_version: dict[str, list[OfUser]] = {}
-        for row in rows:
-            if routing.candidate is not None and routing.of(row.user_id).version != row.version:
-                continue  # was dealt out otherwise before
-            by_version.setdefault(row.version, []).append(row)
+        by_version = await _in_thread(lambda: _dealt_out(self._log.rewards(since), routing))
         candidate = routing.candidate
         trial = None
         if candidate is not None and {candidate.version, routing.main.version} <= by_version.keys():
@@ -264,6 +260,28 @@ class Service:
         if not any(user_id in engine.snapshot.corpus.user_codes for engine in engines):
             self._engine.people.find(user_id, self._engine.catalogue)
 
+    def _require_items(self, item_ids: Sequence[str]) -> None:
+        """Make sure that the main model knows items, of which some may have been put elsewhere just now."""
+        self._engine.follow()
+        catalogue = self._engine.catalogue
+        for item_id in item_ids:
+            if item_id not in catalogue.codes:
+                catalogue.require(item_id)
+
+    def _catalogue_with(self, item_id: str) -> LiveCatalogue:
+        """The catalogue of the main model, or of another at hand where only that has an item."""
+        catalogues = (engine.catalogue for engine in (self._engine, *self._engines.all()))
+        known = next((catalogue for catalogue in catalogues if catalogue.has(item_id)), None)
+        return known or self._engine.with_items([item_id])
+
+    def _similar(self, item_id: str, k: int) -> list[contract.ItemSummary]:
+        catalogue = self._catalogue_with(item_id)
+        code, vectors = catalogue.codes[item_id], catalogue.ranking.vectors
+        cosine = np.where(catalogue.withdrawn, -np.inf, vectors @ vectors[code])
+        cosine[code] = -np.inf
+        nearest = heaviest(cosine, k)
+        return [_summary(catalogue, int(c), float(cosine[c])) for c in nearest if cosine[c] > -np.inf]
+
     def _grounds(self, drawn: Drawn) -> list[Grounds]:
         engine = self._engines.of_version(drawn.logged.model_version)
         item_ids = [shown.item_id for shown in drawn.logged.exposures]
@@ -272,23 +290,38 @@ class Service:
         return engine.grounds(engine.catalogue, item_ids, drawn.person)
 
     def _grounds_of(self, slate_id: str, item_id: str) -> Grounds:
-        slate, catalogue = self._log.slate(slate_id), self._engine.catalogue
+        slate = self._log.slate(slate_id)
         if slate is None:
             raise NotFoundError(f"unknown slate {slate_id!r}; take a slate_id from a recommendation")
+        engine = self._of_slate(slate.model_version)
+        catalogue = engine.catalogue
         if item_id not in {exposure.item_id for exposure in slate.exposures}:
             raise NotFoundError(f"slate {slate_id!r} does not hold item {item_id!r}")
         if item_id not in catalogue.codes:
             raise NotFoundError(f"item {item_id!r} of slate {slate_id!r} is no longer in the catalogue")
         if slate.user_id is None:
-            person = self._anonymous.get(slate_id, self._engine.people.stranger)
+            person = self._anonymous.get(slate_id, engine.people.stranger)
         else:
-            person = self._engine.people.find(slate.user_id, catalogue)
-        return self._engine.grounds(catalogue, [item_id], person)[0]
+            person = engine.people.find(slate.user_id, catalogue)
+        return engine.grounds(catalogue, [item_id], person)[0]
+
+    def _of_slate(self, version: str) -> Engine:
+        """The model that drew a slate, or the main one where that is no longer at hand."""
+        return next((engine for engine in self._engines.all() if engine.version == version), self._engine)
 
     def _keep(self, drawn: Drawn) -> None:
         self._anonymous[drawn.logged.slate_id] = drawn.person
         while len(self._anonymous) > KEPT_ANONYMOUS:
             self._anonymous.popitem(last=False)
+
+
+def _dealt_out(rows: Sequence[OfUser], routing: Routing) -> dict[str, list[OfUser]]:
+    """What slates of each model earned, by model; during a trial of the users alone who get that model now."""
+    by_version: dict[str, list[OfUser]] = {}
+    for row in rows:
+        if routing.candidate is None or routing.of(row.user_id).version == row.version:
+            by_version.setdefault(row.version, []).append(row)
+    return by_version
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

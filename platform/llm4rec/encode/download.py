@@ -145,12 +145,16 @@ def _address(host: str, port: int, private: bool) -> str:
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
+        if address.is_site_local or any(address in network for network in _WITHIN):
+            return False
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if inner is not None or address in _TRANSLATED:
             return _is_public(str(inner or ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
     return address.is_global and not address.is_multicast
 
 
+_WITHIN = (ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("::/96"))
+"""IPv6 addresses of a network's own translation to IPv4 (RFC 8215), and those that only stand for an IPv4 address."""
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses whose last 32 bits are an IPv4 address."""
 

@@ -10,16 +10,21 @@ from llm4rec.schema import CATEGORIES, NUMBERS, TITLE, FloatVector
 
 YEAR, PRICE = "year", "price"
 TITLE_LIMIT = 120
+LAST_YEAR = 9999
+LARGEST = float(np.finfo(np.float32).max)
 _YEAR_IN_TITLE = re.compile(r"\((1[89]\d\d|20\d\d)\)\s*$")
 
 
 def item_years(items: pa.Table) -> FloatVector:
-    """Year of each item, shape (I,): the number called "year", else a "(1979)" that ends the title, else NaN."""
+    """Year of each item, shape (I,): the number called "year", else a "(1979)" that ends the title, else NaN.
+
+    A number that is no year, below 0 or above 9999, is none.
+    """
     years = np.full(items.num_rows, np.nan, np.float32)
     for code, (numbers, title) in enumerate(zip(_column(items, NUMBERS), _column(items, TITLE), strict=True)):
         # `dict` reads a row of a struct column (a dict) and of a map column (a list of pairs) alike.
         year = dict(numbers or ()).get(YEAR)
-        if year is not None and math.isfinite(year):
+        if year is not None and 0 <= year <= LAST_YEAR:
             years[code] = year
         elif found := _YEAR_IN_TITLE.search(title or ""):
             years[code] = int(found[1])
@@ -27,9 +32,10 @@ def item_years(items: pa.Table) -> FloatVector:
 
 
 def item_prices(items: pa.Table) -> FloatVector:
-    """What each item is sold for, shape (I,): the number called "price", NaN where there is none."""
+    """What each item is sold for, shape (I,): the number called "price", NaN where there is none that float32 holds."""
     prices = [dict(numbers or ()).get(PRICE) for numbers in _column(items, NUMBERS)]
-    return np.array([np.nan if price is None else price for price in prices], np.float32)
+    known = [price is not None and abs(price) <= LARGEST for price in prices]
+    return np.array([price if fits else np.nan for price, fits in zip(prices, known, strict=True)], np.float32)
 
 
 def item_categories(items: pa.Table) -> list[tuple[str, ...]]:

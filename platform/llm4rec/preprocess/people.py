@@ -15,6 +15,8 @@ from llm4rec.preprocess.small_files import SeenIds, read_file
 from llm4rec.preprocess.sources.layout import Layout
 from llm4rec.schema import QUARANTINE_SCHEMA, USER_ID, BoolVector
 
+WIDEST = 2.0**63
+"""Whole numbers are kept in 64 bits."""
 _YEAR = re.compile(r"([0-9]{4})(?:-[0-9]{1,2}(?:-[0-9]{1,2}(?:[T ].*)?)?)?")
 
 
@@ -42,7 +44,9 @@ def read_users(layout: Layout) -> tuple[pa.Table, pa.Table]:
 def _check(records: Records, mapping: UsersFile) -> tuple[Records, list[BadRow]]:
     reasons: dict[int, str] = {}
     for name in mapping.numbers:
-        _refuse(reasons, records, name, read_numbers(records, name)[1], "is not a finite number")
+        numbers, wrong = read_numbers(records, name)
+        _refuse(reasons, records, name, wrong, "is not a finite number")
+        _refuse(reasons, records, name, np.abs(numbers) >= WIDEST, "is too large")
     for name in mapping.years:
         _refuse(reasons, records, name, np.isinf(_years(records.columns[name])), "is not a date")
     reasons |= {

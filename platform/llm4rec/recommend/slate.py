@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from llm4rec.errors import ConfigError, DataError
+from llm4rec.heaviest import heaviest
 from llm4rec.recommend.config import RecommendConfig
 from llm4rec.recommend.filters import Filters, ItemsOf, items_by_category
 from llm4rec.recommend.policy import draw
@@ -163,17 +164,8 @@ def compete(
     final = _final_scores(scores, unseen, eligible, config, catalogue, wish, k)
     alone = by_taste_alone(config, wish.popularity_weight, worded=wish.relevance is not None)
     competing = np.sort(narrow(eligible, k)) if narrow is not None and alone else np.flatnonzero(eligible)
-    codes = _best(competing.astype(np.int32), final, max(k, config.candidates))
+    codes = competing[heaviest(final[competing], max(k, config.candidates))].astype(np.int32)
     return Contest(codes, diversify(final[codes], catalogue.vectors[codes], config.diversity), matching)
-
-
-def _best(codes: IntVector, scores: FloatVector, count: int) -> IntVector:
-    """Of items those with the highest scores, best first, among equals those that stand first; sorts only these."""
-    if len(codes) > count:
-        own = scores[codes]
-        codes = codes[own >= np.partition(own, -count)[-count]]
-    order: IntVector = codes[np.argsort(-scores[codes], kind="stable")[:count]]
-    return order
 
 
 def by_taste_alone(config: RecommendConfig, popularity_weight: float, *, worded: bool) -> bool:

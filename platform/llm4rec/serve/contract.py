@@ -213,13 +213,17 @@ class ExplanationEvent(Response):
     evidence: list[str] = []
 
 
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""What float32, in which models compute, holds with room to spare."""
+
+
 class ItemRecord(Request):
     """An item as a catalogue owner writes it."""
 
     title: Line
     text: Text = ""
     categories: list[Line] = Field([], max_length=100)
-    numbers: dict[Id, float] = Field({}, max_length=100)
+    numbers: dict[Id, Number] = Field({}, max_length=100)
 
 
 class Item(ItemRecord):

@@ -14,7 +14,7 @@ SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds them to every response."""
+    """ASGI middleware that adds them to every response but those of faults, which are made outside of it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from llm4rec.errors import Llm4RecError
 from llm4rec.serve.contract import FieldProblem, Problem
 from llm4rec.serve.errors import BusyError, NotFoundError, NotReadyError
+from llm4rec.serve.headers import SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def problem_response(
     """A problem as a response; ASCII JSON, so that no odd character in `detail` can break it."""
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors))
     body = json.dumps(problem.model_dump(exclude_defaults=True)).encode("ascii")
-    return Response(body, status, headers, media_type="application/problem+json")
+    return Response(body, status, SECURITY_HEADERS | dict(headers or {}), media_type="application/problem+json")
 
 
 def install_problem_handlers(

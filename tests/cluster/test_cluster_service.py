@@ -1,0 +1,65 @@
+"""What stands between the routes and the models: items of any model at hand, feedback, lists."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llm4rec.cluster import releases
+from llm4rec.cluster.releases import Engines
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.service import Service
+from llm4rec.online.log import EventLog
+from llm4rec.serve.admission import Queue
+from llm4rec.serve.contract import FeedbackEvent, ItemRecord
+from llm4rec.serve.errors import NotFoundError
+from tests.cluster.small_run import WordsAsNumbers, write_run
+
+
+@pytest.fixture
+def engines(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Engines:
+    monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
+    run = write_run(tmp_path / "run", 0)
+    config = {"source": {"format": "movielens", "path": "unused"}, "run": {"path": run}}
+    return Engines(RunConfig.model_validate(config), log)
+
+
+@pytest.fixture
+def service(engines: Engines, log: EventLog) -> Service:
+    unused: Any = None
+    return Service(engines, log, reasons=unused, drawing=unused, queue=Queue(8))
+
+
+def send(service: Service, *item_ids: str) -> int:
+    events = [FeedbackEvent(event_id=f"e-{i}", user_id="u0", item_id=i, event="purchase") for i in item_ids]
+    return asyncio.run(service.feedback(events)).accepted
+
+
+def test_feedback_on_an_item_that_was_just_withdrawn_is_kept(service: Service, log: EventLog) -> None:
+    asyncio.run(service.delete_item("b"))
+    assert send(service, "a", "b") == 2
+    with pytest.raises(NotFoundError, match="'nothing'"):
+        send(service, "c", "nothing")
+    assert log.counts("feedback") == {"feedback": 2}
+
+
+def test_the_nearest_items_are_those_of_the_greatest_cosine(service: Service, engines: Engines) -> None:
+    asyncio.run(service.delete_item("c"))
+    catalogue = engines.main.catalogue
+    cosine = catalogue.ranking.vectors @ catalogue.ranking.vectors[catalogue.codes["a"]]
+    order = [catalogue.item_ids[code] for code in np.argsort(-cosine, kind="stable")]
+    found = asyncio.run(service.similar("a", 2)).items
+    assert [item.item_id for item in found] == [one for one in order if one not in {"a", "c"}][:2]
+    assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
+    everything = asyncio.run(service.similar("a", 100)).items
+    assert {item.item_id for item in everything} == set(catalogue.item_ids) - {"a", "c"}
+
+
+def test_items_are_found_by_title_as_many_as_are_wanted(service: Service) -> None:
+    asyncio.run(service.put_item("x1", ItemRecord(title="Found here")))
+    asyncio.run(service.put_item("x2", ItemRecord(title="found there")))
+    assert [item.item_id for item in asyncio.run(service.items("FOUND", 10)).items] == ["x1", "x2"]
+    assert [item.item_id for item in asyncio.run(service.items("found", 1)).items] == ["x1"]
+    assert [item.item_id for item in asyncio.run(service.items("x2", 10)).items] == ["x2"]
