@@ -34,9 +34,12 @@ def test_the_chances_of_a_model_of_its_own_slates_are_the_propensities_it_logged
     snapshot: Snapshot, log: EventLog
 ) -> None:
     engine = engine_at(0.7, snapshot, log)
+    log.append_feedback([Feedback("early", "u1", "c", "like")])  # in the second of the slate
     slates = [drawn(engine, log, user_id=user, k=3, diversity=0.3 if user == "u1" else None) for user in USERS]
-    later = slates[0].timestamp + 5
-    log.append_feedback([Feedback("late", "u0", slates[0].exposures[0].item_id, "like", None, None, later)])
+    for number, slate in enumerate(slates):  # by senders whose clocks are late, on time and early
+        asked, shown = slate.timestamp + 5 * (number - 1), slate.exposures[0].item_id
+        log.append_feedback([Feedback(f"late-{number}", USERS[number], shown, "like", None, None, asked)])
+    log.append_feedback([Feedback("again", "u1", "c", "view")])
     for slate in slates:
         logged = log.slate(slate.slate_id)
         assert logged == slate and logged.plain is not None

@@ -39,6 +39,23 @@ def test_feedback_comes_back_in_order_and_survives_reopening(log_url: str) -> No
     again.close()
 
 
+def test_of_a_user_the_newest_feedback_on_each_item_is_known(log: EventLog) -> None:
+    assert (log.known("u1").feedback, log.known("u1").newest) == ([], 0)
+    log.append_feedback([like("e1"), like("e2", item_id="b"), like("e3", user_id="u2"), like("e4"), like("e5")])
+    known = log.known("u1")
+    assert [event.event_id for event in known.feedback] == ["e2", "e5"] and known.newest == 5
+
+
+def test_of_a_plain_slate_the_feedback_before_it_is_known_whatever_clocks_say(log: EventLog) -> None:
+    log.append_feedback([like("e1"), like("e2", item_id="b"), like("e3"), replace(like("e4"), timestamp=2**31)])
+    slate = replace(SLATE, plain=Plain(None, None, heard=2))
+    assert [event.event_id for event in log.feedback_before(slate)] == ["e1", "e2"]
+    assert log.feedback_before(replace(SLATE, plain=Plain(None, None, heard=0))) == []
+    older = replace(SLATE, plain=Plain(None, None))  # of a version that did not write it down
+    assert log.feedback_before(older) == []
+    assert [event.event_id for event in log.feedback_before(replace(older, timestamp=2**31))] == ["e2", "e4"]
+
+
 def test_times_of_this_century_fit(log: EventLog) -> None:
     late = Feedback("e1", "u1", "a", "like", timestamp=4_102_444_800)
     log.append_feedback([late])
@@ -265,6 +282,7 @@ def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: st
         connection.execute(DropIndex(BY_USER))
         for table, index in OLDER_INDEXES.items():
             connection.exec_driver_sql(f"CREATE INDEX {index} ON {table} (user_id)")
+        connection.exec_driver_sql("ALTER TABLE plain_requests DROP COLUMN heard")
     log.close()
     with ThreadPoolExecutor(4) as pool:  # replicas that start together
         logs = list(pool.map(EventLog, [log_url] * 4))
@@ -277,10 +295,12 @@ def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: st
     with writing(log._engine) as connection:  # an older version, which still runs, logs a slate without items
         connection.execute(insert(STATES).values(slate_id="empty", user_id="u1", state=b"gone"))
         connection.execute(insert(PLAIN).values(slate_id="empty", user_id="u1", timestamp=1))
+    log.record_exposures(replace(SLATE, slate_id="s3", user_id="u3", plain=Plain(None, 1.0, heard=7)))
+    assert log.slate("s3").plain == Plain(None, 1.0, 7)
     log.delete_user("u1")
     counts = log.counts()
     assert log.slate("s1") is None and log.slate("s2") == kept
-    assert counts["states"] == counts["plain_requests"] == 1 and counts["exposures"] == 2
+    assert counts["states"] == 1 and counts["plain_requests"] == 2 and counts["exposures"] == 4
     for log in logs:
         log.close()
 

@@ -30,8 +30,7 @@ def test_a_catalogue_is_mapped_and_what_must_is_refused(folder):
         'b,,,,,\nc,Chair,,home,cheap,\n,Nameless,,,,\nd,Desk &amp; <b>more</b>,<p>1 &lt; 2</p>,home;,"$1,299.00",\n'
     )
     (folder / "users.csv").write_text(
-        "user_id,plan,age,joined\nu,gold,41,2019-02-03\nv,,,\nw,tin,old,\nu,tin,1,\nx,,,03\n"
-        "y,,99999999999999999999,\n"
+        "user_id,plan,age,joined\nu,gold,41,2019-02-03\nv,,,\nw,tin,old,\nu,tin,1,\nx,,,03\ny,,99999999999999999999,\n"
     )
     items = {
         "file": "items.csv",

@@ -161,7 +161,7 @@ def test_bad_paths_and_methods(client: TestClient, method: str, path: str, statu
         ("/v1/items/n", {"title": "a\nb"}, ("control characters",)),
         ("/v1/items/n", {"title": "T", "text": "x" * 20_001}, ("body.text",)),
         ("/v1/items/n", {"title": "T", "numbers": {"year": "1995"}}, ("body.numbers.year",)),
-        ("/v1/items/n", {"title": "T", "numbers": {"year": 1e39}}, ("body.numbers.year", "1e+30")),
+        ("/v1/items/n", {"title": "T", "numbers": {"year": 1e39}}, ("body.numbers.year", "less than or equal to")),
         ("/v1/items/n", {"title": "T", "categories": "drama"}, ("body.categories",)),
         ("/v1/users/n", {"attributes": {"age": None}}, ("body.attributes.age",)),
         ("/v1/users/n", {"attributes": {"admin": True}}, ("body.attributes.admin",)),

@@ -182,7 +182,7 @@ class Engine:
         settings = self._settings(request)
         contest = self._contest(catalogue, request, retrieved, understood, settings)
         slate = draw_from(contest, request.k or settings.k, settings.temperature, rng, understood.filters)
-        plain = Plain(request.diversity, request.debias) if _is_plain(request) else None
+        plain = Plain(request.diversity, request.debias, retrieved.person.heard) if _is_plain(request) else None
         return Drawn(
             person=retrieved.person,
             logged=self._logged(slate, catalogue, slate_id, request.user_id, retrieved, plain),
@@ -212,10 +212,15 @@ class Engine:
         Raises:
             NotFoundError: nothing is known of the user.
         """
-        assert slate.plain is not None and slate.user_id is not None
-        catalogue = self.catalogue
-        person = self.people.find(slate.user_id, catalogue, before=slate.timestamp)
-        request = contract.RecommendRequest(user_id=slate.user_id, k=len(slate.exposures), **vars(slate.plain))
+        assert slate.plain is not None
+        catalogue, plain = self.catalogue, slate.plain
+        person = self.people.as_of(slate, catalogue)
+        request = contract.RecommendRequest(
+            user_id=slate.user_id,
+            k=len(slate.exposures),
+            diversity=plain.diversity,
+            debias=plain.debias,
+        )
         retrieved, settings = self._retrieved(request, person, catalogue), self._settings(request)
         contest = self._contest(catalogue, request, retrieved, _understood(catalogue, request), settings)
         places = {int(code): place for place, code in enumerate(contest.codes)}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.online.feedback import Feedback
+from llm4rec.online.feedback import Feedback, Slate
 from llm4rec.online.log import EventLog
 from llm4rec.online.user_state import CorpusCodes, history_with_feedback
 from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, USER_ID, VALID, History, IntVector
@@ -21,11 +21,15 @@ RECENT = 50
 
 @dataclass(frozen=True)
 class _Known:
-    """What corpus and log hold of a user: the code, attributes if they were put, feedback, and how often deleted."""
+    """What corpus and log hold of a user: the code, attributes if they were put, feedback, and how often deleted.
+
+    Of feedback there is the newest on each item, and the number of the newest of all.
+    """
 
     code: int | None
     put: Mapping[str, Any] | None
     events: Sequence[Feedback]
+    newest: int
     forgotten: int
 
 
@@ -40,6 +44,7 @@ class Person:
         popularity_weight: how strongly popularity moves this user, as a multiple of the mean.
         unchanged: the user's code in the corpus, if nothing is known beyond it.
         forgotten: how often the user was deleted.
+        heard: number of the newest feedback that is counted in, 0 if there is none.
     """
 
     history: History
@@ -48,6 +53,7 @@ class Person:
     popularity_weight: float
     unchanged: int | None = None
     forgotten: int = 0
+    heard: int = 0
 
     def readable(self, num_items: int) -> History:
         """The history as the model can read it: items it was not trained on have no place in its tables."""
@@ -86,24 +92,23 @@ class People:
         """Somebody of whom nothing is known."""
         return Person(EMPTY_HISTORY, EMPTY_HISTORY.item, self._encoded({}), self._mean_weight)
 
-    def find(self, user_id: str, catalogue: LiveCatalogue, before: int | None = None) -> Person:
+    def find(self, user_id: str, catalogue: LiveCatalogue) -> Person:
         """A user of the corpus, or one who was put or gave feedback since.
-
-        Args:
-            user_id: whom.
-            catalogue: the items.
-            before: leaves out feedback of that time and later, in seconds since 1970.
 
         Raises:
             NotFoundError: nothing is known of this user.
         """
-        known = self._known(user_id)
-        logged = EMPTY_HISTORY if known.code is None else self._histories[known.code]
-        events = [event for event in known.events if before is None or int(event.timestamp or 0) < before]
-        state = history_with_feedback(logged, events, self._coding(catalogue))
-        weight = self._mean_weight if known.code is None else float(self._weights[known.code])
-        unchanged = None if events or known.put is not None else known.code
-        return Person(state.history, state.seen, self._codes_of(known), weight, unchanged, known.forgotten)
+        return self._person(self._known(user_id), catalogue)
+
+    def as_of(self, slate: Slate, catalogue: LiveCatalogue) -> Person:
+        """The user of a plain slate, with the feedback that it was drawn after.
+
+        Raises:
+            NotFoundError: nothing is known of this user.
+        """
+        assert slate.user_id is not None
+        known = replace(self._known(slate.user_id), events=self._log.feedback_before(slate))
+        return self._person(known, catalogue)
 
     def describe(self, user_id: str, catalogue: LiveCatalogue) -> contract.User:
         """A user's attributes and recent history, newest first; negative feedback is shown too."""
@@ -154,7 +159,15 @@ class People:
                 f"unknown user {user_id!r}; GET /v1/users lists users, PUT /v1/users/{{id}} adds one, "
                 "and POST /v1/recommendations takes a history without any user"
             )
-        return _Known(code, logged.attributes, logged.feedback, logged.forgotten)
+        return _Known(code, logged.attributes, logged.feedback, logged.newest, logged.forgotten)
+
+    def _person(self, known: _Known, catalogue: LiveCatalogue) -> Person:
+        logged = EMPTY_HISTORY if known.code is None else self._histories[known.code]
+        state = history_with_feedback(logged, known.events, self._coding(catalogue))
+        weight = self._mean_weight if known.code is None else float(self._weights[known.code])
+        unchanged = None if known.events or known.put is not None else known.code
+        codes = self._codes_of(known)
+        return Person(state.history, state.seen, codes, weight, unchanged, known.forgotten, known.newest)
 
     def _attributes_of(self, known: _Known) -> dict[str, Any]:
         return self._corpus_attributes(known.code) if known.put is None else dict(known.put)

@@ -48,10 +48,15 @@ class Plain:
     """What a user's request without words, constraints or a history of its own asked for, so it can be asked again.
 
     None stands for what the service is set to.
+
+    Attributes:
+        heard: number of the user's newest feedback that the slate was drawn after, 0 if there was none; None if that is
+            not known, of slates of older versions.
     """
 
     diversity: float | None
     debias: float | None
+    heard: int | None = None
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,14 @@ class Known:
 
     Attributes:
         attributes: those that were put, or None.
-        feedback: in order of arrival.
+        feedback: the newest on each item, in order of arrival.
+        newest: number of the newest of it, 0 if there is none.
         forgotten: how often the user was deleted: after once what the corpus knows must not be used.
     """
 
     attributes: Mapping[str, Any] | None
     feedback: Sequence[Feedback]
+    newest: int
     forgotten: int
 
 

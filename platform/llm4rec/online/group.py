@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, Self
 
 from sqlalchemy import Connection, Table, select
@@ -101,7 +101,7 @@ class Group:
             self.rows[STATES].append((slate.slate_id, slate.user_id, slate.state))
         if slate.plain and slate.user_id is not None:
             plain = slate.plain
-            self.rows[PLAIN].append((slate.slate_id, slate.user_id, slate.timestamp, plain.diversity, plain.debias))
+            self.rows[PLAIN].append((slate.slate_id, slate.user_id, slate.timestamp, *astuple(plain)))
 
 
 def users_of(writes: Sequence[Write]) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, delete, func, insert, or_, select
 
 from llm4rec.online.database import asking, erase_remains, open_engine, reading, writing, writing_directly
 from llm4rec.online.errors import ConflictError
@@ -195,16 +195,34 @@ class EventLog:
             _replace(connection, USERS, user_id=user_id, record=dict(record))
 
     def known(self, user_id: str) -> Known:
-        """All that the log holds of a user."""
+        """What the log holds of a user that counts: of feedback the newest on each item."""
         values = {"user_id": user_id, "user_hash": hashed(user_id)}
         order = self._known.positiontup
         with asking(self._engine) as cursor:
             cursor.execute(self._known.string, values if order is None else [values[name] for name in order])
             record, newest, forgotten = cursor.fetchone()
         attributes = json.loads(record) if isinstance(record, str) else record
-        feedback = self.feedback_of(user_id) if newest is not None else []
+        # Up to what was found: what comes meanwhile is another slate's.
+        feedback = [] if newest is None else self._newest_feedback(user_id, FEEDBACK.c.sequence <= newest)
         times = 0 if forgotten is None else self._times_deleted(user_id)
-        return Known(attributes=attributes, feedback=feedback, forgotten=times)
+        return Known(attributes=attributes, feedback=feedback, newest=newest or 0, forgotten=times)
+
+    def feedback_before(self, slate: Slate) -> list[Feedback]:
+        """The newest feedback of a slate's user on each item of that which a plain slate was drawn after.
+
+        Of slates of older versions, whose rows do not say that, what had come in a second before.
+        """
+        assert slate.plain is not None and slate.user_id is not None
+        heard = slate.plain.heard
+        known = FEEDBACK.c.received < slate.timestamp if heard is None else FEEDBACK.c.sequence <= heard
+        return self._newest_feedback(slate.user_id, known)
+
+    def _newest_feedback(self, user_id: str, *known: ColumnElement[bool]) -> list[Feedback]:
+        """On each item, in order of arrival; somebody may do the same thing thousands of times."""
+        newest = select(func.max(FEEDBACK.c.sequence)).where(FEEDBACK.c.user_id == user_id, *known)
+        rows = select(FEEDBACK).where(FEEDBACK.c.sequence.in_(newest.group_by(FEEDBACK.c.item_id)))
+        with reading(self._engine) as connection:
+            return [timed(row) for row in connection.execute(rows.order_by(FEEDBACK.c.sequence)).mappings()]
 
     def _times_deleted(self, user_id: str) -> int:
         with reading(self._engine) as connection:

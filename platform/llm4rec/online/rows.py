@@ -88,7 +88,8 @@ def logged_slates(connection: Connection, slate_ids: Sequence[str]) -> dict[str,
             shown.setdefault(row["slate_id"], []).append(row)
         kept = select(STATES.c.slate_id, STATES.c.state).where(STATES.c.slate_id.in_(ids))
         states |= {slate_id: bytes(state) for slate_id, state in connection.execute(kept)}
-        asked = select(PLAIN.c.slate_id, PLAIN.c.diversity, PLAIN.c.debias).where(PLAIN.c.slate_id.in_(ids))
+        asked = select(PLAIN.c.slate_id, PLAIN.c.diversity, PLAIN.c.debias, PLAIN.c.heard)
+        asked = asked.where(PLAIN.c.slate_id.in_(ids))
         plain |= {slate_id: Plain(*rest) for slate_id, *rest in connection.execute(asked)}
     return {slate_id: _slate(rows, states.get(slate_id, b""), plain.get(slate_id)) for slate_id, rows in shown.items()}
 

@@ -79,6 +79,7 @@ PLAIN = Table(
     Column("timestamp", BigInteger, nullable=False, index=True),
     Column("diversity", Float),
     Column("debias", Float),
+    Column("heard", Integer),  # the user's newest feedback that it was drawn after, 0 of none; NULL of older versions
     sqlite_with_rowid=False,
 )
 
@@ -143,9 +144,11 @@ OLDER_INDEXES = {
 
 
 def create_tables(connection: Connection) -> None:
-    """Create the tables where there are none, and replace the indexes of an older version."""
+    """Create the tables where there are none, and bring columns and indexes of an older version up."""
     METADATA.create_all(connection)
     known = inspect(connection)
+    if PLAIN.c.heard.name not in {column["name"] for column in known.get_columns(PLAIN.name)}:
+        connection.execute(text(f"ALTER TABLE {PLAIN.name} ADD COLUMN {PLAIN.c.heard.name} INTEGER"))
     older = [
         index
         for table, index in OLDER_INDEXES.items()
