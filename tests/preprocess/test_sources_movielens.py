@@ -203,6 +203,20 @@ def test_the_files_read_are_listed_for_the_fingerprint(tmp_path):
     assert fingerprint(source(tmp_path)) != before
 
 
+def test_media_that_are_added_or_removed_change_the_fingerprint(tmp_path):
+    write_ml_latest(tmp_path)
+    with_images = source(tmp_path).model_copy(update={"images": "photos/{item_id}.jpg"})
+    plain, before = fingerprint(source(tmp_path)), fingerprint(with_images)
+    assert before == plain, "there are none yet"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "10.jpg").write_bytes(b"1")
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    one = fingerprint(with_images)
+    assert one != before and fingerprint(source(tmp_path)) == plain
+    (tmp_path / "photos" / "10.jpg").rename(tmp_path / "photos" / "20.jpg")
+    assert fingerprint(with_images) not in {one, before}
+
+
 def test_a_folder_without_movielens_data_is_named(tmp_path):
     (tmp_path / "notes.md").write_text("hello")
     with pytest.raises(DataError, match=r"found notes\.md; expected one of: \*\.inter .*ratings\.csv"):
