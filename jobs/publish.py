@@ -6,8 +6,8 @@
     python jobs/publish.py --config configs/demo.yaml --list
 
 `--config` is the service's. The model is opened whole and tried on known choices beside the one that answers; a model
-that is damaged, or loses more than `serve.canary_loss` of NDCG@10, is refused (exit 2) and nothing changes. Replicas take a release over within seconds, without
-a restart; GET /v1/models tells how its slates do.
+that is damaged, or loses more than `serve.canary_loss` of NDCG@10, is refused (exit 2) and nothing changes. Replicas
+take a release over within seconds, without a restart; GET /v1/models tells how its slates do.
 """
 
 from llm4rec.cluster.command import job_parser, show_progress
