@@ -16,7 +16,7 @@ import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.catalogue import LiveCatalogue
-from llm4rec.cluster.checkpoint import NOTE, STATE
+from llm4rec.cluster.checkpoint import STATE
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.local import LocalCluster
@@ -363,8 +363,6 @@ def test_training_survives_a_killed_worker_and_a_killed_driver(
     _wait_for(process, "train: resumed after epoch")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for note in (run_copy / ".train").glob(f"*/{NOTE}"):
-        note.write_bytes(note.read_bytes()[:-20])  # as a kill while it is written would leave it
     done = jobs.run("train", run_copy, *settings)
     assert done.returncode == 0, done.stderr
     assert "train: resumed after epoch" in done.stdout + done.stderr

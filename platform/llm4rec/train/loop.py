@@ -39,7 +39,7 @@ class NotFiniteError(DataError):
         )
 
     @classmethod
-    def of(cls, what: str, parts: "Sequence[Windows]") -> Self:
+    def of(cls, what: str, parts: Sequence[Windows]) -> Self:
         """Of the batch that these make."""
         codes = np.unique(np.concatenate([batch.history.item[batch.history.item >= 0] for batch in parts]))
         users = sorted({user for batch in parts for user in batch.user.tolist()})
