@@ -30,18 +30,15 @@ from quality import (
     MAIN_SPLIT,
     SAMPLES,
     TABLES,
-    OfSeed,
     compete,
     found_best,
     new_job,
     of_seed,
     on_validation,
-    publish,
-    published,
     rounded,
-    seeds_of,
 )
 from trials import OURS, Settings
+from user_figures import OfSeed, publish, published, seeds_of
 
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 

@@ -27,7 +27,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ from offline_runs import (
     trained,
 )
 from trials import OURS, Settings, trials
+from user_figures import OfSeed, place, publish, published, seeds_of
 
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sequence import SequenceModel
@@ -97,21 +97,6 @@ SAMPLES = 10_000
 SEEN_REMOVED, SEEN_KEPT = EvaluateConfig(), EvaluateConfig(remove_seen=False)
 
 
-@dataclass(frozen=True)
-class OfSeed:
-    """What one run of a model came to.
-
-    Attributes:
-        by_user: metrics of every user, each of shape (U,), users by number; undefined ones are NaN.
-        overall: metrics that are of all users together, or means that need no interval.
-        told: settings, split hash, seed, seconds, memory in GiB and revision.
-    """
-
-    by_user: Mapping[str, np.ndarray]
-    overall: Mapping[str, float]
-    told: Mapping[str, Any]
-
-
 def main() -> None:
     """Run what is chosen and not yet done, and store the figures of all that is done of those collections."""
     options = arguments(__doc__, MODELS, list(TABLES))
@@ -144,43 +129,6 @@ def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -
     return jobs
 
 
-def place(table: str, model: str, seed: int | str) -> Path:
-    """The file of what was measured of every user."""
-    return RESULTS / "users" / f"{table.replace(' ', '_')}-{model}-{seed}.npz"
-
-
-def seeds_of(table: str) -> list[int]:
-    """The seeds of which there is such a file."""
-    files = place(table, "*", "*")
-    return sorted({int(path.stem.rsplit("-", 1)[1]) for path in files.parent.glob(files.name)})
-
-
-def publish(job: Job, one: OfSeed) -> None:
-    """Write that file."""
-    table, model = job.name.split(":")
-    path = place(table, model, job.seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    words = json.dumps({"overall": one.overall, "told": one.told})
-    with open(path.with_suffix(".part"), "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, words=np.array(words), **one.by_user)
-    path.with_suffix(".part").rename(path)
-
-
-def published(job: Job) -> OfSeed | None:
-    """What was measured before with the same settings on the same data."""
-    table, model = job.name.split(":")
-    path = place(table, model, job.seed)
-    one = read_published(path) if path.exists() else None
-    return one if one and one.told["training"] == Path(job.file).stem else None
-
-
-def read_published(path: Path) -> OfSeed:
-    """Read such a file."""
-    arrays = dict(np.load(path))
-    words = json.loads(str(arrays.pop("words")))
-    return OfSeed(arrays, words["overall"], words["told"])
-
-
 def settings_of(job: Job) -> Settings:
     """What search.py chose for a job's model."""
     table, model = job.name.split(":")
@@ -191,12 +139,20 @@ def best_settings(table: str, model: str) -> Settings | None:
     """The settings that search.py found best of those it tries; None if it has not looked."""
     if model == POPULAR:
         return {}
-    if model in QUESTIONS and model != OURS:
-        return best_settings(table, OURS)
-    model = WITH_GATE.get(model, model)
-    found = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
-    tried = [trial for trial in found.get(table, {}).get(model, []) if trial["settings"] in trials(table, model)]
-    return max(tried, key=lambda trial: trial["ndcg10"])["settings"] if tried else None
+    found = tried(table, model)
+    return max(found, key=lambda trial: trial["ndcg10"])["settings"] if found else None
+
+
+def tried(table: str, model: str) -> list[dict[str, Any]]:
+    """The trials that count of what a row is trained as."""
+    known = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
+    trained = trained_as(model)
+    return [trial for trial in known.get(table, {}).get(trained, []) if trial["settings"] in trials(table, trained)]
+
+
+def trained_as(model: str) -> str:
+    """The model that is trained for a row."""
+    return OURS if model in QUESTIONS else WITH_GATE.get(model, model)
 
 
 def found_best(table: str, model: str) -> Settings:
@@ -334,13 +290,10 @@ def report(data: str, options: argparse.Namespace) -> None:
 
 def half_searched(table: str, model: str) -> str:
     """How many of a model's trials have been run, where that is not all."""
-    trained = OURS if model in QUESTIONS else WITH_GATE.get(model, model)
-    if trained == POPULAR:
+    if model == POPULAR:
         return ""
-    wanted = trials(table, trained)
-    tried = json.loads(SEARCH.read_text())["figures"][table][trained]
-    done = sum(trial["settings"] in wanted for trial in tried)
-    return f"{done} of {len(wanted)}" if done < len(wanted) else ""
+    done, wanted = len(tried(table, model)), len(trials(table, trained_as(model)))
+    return f"{done} of {wanted}" if done < wanted else ""
 
 
 def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:

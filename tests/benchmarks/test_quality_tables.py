@@ -11,8 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import quality
 import search
-from quality import BY_USER, OfSeed, best_settings, compare, found_best, half_searched, on_validation
+from quality import BY_USER, best_settings, compare, found_best, half_searched, on_validation
 from trials import trials
+from user_figures import OfSeed
 
 USERS = 400
 
