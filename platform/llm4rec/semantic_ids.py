@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from sklearn.cluster import KMeans
 
 from llm4rec.config import StrictModel
-from llm4rec.schema import FloatMatrix, FloatVector, IntVector
+from llm4rec.schema import FloatMatrix, IntVector
 
 
 class GenerativeConfig(StrictModel):
@@ -81,18 +81,18 @@ class SemanticIds:
             rest = rest - centres[nearest]
         return np.stack(columns, axis=1).astype(np.int32)
 
-    def extended(self, vectors: FloatMatrix) -> "SemanticIds":
-        """With more items behind those known, whose codes stay; vectors (n, D)."""
-        codes = self.codes
-        for own in self.assign(vectors):
-            codes = np.vstack([codes, _free_id(codes, own)])
-        return SemanticIds(codes, self.centres)
+    def put(self, items: IntVector, vectors: FloatMatrix) -> "SemanticIds":
+        """With ids given anew to some items, or to more items behind those known; others keep theirs.
 
-    def replaced(self, item: int, vector: FloatVector) -> "SemanticIds":
-        """With another id of one item, by a vector of shape (D,)."""
-        codes = self.codes.copy()
-        codes[item] = -1
-        codes[item] = _free_id(codes, self.assign(vector[None])[0])
+        Args:
+            items: which, shape (n,), each once; those that are not known are the next ones.
+            vectors: shape (n, D).
+        """
+        added = np.zeros((max(0, max(items, default=-1) + 1 - len(self.codes)), self.codes.shape[1]), np.int32)
+        codes = np.vstack([self.codes, added])
+        codes[items] = -1  # nobody's, until each has its own
+        for item, own in zip(items, self.assign(vectors), strict=True):
+            codes[item] = _free_id(codes, own)
         return SemanticIds(codes, self.centres)
 
     @property

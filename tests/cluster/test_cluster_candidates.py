@@ -12,6 +12,7 @@ from llm4rec.artifacts import RunStore
 from llm4rec.cluster import candidates
 from llm4rec.cluster.candidates import Candidates
 from llm4rec.cluster.engine import Engine
+from llm4rec.cluster.entry import Entry
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.errors import ArtifactError
 from llm4rec.index.approximate import ApproximateIndex
@@ -134,8 +135,9 @@ def test_items_put_since_the_index_was_learnt_are_found_in_their_new_place(
     far = next(code for code in np.argsort(scored.logits) if code not in scored.person.seen)
     for item_id in (whole.catalogue.item_ids[far], "new"):
         best = 9 * scored.state / np.linalg.norm(scored.state)
+        there = Entry.of(item_id, RECORD, best, np.ones(6, np.float32))
         for engine in engines:
-            monkeypatch.setattr(engine._content, "encode", lambda *_, best=best: (best, np.ones(6, np.float32)))
+            monkeypatch.setattr(engine._content, "encode", lambda _, there=there: [there])
         whole.put_item(item_id, RECORD)
         large.follow()
         assert first(large) == first(whole) == item_id

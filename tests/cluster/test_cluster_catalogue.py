@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from llm4rec.cluster.catalogue import LiveCatalogue
+from llm4rec.cluster.entry import Entry
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.model.generative import GenerativeHead, IdGenerator
 from llm4rec.semantic_ids import SemanticIds
-from tests.cluster.new_item import RECORD, TEXT_VECTOR, VECTOR
+from tests.cluster.new_item import RECORD, TEXT_VECTOR, VECTOR, put
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_the_catalogue_of_the_corpus(catalogue: LiveCatalogue) -> None:
 
 
 def test_a_new_item_takes_the_next_code_and_has_the_lowest_price(catalogue: LiveCatalogue) -> None:
-    changed = catalogue.put("new", RECORD, VECTOR, TEXT_VECTOR)
+    changed = put(catalogue, "new")
     check_aligned(changed)
     assert changed.codes["new"] == 5 and changed.has("new")
     assert changed.titles[5] == "Solaris (1972)" and changed.records[5] == RECORD
@@ -58,7 +59,7 @@ def test_a_new_item_takes_the_next_code_and_has_the_lowest_price(catalogue: Live
 
 
 def test_a_replaced_item_keeps_its_code_and_price(catalogue: LiveCatalogue) -> None:
-    changed = catalogue.put("b", RECORD, VECTOR, TEXT_VECTOR)
+    changed = put(catalogue, "b")
     check_aligned(changed)
     assert len(changed) == 5 and changed.codes["b"] == 1
     assert changed.titles[1] == "Solaris (1972)" and changed.records[1] == RECORD
@@ -71,9 +72,9 @@ def test_a_replaced_item_keeps_its_code_and_price(catalogue: LiveCatalogue) -> N
 @pytest.mark.parametrize(
     "change",
     [
-        lambda c: c.put("b", RECORD, VECTOR, TEXT_VECTOR),
-        lambda c: c.put("new", RECORD, VECTOR, TEXT_VECTOR),
-        lambda c: c.withdraw("b"),
+        lambda c: put(c, "b"),
+        lambda c: put(c, "new"),
+        lambda c: c.withdraw(["b"]),
     ],
 )
 def test_a_change_leaves_the_catalogue_that_a_request_holds_alone(catalogue: LiveCatalogue, change) -> None:
@@ -84,10 +85,10 @@ def test_a_change_leaves_the_catalogue_that_a_request_holds_alone(catalogue: Liv
 
 
 def test_a_withdrawn_item_keeps_its_code_and_comes_back_when_put(catalogue: LiveCatalogue) -> None:
-    gone = catalogue.withdraw("b")
+    gone = catalogue.withdraw(["b"])
     check_aligned(gone)
     assert not gone.has("b") and gone.withdrawn.tolist() == [False, True, False, False, False]
-    back = gone.put("b", RECORD, VECTOR, TEXT_VECTOR)
+    back = put(gone, "b")
     assert back.has("b") and back.codes["b"] == 1 and not gone.has("b")
 
 
@@ -96,7 +97,7 @@ def test_ids_are_written_of_items_put_since_training(snapshot: Snapshot) -> None
     ids = SemanticIds.fit(vectors, 1, 3, seed=0)
     generator = IdGenerator(GenerativeHead(ids.centres, 8, 0.1), ids, vectors, len(vectors))
     catalogue = LiveCatalogue.of(replace(snapshot, id_generator=generator))
-    changed = catalogue.put("new", RECORD, VECTOR, TEXT_VECTOR).put("b", RECORD, VECTOR, TEXT_VECTOR)
+    changed = put(put(catalogue, "new"), "b")
     assert catalogue.id_generator is generator and changed.id_generator is not None
     found = changed.id_generator.write_ids(VECTOR, ~changed.withdrawn, beams=10)
     assert sorted(found.items.tolist()) == [0, 1, 2, 3, 4, 5]
@@ -109,15 +110,50 @@ def test_an_item_put_twice_has_the_id_of_one_put_once_as_it_is_now(snapshot: Sna
     ids = SemanticIds.fit(vectors, 1, 3, seed=0)
     generator = IdGenerator(GenerativeHead(ids.centres, 8, 0.1), ids, vectors, len(vectors))
     catalogue = LiveCatalogue.of(replace(snapshot, id_generator=generator))
-    twice = catalogue.put("new", RECORD, vectors[0], TEXT_VECTOR).put("new", RECORD, vectors[2], TEXT_VECTOR)
-    once = catalogue.put("new", RECORD, vectors[2], TEXT_VECTOR)
+    twice = put(put(catalogue, "new", vector=vectors[0]), "new", vector=vectors[2])
+    once = put(catalogue, "new", vector=vectors[2])
     assert twice.id_generator is not None and once.id_generator is not None
     np.testing.assert_array_equal(twice.id_generator.ids.codes, once.id_generator.ids.codes)
 
 
+def test_many_changes_at_once_are_those_one_after_the_other(snapshot: Snapshot) -> None:
+    vectors = snapshot.index.vectors
+    ids = SemanticIds.fit(vectors, 1, 3, seed=0)
+    generator = IdGenerator(GenerativeHead(ids.centres, 8, 0.1), ids, vectors, len(vectors))
+    catalogue = LiveCatalogue.of(replace(snapshot, id_generator=generator))
+    records = {
+        "b": RECORD,
+        "z": {"title": "Zardoz", "text": "", "categories": ["Odd"], "numbers": {"year": 1974.0, "price": 2.5}},
+        "cold": {"title": "Now warm", "text": "words of it", "categories": [], "numbers": {}},
+        "m": RECORD | {"title": "M"},
+    }
+    entries = [
+        Entry.of(item_id, record, np.float32(place + 1) * VECTOR, np.float32(place) * TEXT_VECTOR)
+        for place, (item_id, record) in enumerate(records.items())
+    ]
+    together, singly = catalogue.put(entries), catalogue
+    for entry in entries:
+        singly = singly.put([entry])
+    check_aligned(together)
+    assert together.item_ids == singly.item_ids == ["a", "b", "c", "d", "cold", "z", "m"]
+    assert together.records == singly.records and together.titles == singly.titles
+    assert together.ranking.categories == singly.ranking.categories
+    for name in ("vectors", "price", "years", "sale_price"):
+        np.testing.assert_array_equal(getattr(together.ranking, name), getattr(singly.ranking, name))
+    np.testing.assert_array_equal(together.text_vectors, singly.text_vectors)
+    for words in ("words of it", "Zardoz", "a planet"):
+        np.testing.assert_array_equal(together.words.score(words), singly.words.score(words))
+        assert together.words.score(words).any()
+    assert together.read("odd films").filters == singly.read("odd films").filters
+    assert together.read("odd films").filters.all_categories == ("Odd",)
+    assert together.id_generator is not None and singly.id_generator is not None
+    np.testing.assert_array_equal(together.id_generator.ids.codes, singly.id_generator.ids.codes)
+    assert catalogue.put([]) is catalogue
+
+
 def test_an_item_with_a_title_alone(catalogue: LiveCatalogue) -> None:
     bare = {"title": "Bare", "text": "", "categories": [], "numbers": {}}
-    changed = catalogue.put("bare", bare, VECTOR, TEXT_VECTOR).put("bare2", bare, VECTOR, TEXT_VECTOR)
+    changed = put(put(catalogue, "bare", bare), "bare2", bare)
     check_aligned(changed)
     assert changed.titles[5:] == ["Bare", "Bare"] and changed.ranking.categories[5:] == [(), ()]
     assert np.isnan(changed.ranking.years[5:]).all()

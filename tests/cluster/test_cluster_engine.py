@@ -133,6 +133,20 @@ def test_codes_of_added_items_are_the_same_in_all_processes(snapshot: Snapshot, 
         assert engine.catalogue.titles[6] == "Other"
 
 
+def test_who_has_come_half_way_and_who_starts_now_agree_on_a_log_that_keeps_first_and_last(
+    snapshot: Snapshot, log: EventLog
+) -> None:
+    engines = []
+    for number, item_id in enumerate(("z", "m", "z", "m", "q", "z")):
+        log.put_item(item_id, {**RECORD, "title": f"Title {number}"})
+        engines.append(new_engine(snapshot, log))
+    log.delete_item("m")
+    for engine in (*engines, new_engine(snapshot, log)):
+        engine.follow()
+        assert engine.catalogue.item_ids[5:] == ["z", "m", "q"] and not engine.catalogue.has("m")
+        assert [engine.catalogue.records[code]["title"] for code in (5, 7)] == ["Title 5", "Title 4"]
+
+
 def test_what_is_learnt_changes_scores_of_everybody_and_most_of_the_user(engine: Engine, log: EventLog) -> None:
     like(engine, log, "u1", "b")
     follower = new_follower(engine, log, CONFIG)
@@ -171,10 +185,16 @@ def test_the_forgotten_teach_nothing_more(engine: Engine, log: EventLog) -> None
     assert follower.learner.examples == 0 and follower.sequence == 2
 
 
-def test_an_item_that_cannot_be_taken_over_stops_none_of_those_after_it(snapshot: Snapshot, log: EventLog) -> None:
+BAD = pytest.mark.parametrize("bad", [{"title": 7}, {**RECORD, "title": None}, {**RECORD, "categories": [7]}, {}])
+
+
+@BAD
+def test_an_item_that_cannot_be_taken_over_stops_none_of_those_after_it(
+    snapshot: Snapshot, log: EventLog, bad: dict[str, object]
+) -> None:
     """Whatever the log holds, by hand or from another version: it has its code everywhere, and no slate shows it."""
     here = new_engine(snapshot, log)
-    log.put_item("bad", {"title": 7})
+    log.put_item("bad", bad)
     log.put_item("good", RECORD)
     here.follow()
     later = new_engine(snapshot, log)
@@ -185,7 +205,8 @@ def test_an_item_that_cannot_be_taken_over_stops_none_of_those_after_it(snapshot
     assert here.catalogue.has("bad")
 
 
-def test_an_item_that_cannot_be_taken_over_is_not_stored(engine: Engine, log: EventLog) -> None:
+@BAD
+def test_an_item_that_cannot_be_taken_over_is_not_stored(engine: Engine, log: EventLog, bad: dict[str, object]) -> None:
     with pytest.raises((TypeError, KeyError, AttributeError)):
-        engine.put_item("bad", {"title": 7})
-    assert log.item_overlay("bad") is None and not log.changes_after(0)
+        engine.put_item("bad", bad)
+    assert not log.item_overlays() and not log.changes_after(0)

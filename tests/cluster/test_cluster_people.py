@@ -9,7 +9,7 @@ from llm4rec.online.feedback import Feedback
 from llm4rec.online.log import EventLog
 from llm4rec.serve.contract import HistoryEntry, RecommendRequest
 from llm4rec.serve.errors import NotFoundError
-from tests.cluster.new_item import RECORD, TEXT_VECTOR, VECTOR
+from tests.cluster.new_item import put
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_an_unknown_item_of_a_history_is_named(people: People, catalogue: LiveCa
 def test_an_item_put_since_counts_as_seen_but_the_model_does_not_read_it(
     people: People, catalogue: LiveCatalogue, log: EventLog
 ) -> None:
-    changed = catalogue.put("new", RECORD, VECTOR, TEXT_VECTOR)
+    changed = put(catalogue, "new")
     feed(log, "u1", "new")
     person = people.find("u1", changed)
     assert person.history.item.tolist() == [3, 0, 5] and person.seen.tolist() == [0, 3, 5]

@@ -52,7 +52,7 @@ def test_an_item_that_is_known_would_be_given_the_codes_it_has(seed, distinct):
 def test_new_items_stand_behind_those_known_and_change_none_of_them():
     vectors = some_vectors(2, 9)
     ids = SemanticIds.fit(vectors, levels=2, codebook_size=4, seed=0)
-    more = ids.extended(vectors[[5, 5]] + np.float32(1e-6))
+    more = ids.put(np.array([NUM_ITEMS, NUM_ITEMS + 1]), vectors[[5, 5]] + np.float32(1e-6))
     np.testing.assert_array_equal(more.codes[:NUM_ITEMS], ids.codes)
     np.testing.assert_array_equal(more.codes[NUM_ITEMS:, :2], ids.codes[[5, 5], :2])
     assert len(np.unique(more.codes, axis=0)) == NUM_ITEMS + 2

@@ -93,7 +93,7 @@ def test_it_learns_the_order_of_scores(learned):
 
 def test_a_new_item_is_written_without_training(learned):
     state = STATES[7]
-    more = learned.extended(state[None])
+    more = learned.put([NUM_ITEMS], state[None])
     assert more.num_items == NUM_ITEMS + 1
     assert NUM_ITEMS in more.write_ids(state, np.ones(NUM_ITEMS + 1, np.bool_), 10).items[:5]
 
@@ -106,7 +106,7 @@ def test_what_is_written_is_the_id_of_the_item():
 
 def test_a_replaced_item_keeps_its_id_and_is_found_by_its_new_vector():
     before = untrained()
-    after = before.replaced(3, STATES[0])
+    after = before.put([3], STATES[:1])
     np.testing.assert_array_equal(after.ids.codes, before.ids.codes)
     chance = {}
     for name, generator in (("before", before), ("after", after)):

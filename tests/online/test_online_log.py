@@ -17,7 +17,7 @@ from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Plain, Slate
 from llm4rec.online.group import COLUMNS, VALUES_PER_STATEMENT
 from llm4rec.online.log import EventLog
-from llm4rec.online.tables import BY_USER, FEEDBACK, OLDER_INDEXES, PLAIN, STATES
+from llm4rec.online.tables import BY_KEY, BY_USER, FEEDBACK, OLDER_INDEXES, PLAIN, STATES
 from tests.postgres import Postgres
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
@@ -172,6 +172,18 @@ def test_changes_tell_other_replicas_what_to_look_at_again(log: EventLog) -> Non
     assert kinds[0] == ("item", "a") and kinds[1][0] == "forgotten" and "u1" not in kinds[1][1]
 
 
+def test_of_many_changes_of_an_item_the_first_and_the_last_are_kept(log: EventLog) -> None:
+    """The first gives an added item its place, and who has come half way still sees the last."""
+    for item_id in ("z", "a", "z", "z"):
+        log.put_item(item_id, {"title": item_id})
+    (_, _, last) = log.changes_after(0)
+    log.put_item("z", {"title": "newest"})
+    log.delete_user("u1")
+    changes = log.changes_after(0)
+    assert [change.key for change in changes[:3]] == ["z", "a", "z"] and changes[3].kind == "forgotten"
+    assert [change.key for change in log.changes_after(last.sequence)][0] == "z"
+
+
 def test_a_snapshot_is_replaced_and_goes_when_a_user_is_forgotten(log: EventLog) -> None:
     first, second = LearnerState(5, 0, b"five", "x"), LearnerState(7, 0, b"seven", "y")
     assert log.save_snapshot("k", first) and log.save_snapshot("k", second)
@@ -187,7 +199,9 @@ def test_item_overlays_tell_put_from_withdrawn(log: EventLog) -> None:
     log.put_item("a", {"title": "A2"})
     log.delete_item("b")
     assert log.item_overlays() == [ItemOverlay("a", {"title": "A2"}), ItemOverlay("b", None)]
-    assert log.item_overlay("b") == ItemOverlay("b", None) and log.item_overlay("c") is None
+    many = ["b", *map(str, range(1200)), "a"]
+    assert {overlay.item_id for overlay in log.item_overlays(many)} == {"a", "b"}
+    assert log.item_overlays(["c", "b"]) == [ItemOverlay("b", None)] and log.item_overlays([]) == []
 
 
 def test_a_deleted_user_is_gone_and_remembered_as_forgotten(log: EventLog) -> None:
@@ -280,6 +294,7 @@ def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: st
     log.write_group([replace(SLATE, state=b"one", plain=Plain(0.5, None)), kept])
     with writing(log._engine) as connection:  # as it was
         connection.execute(DropIndex(BY_USER))
+        connection.execute(DropIndex(BY_KEY))
         for table, index in OLDER_INDEXES.items():
             connection.exec_driver_sql(f"CREATE INDEX {index} ON {table} (user_id)")
         connection.exec_driver_sql("ALTER TABLE plain_requests DROP COLUMN heard")
@@ -292,6 +307,7 @@ def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: st
             "ix_exposures_by_user",
             "ix_plain_requests_timestamp",
         }
+        assert [index["name"] for index in found.get_indexes("changes")] == ["ix_changes_by_key"]
     with writing(log._engine) as connection:  # an older version, which still runs, logs a slate without items
         connection.execute(insert(STATES).values(slate_id="empty", user_id="u1", state=b"gone"))
         connection.execute(insert(PLAIN).values(slate_id="empty", user_id="u1", timestamp=1))

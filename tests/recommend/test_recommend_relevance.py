@@ -41,7 +41,7 @@ def test_words_in_common_by_hand():
 
 def test_a_new_item_is_found_by_words_that_no_other_has():
     index = WordIndex.of(TEXTS)
-    grown = index.put(4, "Zorblax").put(1, "Babe and zorblax")
+    grown = index.put([4], ["Zorblax"]).put([1], ["Babe and zorblax"])
     assert np.flatnonzero(grown.score("zorblax")).tolist() == [1, 4]
     assert index.score("pig")[1] > 0, "the index that a request holds stays as it was"
     assert grown.score("pig")[1] == 0

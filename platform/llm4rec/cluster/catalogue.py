@@ -5,41 +5,22 @@ Shapes: I items, D width of item vectors, T width of text vectors.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
-import torch
-from torch.nn import functional as F
 
+from llm4rec.cluster.entry import Entry, Record
 from llm4rec.cluster.grounding import Described
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.encode.categories import CategoryColumns
-from llm4rec.encode.numbers import NumberScales
-from llm4rec.encode.text import TextEncoder, item_text, item_texts
+from llm4rec.encode.text import item_texts
 from llm4rec.index.facts import display_titles, item_categories, item_prices, item_years
 from llm4rec.model.generative import IdGenerator
-from llm4rec.model.items import feature_tensors
 from llm4rec.recommend.relevance import Searchable
 from llm4rec.recommend.request import RequestReader
 from llm4rec.recommend.slate import Catalogue
 from llm4rec.recommend.words import WordIndex
-from llm4rec.schema import (
-    CATEGORIES,
-    ITEM_ID,
-    NUMBERS,
-    TEXT,
-    TITLE,
-    TRAIN,
-    BoolVector,
-    Corpus,
-    FloatMatrix,
-    FloatVector,
-    Modality,
-)
+from llm4rec.schema import CATEGORIES, NUMBERS, TEXT, TITLE, TRAIN, BoolVector, Corpus, FloatMatrix, FloatVector
 from llm4rec.serve.errors import NotFoundError
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -73,7 +54,7 @@ class LiveCatalogue:
     withdrawn: BoolVector
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> "LiveCatalogue":
+    def of(cls, snapshot: Snapshot) -> Self:
         """The catalogue of the corpus."""
         items = snapshot.corpus.items
         ranking = Catalogue(
@@ -111,35 +92,38 @@ class LiveCatalogue:
         r = self.ranking
         return Described(self.item_ids, self.titles, r.categories, r.vectors, self.text_vectors)
 
-    def put(self, item_id: str, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
-        """With one item added or replaced; a new item has the lowest price."""
-        if item_id in self.codes:
-            return self._replaced(self.codes[item_id], record, vector, text_vector)
-        facts, r = _facts(item_id, record), self.ranking
+    def put(self, entries: Sequence[Entry]) -> "LiveCatalogue":
+        """With items added or replaced, one entry an item, all in one copy; new ones have the lowest price."""
+        if not entries:
+            return self
+        codes = dict(self.codes)
+        for entry in entries:
+            codes.setdefault(entry.item_id, len(codes))
+        at, added, r = [codes[entry.item_id] for entry in entries], len(codes) - len(self), self.ranking
         return LiveCatalogue(
-            item_ids=[*self.item_ids, item_id],
-            codes={**self.codes, item_id: len(self)},
-            records=[*self.records, record],
-            titles=[*self.titles, display_titles(facts)[0]],
+            item_ids=[*self.item_ids, *(entry.item_id for entry in entries if entry.item_id not in self.codes)],
+            codes=codes,
+            records=_with(self.records, at, [entry.record for entry in entries]),
+            titles=_with(self.titles, at, [entry.title for entry in entries]),
             ranking=Catalogue(
-                vectors=np.vstack([r.vectors, vector]),
-                price=np.append(r.price, r.price.min(initial=0)),
-                years=np.append(r.years, item_years(facts)),
-                categories=[*r.categories, *item_categories(facts)],
-                sale_price=np.append(r.sale_price, item_prices(facts)),
+                vectors=_with_rows(r.vectors, at, [entry.vector for entry in entries]),
+                price=np.append(r.price, np.full(added, r.price.min(initial=0), np.float32)),
+                years=_with_rows(r.years, at, [entry.year for entry in entries]),
+                categories=_with(r.categories, at, [entry.categories for entry in entries]),
+                sale_price=_with_rows(r.sale_price, at, [entry.sale_price for entry in entries]),
             ),
-            id_generator=self.id_generator and self.id_generator.extended(vector[None]),
-            text_vectors=np.vstack([self.text_vectors, text_vector]),
-            words=self.words.put(len(self), shown_text(item_id, record)),
-            popularity=np.append(self.popularity, np.float32(0)),
-            read=self._read_with(facts),
-            withdrawn=np.append(self.withdrawn, False),
+            id_generator=self.id_generator and self.id_generator.put(at, np.stack([e.vector for e in entries])),
+            text_vectors=_with_rows(self.text_vectors, at, [entry.text_vector for entry in entries]),
+            words=self.words.put(at, [entry.text for entry in entries]),
+            popularity=np.append(self.popularity, np.zeros(added, np.float32)),
+            read=self._read_with(entries),
+            withdrawn=_with_rows(self.withdrawn, at, [False] * len(at)),
         )
 
-    def withdraw(self, item_id: str) -> "LiveCatalogue":
-        """With one item hidden from every slate."""
+    def withdraw(self, item_ids: Iterable[str]) -> "LiveCatalogue":
+        """With items hidden from every slate."""
         withdrawn = self.withdrawn.copy()
-        withdrawn[self.codes[item_id]] = True
+        withdrawn[[self.codes[item_id] for item_id in item_ids]] = True
         return replace(self, withdrawn=withdrawn)
 
     def has(self, item_id: str) -> bool:
@@ -156,34 +140,15 @@ class LiveCatalogue:
             raise NotFoundError(f"unknown item {item_id!r}; GET /v1/items?search= finds items by title")
         return self.codes[item_id]
 
-    def _read_with(self, facts: pa.Table) -> RequestReader:
-        """A reader that knows the categories and the title of a changed item too."""
-        known, own = all_of(self.ranking.categories), all_of(item_categories(facts))
-        (title,) = facts[TITLE].to_pylist()
+    def _read_with(self, entries: Sequence[Entry]) -> RequestReader:
+        """A reader that knows the categories and the titles of changed items too."""
+        known, own = all_of(self.ranking.categories), all_of(entry.categories for entry in entries)
+        titles = [entry.record["title"] for entry in entries]
         if not own <= known:
-            return RequestReader(known | own, [*(record["title"] for record in self.records), title])
-        self.read.add_title(title)  # that an older catalogue knows it too does no harm
+            return RequestReader(known | own, [*(record["title"] for record in self.records), *titles])
+        for title in titles:
+            self.read.add_title(title)  # that an older catalogue knows it too does no harm
         return self.read
-
-    def _replaced(self, code: int, record: Record, vector: FloatVector, text_vector: FloatVector) -> "LiveCatalogue":
-        facts, r = _facts(self.item_ids[code], record), self.ranking
-        return replace(
-            self,
-            records=_with(self.records, code, record),
-            titles=_with(self.titles, code, display_titles(facts)[0]),
-            ranking=Catalogue(
-                vectors=_with_row(r.vectors, code, vector),
-                price=r.price,
-                years=_with_row(r.years, code, item_years(facts)[0]),
-                categories=_with(r.categories, code, item_categories(facts)[0]),
-                sale_price=_with_row(r.sale_price, code, item_prices(facts)[0]),
-            ),
-            id_generator=self.id_generator and self.id_generator.replaced(code, vector),
-            text_vectors=_with_row(self.text_vectors, code, text_vector),
-            words=self.words.put(code, shown_text(self.item_ids[code], record)),
-            read=self._read_with(facts),
-            withdrawn=_with_row(self.withdrawn, code, False),
-        )
 
 
 def log_popularity(corpus: Corpus) -> FloatVector:
@@ -196,78 +161,22 @@ def all_of(categories: Iterable[Iterable[str]]) -> set[str]:
     return {name for own in categories for name in own}
 
 
-def shown_text(item_id: str, record: Record) -> str:
-    """The text of an item, as the encode stage reads it."""
-    return item_text(item_id, record["title"], record["categories"], record["numbers"], record["text"])
-
-
-class ContentEncoder:
-    """Vectors of items put since training: from their content, and the id vector where training knew the item."""
-
-    def __init__(self, snapshot: Snapshot, text: TextEncoder, max_categories: int) -> None:
-        """Encode as the encode stage did.
-
-        Args:
-            snapshot: the trained model and the corpus that it was trained on.
-            text: the encoder of texts.
-            max_categories: how many categories have a column, see `encode.max_categories`.
-        """
-        self._snapshot = snapshot
-        self._text = text
-        items = snapshot.corpus.items
-        self._categories, self._numbers = CategoryColumns.fit([items], max_categories), NumberScales.fit([items])
-
-    def encode(self, item_id: str, record: Record) -> tuple[FloatVector, FloatVector]:
-        """The item vector, shape (D,), and the text vector, shape (T,).
-
-        Categories and numbers that the corpus does not know have no weight in the model and are left out.
-        """
-        text = self._text.encode([shown_text(item_id, record)])[0]
-        features = {"text": Modality(text[None], np.ones(1, np.bool_)), **self._rest(record)}
-        model = self._snapshot.scorer.model
-        vectors, present = feature_tensors({name: features[name] for name in model.shape.widths if name in features})
-        code = self._snapshot.corpus.item_codes.get(item_id, model.shape.num_warm_items)
-        with torch.no_grad():
-            vector = model.items.from_content(vectors, present, 1)
-            if code < model.shape.num_warm_items:  # what training learned of the item itself stays
-                vector = vector + model.items.id_emb.weight[code]
-            vector = F.normalize(vector, dim=-1)
-        return vector[0].numpy(), text
-
-    def _rest(self, record: Record) -> dict[str, Modality]:
-        """Categories and numbers, in the columns and scales of the corpus."""
-        schema = pa.schema([self._snapshot.corpus.items.schema.field(name) for name in (CATEGORIES, NUMBERS)])
-        numbers = _known_numbers(record["numbers"], schema.field(NUMBERS).type)
-        row = pa.Table.from_pylist([{CATEGORIES: record["categories"], NUMBERS: numbers}], schema=schema)
-        encoded = {CATEGORIES: self._categories.encode(row)}
-        return encoded if self._numbers is None else encoded | {NUMBERS: self._numbers.encode(row)}
-
-
-def _known_numbers(numbers: Mapping[str, float], kind: pa.DataType) -> dict[str, float | None] | None:
-    names = [field.name for field in kind] if pa.types.is_struct(kind) else []
-    return {name: numbers.get(name) for name in names} or None
-
-
 def _record(row: Mapping[str, Any]) -> Record:
     numbers = {name: value for name, value in (row[NUMBERS] or {}).items() if value is not None}
     return {"title": row[TITLE], "text": row[TEXT] or "", "categories": row[CATEGORIES] or [], "numbers": numbers}
 
 
-def _facts(item_id: str, record: Record) -> pa.Table:
-    row = {
-        ITEM_ID: item_id,
-        TITLE: record["title"],
-        CATEGORIES: record["categories"],
-        NUMBERS: record["numbers"] or None,
-    }
-    return pa.Table.from_pylist([row])
+def _with(values: Sequence[Any], codes: Sequence[int], own: Sequence[Any]) -> list[Any]:
+    """A list with values of some codes, of which the next free ones follow each other."""
+    changed = list(values)
+    for code, value in zip(codes, own, strict=True):
+        changed[code : code + 1] = [value]
+    return changed
 
 
-def _with(values: Sequence[Any], place: int, value: Any) -> list[Any]:
-    return [*values[:place], value, *values[place + 1 :]]
-
-
-def _with_row(array: np.ndarray, row: int, value: Any) -> np.ndarray:
-    changed = array.copy()
-    changed[row] = value
+def _with_rows(array: np.ndarray, codes: Sequence[int], own: Sequence[Any]) -> np.ndarray:
+    """The same of rows of an array."""
+    added = max(0, max(codes, default=-1) + 1 - len(array))
+    changed = np.concatenate([array, np.empty((added, *array.shape[1:]), array.dtype)])
+    changed[codes] = own
     return changed

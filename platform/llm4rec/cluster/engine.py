@@ -7,14 +7,15 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from llm4rec.cluster.candidates import Candidates, may_decide
-from llm4rec.cluster.catalogue import ContentEncoder, LiveCatalogue
+from llm4rec.cluster.catalogue import LiveCatalogue
+from llm4rec.cluster.entry import ContentEncoder, Entry, Record
 from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.people import People, Person
 from llm4rec.cluster.run_config import RunConfig
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 QUICK_ITEMS = 20_000
 TIME_DIGITS = 12
 """Of an id of a slate: milliseconds since 1970, hexadecimal."""
+ENTRIES_AT_ONCE = 256
+NOTHING_KNOWN: Record = {"text": "", "categories": [], "numbers": {}}
 WORDS_ALONE = 100.0
 """What words count against the taste of somebody without a history, of whom none is known."""
 
@@ -116,10 +119,10 @@ class Engine:
         self._changed: frozenset[int] = frozenset()  # codes of the index's items that have another vector now
         self._changing = threading.Lock()
         self._change = 0
+        overlays = log.item_overlays()  # read first: what is put meanwhile is among the changes, in its place
         known = {change.key for change in log.changes_after(0)}
-        for overlay in log.item_overlays():  # those of a log that kept no changes
-            if overlay.item_id not in known:
-                self._take_over(overlay.item_id, overlay.record)
+        older = [overlay for overlay in overlays if overlay.item_id not in known]  # of a log that kept no changes
+        self._take_over({overlay.item_id: overlay.record for overlay in older})
         self.follow()
 
     @property
@@ -138,9 +141,9 @@ class Engine:
             return
         with self._changing:
             changes = self._log.changes_after(self._change)
-            for item_id in dict.fromkeys(change.key for change in changes if change.kind == "item"):
-                overlay = self._log.item_overlay(item_id)
-                self._take_over(item_id, None if overlay is None else overlay.record)
+            changed = list(dict.fromkeys(change.key for change in changes if change.kind == "item"))
+            records = {overlay.item_id: overlay.record for overlay in self._log.item_overlays(changed)}
+            self._take_over({item_id: records.get(item_id) for item_id in changed})
             if changes:
                 self._change = changes[-1].sequence
 
@@ -248,8 +251,7 @@ class Engine:
 
     def put_item(self, item_id: str, record: dict[str, Any]) -> None:
         """Store an item, and recommend it from its content at once."""
-        with self._changing:
-            self._overlaid(item_id, record)  # what cannot be taken over is not stored
+        self._content.encode({item_id: record})  # what cannot be taken over is not stored
         self._log.put_item(item_id, record)
         self.follow()
 
@@ -303,24 +305,38 @@ class Engine:
             popularity_weight=person.popularity_weight,
         )
 
-    def _take_over(self, item_id: str, record: Any) -> None:
-        """Change an item, or withdraw it where its record cannot be used: those after it must go on everywhere."""
-        try:
-            self._catalogue = self._overlaid(item_id, record)
-        except Exception:  # whatever a record may hold that was stored by another version, or by hand
-            logger.exception("item %r cannot be taken over as it was put, and is withdrawn here", item_id)
-            self._catalogue = self._overlaid(item_id, None)
+    def _take_over(self, records: Mapping[str, Record | None]) -> None:
+        """Change items all at once, in this order, and withdraw those without a record that can be used."""
+        if not records:
+            return
+        catalogue, put = self._catalogue, {i: record for i, record in records.items() if record is not None}
+        entries = self._entries(put)
+        gone = [item_id for item_id in records if item_id not in entries]
+        unknown = {i: {**NOTHING_KNOWN, "title": i} for i in gone if i not in catalogue.codes}
+        entries |= self._entries(unknown)  # they keep the codes that they had elsewhere
+        changed = [entries[item_id] for item_id in records if item_id in entries]
+        of_index = self.snapshot.corpus.item_codes
+        self._changed |= {of_index[entry.item_id] for entry in changed if entry.item_id in of_index}
+        self._catalogue = catalogue.put(changed).withdraw(gone)
 
-    def _overlaid(self, item_id: str, record: Any) -> LiveCatalogue:
-        if record is not None:
-            code = self._catalogue.codes.get(item_id)
-            if code is not None and code < self.snapshot.index.num_items:
-                self._changed |= {code}
-            return self._catalogue.put(item_id, record, *self._content.encode(item_id, record))
-        if item_id in self._catalogue.codes:
-            return self._catalogue.withdraw(item_id)
-        gone = {"title": item_id, "text": "", "categories": [], "numbers": {}}  # it keeps the code it had elsewhere
-        return self._overlaid(item_id, gone).withdraw(item_id)
+    def _entries(self, records: Mapping[str, Record]) -> dict[str, Entry]:
+        """Items as they were put, but for those whose records cannot be used: the others must go on everywhere."""
+        item_ids, found = list(records), []
+        for start in range(0, len(item_ids), ENTRIES_AT_ONCE):
+            part = {item_id: records[item_id] for item_id in item_ids[start : start + ENTRIES_AT_ONCE]}
+            try:
+                found += self._content.encode(part)
+            except Exception:  # whatever a record may hold that was stored by another version, or by hand
+                for item_id, record in part.items():
+                    found += self._entry(item_id, record)
+        return {entry.item_id: entry for entry in found}
+
+    def _entry(self, item_id: str, record: Record) -> list[Entry]:
+        try:
+            return self._content.encode({item_id: record})
+        except Exception:
+            logger.exception("item %r cannot be taken over as it was put, and is withdrawn here", item_id)
+            return []
 
     def _logged(
         self,

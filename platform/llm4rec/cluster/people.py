@@ -1,18 +1,21 @@
 """Users as the service sees them: the corpus's users with their feedback since, users put since, and strangers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from llm4rec.cluster.catalogue import LiveCatalogue
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.online.feedback import Feedback, Slate
 from llm4rec.online.log import EventLog
 from llm4rec.online.user_state import CorpusCodes, history_with_feedback
-from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, USER_ID, VALID, History, IntVector
+from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, USER_ID, VALID, BoolVector, History, IntVector
 from llm4rec.serve import contract
 from llm4rec.serve.errors import NotFoundError
 
@@ -134,18 +137,32 @@ class People:
 
     def search(self, search: str, limit: int) -> list[contract.UserSummary]:
         """Users whose id begins with the search or who have it as an attribute."""
-        wanted, found = search.casefold(), []
-        overlays = self._log.user_overlays()
-        added = [user_id for user_id in overlays if user_id not in self._corpus.user_codes]
-        for user_id in [*self._corpus.user_ids, *added]:
-            code = self._corpus.user_codes.get(user_id)
-            attributes = overlays[user_id] if user_id in overlays else self._corpus_attributes(code)
-            values = {str(value).casefold() for value in attributes.values()}
-            if (user_id.casefold().startswith(wanted) or wanted in values) and not self._log.is_forgotten(user_id):
-                found.append(self._summary(user_id, attributes))
+        wanted, put, found = search.casefold(), self._log.user_overlays(), []
+        matches, codes = self._match(wanted), self._corpus.user_codes
+        added = []
+        for user_id, attributes in put.items():  # attributes that were put take the place of the corpus's
+            answers = _answers(wanted, user_id, attributes.values())
+            if user_id in codes:
+                matches[codes[user_id]] = answers
+            elif answers:
+                added.append(user_id)
+        for user_id in chain((self._corpus.user_ids[code] for code in np.flatnonzero(matches)), added):
+            if not self._log.is_forgotten(user_id):
+                own = put[user_id] if user_id in put else self._corpus_attributes(codes[user_id])
+                found.append(self._summary(user_id, own))
             if len(found) == limit:
                 break
         return found
+
+    def _match(self, wanted: str) -> BoolVector:
+        """Which users of the corpus have ids that begin so, or such an attribute, a text or a number, shape (U,)."""
+        matches = np.array([user_id.casefold().startswith(wanted) for user_id in self._corpus.user_ids], np.bool_)
+        for column in self._corpus.users.drop_columns([USER_ID]).columns:
+            distinct = column.combine_chunks().dictionary_encode()
+            has = [value is not None and str(value).casefold() == wanted for value in distinct.dictionary.to_pylist()]
+            places = pc.fill_null(distinct.indices.cast(pa.int64()), len(has)).to_numpy()
+            matches |= np.array([*has, False])[places]
+        return matches
 
     def past(self, code: int) -> IntVector:
         """Codes of the items of a user's history in the corpus."""
@@ -199,3 +216,7 @@ class People:
         timestamp = place if entry.timestamp is None else entry.timestamp
         event = entry.event or self._corpus.events[0]
         return Feedback(f"sent-{place}", "", entry.item_id, event, entry.value, None, timestamp)
+
+
+def _answers(wanted: str, user_id: str, attributes: Iterable[object]) -> bool:
+    return user_id.casefold().startswith(wanted) or wanted in {str(value).casefold() for value in attributes}

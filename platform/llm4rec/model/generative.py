@@ -122,17 +122,20 @@ class IdGenerator:
         """Made when it is first asked for: of many changes to a catalogue in a row only the last needs one."""
         return Tree(self.ids.codes)
 
-    def extended(self, vectors: FloatMatrix) -> "IdGenerator":
-        """With more items, whose ids need no training; vectors (n, D)."""
-        everything = np.vstack([self.vectors.numpy(), vectors])
-        return IdGenerator(self.head, self.ids.extended(vectors), everything, self.num_trained)
+    def put(self, codes: Sequence[int], vectors: FloatMatrix) -> "IdGenerator":
+        """With other vectors of some items, or with more items, whose codes are the next free ones.
 
-    def replaced(self, item: int, vector: FloatVector) -> "IdGenerator":
-        """With another vector of an item, shape (D,). Its id stays if the head has learnt it, else it is given anew."""
-        vectors = self.vectors.numpy().copy()
-        vectors[item] = vector
-        ids = self.ids if item < self.num_trained else self.ids.replaced(item, vector)
-        return IdGenerator(self.head, ids, vectors, self.num_trained)
+        Args:
+            codes: of the items, shape (n,), each once.
+            vectors: shape (n, D). An id stays if the head has learnt it; what came later is given one anew.
+        """
+        at = np.array(codes)
+        everything = np.empty((max(len(self.vectors), at.max() + 1), vectors.shape[1]), np.float32)
+        everything[: len(self.vectors)] = self.vectors.numpy()
+        everything[at] = vectors
+        later = at >= self.num_trained
+        ids = self.ids.put(at[later], vectors[later])
+        return IdGenerator(self.head, ids, everything, self.num_trained)
 
     @property
     def num_items(self) -> int:

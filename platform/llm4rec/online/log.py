@@ -172,19 +172,21 @@ class EventLog:
         """Withdraw an item, be it from the corpus or from here."""
         self._change_item(item_id, record={}, deleted=True)
 
-    def item_overlays(self) -> list[ItemOverlay]:
-        """Every item that was put or withdrawn, by id."""
+    def item_overlays(self, item_ids: Sequence[str] | None = None) -> list[ItemOverlay]:
+        """What was put or withdrawn: of all items, by id, or of those among some that the log knows, in any order."""
+        query = select(ITEMS).order_by(ITEMS.c.item_id)
         with reading(self._engine) as connection:
-            return [overlay(row) for row in connection.execute(select(ITEMS).order_by(ITEMS.c.item_id)).mappings()]
-
-    def item_overlay(self, item_id: str) -> ItemOverlay | None:
-        """What was put or withdrawn under this id, or None."""
-        with reading(self._engine) as connection:
-            row = connection.execute(select(ITEMS).where(ITEMS.c.item_id == item_id)).mappings().first()
-        return None if row is None else overlay(row)
+            if item_ids is None:
+                return [overlay(row) for row in connection.execute(query).mappings()]
+            parts = [item_ids[i : i + IDS_PER_QUERY] for i in range(0, len(item_ids), IDS_PER_QUERY)]
+            queries = [query.where(ITEMS.c.item_id.in_(part)) for part in parts]
+            return [overlay(row) for one in queries for row in connection.execute(one).mappings()]
 
     def changes_after(self, sequence: int) -> list[Change]:
-        """Items put or withdrawn and users forgotten after a change (0: from the start), in order."""
+        """Items put or withdrawn and users forgotten after a change (0: from the start), in order.
+
+        Of an item there are the first change and the last.
+        """
         query = select(CHANGES).where(CHANGES.c.sequence > sequence).order_by(CHANGES.c.sequence)
         with reading(self._engine) as connection:
             return [Change(**row) for row in connection.execute(query).mappings()]
@@ -363,6 +365,10 @@ class EventLog:
     def _change_item(self, item_id: str, **row: Any) -> None:
         with writing(self._engine) as connection:
             _replace(connection, ITEMS, item_id=item_id, **row)
+            # Of an item the first change counts, which gives it its place among added ones, and the last.
+            own = (CHANGES.c.kind == "item") & (CHANGES.c.key == item_id)
+            first = select(func.min(CHANGES.c.sequence)).where(own).scalar_subquery()
+            connection.execute(delete(CHANGES).where(own, CHANGES.c.sequence > first))
             connection.execute(insert(CHANGES).values(kind="item", key=item_id))
 
 

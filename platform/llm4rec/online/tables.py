@@ -111,6 +111,9 @@ CHANGES = Table(
     sqlite_autoincrement=True,
 )
 
+# Only the first and the last change of an item stay, and those between are found by it at each put.
+BY_KEY = Index("ix_changes_by_key", CHANGES.c.key)
+
 # What was learnt so far, so that a learner that starts again need not read the whole log.
 SNAPSHOTS = Table(
     "snapshots",
@@ -149,6 +152,7 @@ def create_tables(connection: Connection) -> None:
     known = inspect(connection)
     if PLAIN.c.heard.name not in {column["name"] for column in known.get_columns(PLAIN.name)}:
         connection.execute(text(f"ALTER TABLE {PLAIN.name} ADD COLUMN {PLAIN.c.heard.name} INTEGER"))
+    BY_KEY.create(connection, checkfirst=True)
     older = [
         index
         for table, index in OLDER_INDEXES.items()

@@ -45,11 +45,12 @@ class WordIndex:
         found: FloatVector = (self._rows @ asked.T).toarray()[:, 0].astype(np.float32)
         return found
 
-    def put(self, code: int, text: str) -> "WordIndex":
-        """With the text of one item replaced, or added where the code is the next free one."""
-        row = _weighted(_counts.transform([text]), self._rarity, self._mean_length)
-        rows = sparse.vstack([self._rows[:code], row, self._rows[code + 1 :]], format="csr")
-        return WordIndex(rows, self._rarity, self._mean_length)
+    def put(self, codes: Sequence[int], texts: Sequence[str]) -> "WordIndex":
+        """With the texts of some items replaced, or added where codes are the next free ones."""
+        own = _weighted(_counts.transform(texts), self._rarity, self._mean_length)
+        order = np.arange(max(self._rows.shape[0], max(codes) + 1))
+        order[codes] = self._rows.shape[0] + np.arange(len(codes))  # behind those that were
+        return WordIndex(sparse.vstack([self._rows, own], format="csr")[order], self._rarity, self._mean_length)
 
 
 def _weighted(counts: sparse.csr_matrix, rarity: FloatVector, mean_length: float) -> sparse.csr_matrix:
