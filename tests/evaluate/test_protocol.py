@@ -65,10 +65,12 @@ def test_hash_names_users_histories_and_targets(corpus):
 def test_nobody_to_evaluate_is_an_error(corpus):
     split = np.full(len(corpus.interactions), TRAIN, np.int32)
     only_train = dataclasses.replace(corpus, interactions=dataclasses.replace(corpus.interactions, split=split))
+    for rows in (EvaluationSet.build, EvaluationSet.successive):
+        with pytest.raises(DataError, match=r"the test split holds no interaction: .* preprocess\.test_fraction"):
+            rows(only_train)
+    only_test = dataclasses.replace(corpus.interactions, split=np.full_like(split, TEST))
     with pytest.raises(DataError, match="no user has both a history and a warm item in the test split"):
-        EvaluationSet.build(only_train)
-    with pytest.raises(DataError, match="no user has both a history and a warm item in the test split"):
-        EvaluationSet.successive(only_train)
+        EvaluationSet.build(dataclasses.replace(corpus, interactions=only_test))
 
 
 def test_some_of_the_rows_have_a_hash_of_their_own(corpus):

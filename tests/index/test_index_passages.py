@@ -86,6 +86,14 @@ def test_values_that_do_not_vary_are_not_averaged():
     assert passages["popularity:a"] == '"Alien (1979)": chosen by 2 people.'
 
 
+def test_who_comes_back_is_one_person():
+    again = [(0, 0, 1, TRAIN)] * 50 + [(1, 0, 1, TRAIN)]
+    assert texts(build_passages(make_corpus(again), CONFIG))["popularity:a"] == '"Alien (1979)": chosen by 2 people.'
+    rated = [(0, 0, 5, TRAIN), (0, 0, 2, TRAIN), (1, 0, 5, TRAIN)]
+    mean = texts(build_passages(make_corpus(rated), CONFIG))["popularity:a"]
+    assert mean == '"Alien (1979)": rated by 2 people, 4.0 on average.'
+
+
 def test_similarity_is_the_cosine_of_the_sets_of_likers():
     # Likers: a = {0, 1, 2, 3}, b = {0, 1, 2}; cosine = 3 / sqrt(12) = 0.866.
     train = CORPUS.part(TRAIN)

@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 from dataclasses import replace
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 
 from llm4rec.errors import DataError
 from llm4rec.preprocess.chunks import Chunk, list_chunks, read_chunk
-from llm4rec.preprocess.config import InteractionsFile, SourceConfig, TabularConfig
+from llm4rec.preprocess.config import InteractionsFile, ItemsFile, SourceConfig, TabularConfig
 from llm4rec.preprocess.sources import find_layout
 from tests.preprocess.reading import LOOSE, Tables, read_source
 
@@ -205,3 +206,52 @@ def test_a_log_without_one_good_row_is_an_error(tmp_path):
     write_csv(tmp_path, "oops", "oops")
     with pytest.raises(DataError, match="all 2 rows were refused; the first, row 2: expected 5 columns, found 1"):
         read(tabular(tmp_path))
+
+
+def test_spaces_around_ids_make_no_other_item_and_no_other_user(tmp_path):
+    write_csv(tmp_path, " u1,sku-1,1,1,click", "u1 ,sku-2 ,2,1,click ", "u2, sku-1,3,1,click")
+    rows = read(tabular(tmp_path)).interactions.to_pylist()
+    assert [(row["user_id"], row["item_id"], row["event"]) for row in rows] == [
+        ("u1", "sku-1", "click"),
+        ("u1", "sku-2", "click"),
+        ("u2", "sku-1", "click"),
+    ]
+
+
+def test_a_log_of_other_ids_than_the_catalogues_is_told_with_an_example_of_both(tmp_path):
+    write_csv(tmp_path, "u1,12.0,1,1,click", "u2,13.0,2,1,click")
+    (tmp_path / "items.csv").write_text("id,title\n12,Pan\n13,Pot\n")
+    source = tabular(tmp_path)
+    items = ItemsFile(file="items.csv", item_id="id", title="title")
+    source = source.model_copy(update={"tabular": source.tabular.model_copy(update={"items": items})})
+    with pytest.raises(DataError, match=r"none of the log's 2 items .* catalogue's 2: the log has '12.0', .* '12';"):
+        read(source)
+
+
+def test_days_without_separators_are_dates_where_all_are(tmp_path):
+    write_csv(tmp_path, "u1,i1,20240105,1,click", "u1,i2,20231231,1,click")
+    assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [1_703_980_800, 1_704_412_800]
+    write_csv(tmp_path, "u1,i1,20240105,1,click", "u1,i2,20240199,1,click")
+    assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [20240105, 20240199]
+
+
+def test_what_pandas_writes_for_a_missing_value_is_missing(tmp_path):
+    rows = [{"user_id": user, "item_id": "i1", "timestamp": 5, "value": 1, "event": "e"} for user in ("a", math.nan)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = read(tabular(tmp_path, ALL.model_copy(update={"file": "log.jsonl"})))
+    assert found.interactions["user_id"].to_pylist() == ["a"]
+    assert found.quarantine["reason"].to_pylist() == ["empty user_id: ''"]
+
+
+def test_an_empty_event_is_the_default_one_where_events_have_names(tmp_path):
+    write_csv(tmp_path, "u1,i1,1,1,true", "u1,i2,2,1,", "u1,i3,3,1,  ")
+    named = ALL.model_copy(update={"event_names": {"true": "purchase"}, "default_event": "review"})
+    assert read(tabular(tmp_path, named)).interactions["event"].to_pylist() == ["purchase", "review", "review"]
+
+
+def test_an_empty_packed_file_among_others_has_no_rows(tmp_path):
+    (tmp_path / "log").mkdir()
+    row = json.dumps({"user_id": "u1", "item_id": "i1", "timestamp": 1, "value": 1, "event": "e"}).encode()
+    for name, data in (("a", b""), ("b", row), ("c", b"")):
+        (tmp_path / "log" / f"{name}.jsonl.gz").write_bytes(gzip.compress(data))
+    assert len(read(tabular(tmp_path, ALL.model_copy(update={"file": "log"}))).interactions) == 1

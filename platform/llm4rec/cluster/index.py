@@ -15,6 +15,7 @@ from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.stage import run_stage
 from llm4rec.debias.estimate import read_effects
+from llm4rec.errors import ConfigError
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.tune import Adapter
 from llm4rec.index.approximate import ApproximateIndex, is_large
@@ -57,7 +58,13 @@ STATES_AT_ONCE = 2000
 
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
-    """Model + corpus + effects -> index."""
+    """Model + corpus + effects -> index.
+
+    Raises:
+        ConfigError: no model reads the texts of the evidence.
+    """
+    if config.encode.text_model is None:
+        raise ConfigError("encode.text_model is null, but evidence is found by its text; name a model")
     inputs = {name: store.open(name) for name in ("corpus", "features", "effects", "model")}
 
     def build(writer: ArtifactWriter) -> None:

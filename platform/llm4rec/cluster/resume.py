@@ -22,6 +22,7 @@ from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, Ray
 from llm4rec.artifacts import open_location
 from llm4rec.cluster.pool import BESIDE_ACTORS, Pool
 from llm4rec.config import StrictModel
+from llm4rec.errors import Llm4RecError
 
 log = logging.getLogger("llm4rec")
 
@@ -80,7 +81,7 @@ class Steps:
 
         def run(rows: Dataset, left: Payloads) -> Dataset:
             made = {"fn_constructor_args": (factory, left), **pool(len(left), next(tries) > 0).options()}
-            return rows.map(_Actor, **made)  # type: ignore[arg-type]  # classes are allowed, and not annotated
+            return rows.map(Actor, **made)  # type: ignore[arg-type]  # classes are allowed, and not annotated
 
         return self._run(step, tasks, run, beside={"num_cpus": BESIDE_ACTORS})
 
@@ -175,6 +176,8 @@ def is_loss(error: BaseException | None) -> bool:
     """Whether behind an error is a process or a node that ended, which another try may not meet again."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
+        if isinstance(error, RayActorError) and error.actor_init_failed:  # its constructor raised, and would again
+            return False
         if isinstance(error, LOSSES):
             return True
         seen.add(id(error))
@@ -201,12 +204,22 @@ def _answer(row: dict[str, Any], function: Callable[[Any], Answer], payloads: Pa
     return {_TASK: number, _ANSWER: json.dumps(function(task))}
 
 
-class _Actor:
+class Actor:
     """The same, with a function that is made where it runs."""
 
     def __init__(self, factory: Callable[[], Callable[[Any], Answer]], payloads: Payloads) -> None:
-        self._function = factory()
-        self._payloads = payloads
+        self._payloads, self._refused = payloads, None
+        try:
+            self._function = factory()
+        except Llm4RecError as error:  # of a constructor Ray tells the text alone, of a call the error itself
+            self._refused = error
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The answer to the task of a row.
+
+        Raises:
+            Llm4RecError: what the function could not be made with.
+        """
+        if self._refused is not None:
+            raise self._refused
         return _answer(row, self._function, self._payloads)

@@ -65,9 +65,15 @@ class EvaluationSet:
     def _of(
         cls, corpus: Corpus, split: int, users: IntVector, histories: Sequence[History], targets: IntVector
     ) -> Self:
+        name = SPLIT_NAMES[split]
+        if not len(corpus.part(split)):
+            raise DataError(
+                f"the {name} split holds no interaction: with leave_one_out no user has three, with temporal one "
+                f"moment of the log holds more than preprocess.{name}_fraction; give finer times, or a larger fraction"
+            )
         if not len(users):
             raise DataError(
-                f"no user has both a history and a warm item in the {SPLIT_NAMES[split]} split; "
+                f"no user has both a history and a warm item in the {name} split; "
                 "check the split and k-core settings of preprocess"
             )
         digest = _hash(corpus, users, histories, targets)

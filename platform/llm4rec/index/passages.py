@@ -91,12 +91,13 @@ def _similar_users(corpus: Corpus, code: int, titles: list[str], others: IntVect
 
 def _popularity(train: Interactions, num_items: int) -> list[str]:
     """A sentence for each item, empty for items without a training interaction."""
-    counts = np.bincount(train.item, minlength=num_items)
-    means = np.bincount(train.item, weights=train.value, minlength=num_items) / np.maximum(counts, 1)
+    people = np.unique(np.stack([train.item, train.user]), axis=1)[0]  # who came back is one person
+    counts, times = (np.bincount(items, minlength=num_items) for items in (people, train.item))
+    means = np.bincount(train.item, weights=train.value, minlength=num_items) / np.maximum(times, 1)
     varies = len(train) > 0 and bool(np.ptp(train.value) > 0)
     sentences = []
     for count, mean in zip(counts.tolist(), means.tolist(), strict=True):
-        people = "1 person" if count == 1 else f"{count} people"
-        rated = f"rated by {people}, {mean:.1f} on average." if varies else f"chosen by {people}."
+        persons = "1 person" if count == 1 else f"{count} people"
+        rated = f"rated by {persons}, {mean:.1f} on average." if varies else f"chosen by {persons}."
         sentences.append(rated if count else "")
     return sentences

@@ -112,17 +112,17 @@ def _texts(folder: Folder, chunk: Chunk) -> Iterator[bytes]:
 
 
 def _unzipped(folder: Folder, name: str, piece_bytes: int) -> Iterator[bytes]:
-    rest = b""
+    rest, nothing = b"", True
     try:
         with folder.open(name) as raw, gzip.GzipFile(fileobj=raw) as stream:
             while block := stream.read(piece_bytes):
                 lines, newline, tail = block.rpartition(b"\n")
                 if newline:
                     yield rest + lines + newline
-                    rest = tail
+                    rest, nothing = tail, False
                 else:
                     rest += block
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{name} in {folder.location!r} is not a whole gzip file: {error}") from None
-    if rest:
+    if rest or nothing:  # of an empty file too there is one piece
         yield rest

@@ -36,6 +36,7 @@ LOG_SCHEMA = pa.schema(
 # 1e11 seconds is the year 5138, 1e11 milliseconds is 1973: above, a number counts milliseconds.
 _MILLISECONDS_FROM = 1e11
 _TOO_LATE = 1e14
+_FIRST_DAY, _LAST_DAY = 19000101, 21001231
 
 
 def check_interactions(records: Records, mapping: InteractionsFile) -> tuple[pa.Table, pa.Table]:
@@ -121,8 +122,8 @@ class _Reasons:
 
 
 def _ids(array: pa.Array, role: str, reasons: _Reasons) -> pa.Array:
-    text = as_text(array, role).fill_null("")
-    blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)
+    text = pc.utf8_trim_whitespace(as_text(array, role).fill_null(""))  # as cells of a catalogue are
+    blank = pc.equal(pc.binary_length(text), 0)
     reasons.refuse(blank.to_numpy(zero_copy_only=False), text, f"empty {role}")
     return text
 
@@ -141,7 +142,7 @@ def _events(names: pa.Array, mapping: InteractionsFile) -> pa.Array:
         return names
     texts = names.cast(pa.string()) if pa.types.is_boolean(names.type) else as_text(names, "event")
     coded = texts.dictionary_encode()
-    known = [mapping.event_names.get(name, name) for name in coded.dictionary.to_pylist()]
+    known = [mapping.event_names.get(name, name if name.strip() else None) for name in coded.dictionary.to_pylist()]
     return pa.array(known, pa.string()).take(coded.indices).fill_null(mapping.default_event)
 
 
@@ -168,6 +169,8 @@ def _moments(array: pa.Array) -> np.ndarray:
         stamps = array.cast(pa.timestamp("ms", getattr(array.type, "tz", None)), safe=False).cast(pa.int64())
         return as_numbers(stamps) / 1000
     numbers = as_numbers(array)
+    if (days := _days(numbers)) is not None:
+        return days
     unread = np.flatnonzero(np.isnan(numbers))
     if len(unread) and not pa.types.is_floating(array.type):
         texts = pd.Series(array.take(pa.array(unread)).to_pylist(), dtype=object)
@@ -175,3 +178,16 @@ def _moments(array: pa.Array) -> np.ndarray:
         numbers = numbers.copy()  # Arrow hands out read-only memory.
         numbers[unread] = np.where(dates.isna(), np.nan, dates.dt.as_unit("s").astype("int64").to_numpy(np.float64))
     return numbers
+
+
+def _days(numbers: np.ndarray) -> np.ndarray | None:
+    """Seconds of dates such as 20240105; None where some number is none. As seconds all lie in one month of 1970."""
+    known = numbers[np.isfinite(numbers)]
+    if not len(known) or known.min() < _FIRST_DAY or known.max() > _LAST_DAY or (known % 1).any():
+        return None
+    dates = pd.to_datetime(pd.Series(known.astype(np.int64).astype(str)), format="%Y%m%d", utc=True, errors="coerce")
+    if dates.isna().any():
+        return None
+    days = numbers.copy()
+    days[np.isfinite(numbers)] = dates.dt.as_unit("s").astype("int64").to_numpy(np.float64)
+    return days

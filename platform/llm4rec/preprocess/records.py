@@ -1,6 +1,7 @@
 """Bytes into columns: delimited text, JSON lines and Parquet, with every refused row kept for the quarantine."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -278,6 +279,8 @@ def _read_json_lines(lines: pa.LargeBinaryArray, rows: LongVector, wanted: Seque
 def _json_text(value: Any, separator: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):  # how pandas writes what is missing
+        return None
     if isinstance(value, list):
         return separator.join(_json_text(part, separator) or "" for part in value)
     return json.dumps(value, ensure_ascii=False)

@@ -79,7 +79,8 @@ def preprocess(source: SourceConfig, config: PreprocessConfig, work: Work, each:
     ones first; one that the catalogue lacks gets a row made from the id, behind the known warm ones.
 
     Raises:
-        DataError: the source cannot be used, or no interaction is left after the k-core.
+        DataError: the source cannot be used, the log has no item of the catalogue, or no interaction is left after the
+            k-core.
     """
     layout = find_layout(source)
     work.make("log", "seen", "refused", "parsed", "settled", "users", "doubles", "double_items", "alive")
@@ -129,12 +130,19 @@ def _read_log(layout: Layout, config: PreprocessConfig, work: Work, each: Each) 
 
 def _candidates(work: Work, known: Known) -> pa.Array:
     """Ids by provisional code: the catalogue's, then those that only the log has, in the order of the log."""
-    seen = set(known.ids.to_pylist())
-    made: list[str] = []
+    catalogue = set(known.ids.to_pylist())
+    seen, made, met = set(catalogue), list[str](), False
     for name in work.read(PIECES, ["name"])["name"].to_pylist():
-        fresh = [item_id for item_id in work.read(f"seen/{name}")[ITEM_ID].to_pylist() if item_id not in seen]
+        own = work.read(f"seen/{name}")[ITEM_ID].to_pylist()
+        met = met or not catalogue.isdisjoint(own)
+        fresh = [item_id for item_id in own if item_id not in seen]
         seen.update(fresh)
         made += fresh
+    if catalogue and made and not met:
+        raise DataError(
+            f"none of the log's {len(made)} items is among the catalogue's {len(catalogue)}: the log has {made[0]!r}, "
+            f"the catalogue {known.ids[0].as_py()!r}; an item must have the same id in both"
+        )
     ids = pa.concat_arrays([known.ids, pa.array(made, pa.string())])
     work.write(CANDIDATES, pa.table({ITEM_ID: ids}))
     return ids
