@@ -68,6 +68,11 @@ def test_a_bug_is_no_users_error(error: BaseException | None) -> None:
     assert user_message(error) is None
 
 
+def test_what_ray_adds_to_a_message_is_left_out() -> None:
+    noted = "file.csv: no rows\nFailed to apply UDF transform after 1/1 attempts (total backoff 0.0s).\nTo change retry"
+    assert user_message(DataError(noted)) == "file.csv: no rows"
+
+
 def test_a_circle_of_causes_ends() -> None:
     first, second = RuntimeError("a"), RuntimeError("b")
     first.__cause__, second.__cause__ = second, first

@@ -80,9 +80,19 @@ def test_a_log_of_one_outcome_says_why_there_is_no_model(value):
     log = corpus.interactions
     same = replace(corpus, interactions=replace(log, value=np.full(len(log), value, np.float32)))
     found = fit(build_covariates(same, features, CONFIG))
-    assert isinstance(found, str) and "only 0 interactions" in found and "good_above = 0.5" in found
+    assert isinstance(found, str) and "only 0 of 4000 interactions" in found and "good_above = 0.5" in found
     effects = estimate(same, features, CONFIG, seed=0)
     assert effects.outcome is None and found in effects.summary["warnings"]
+
+
+def test_a_rare_outcome_of_which_the_drawn_rows_hold_too_few_is_told(monkeypatch):
+    corpus, features, _ = world()
+    log, value = corpus.interactions, np.ones(len(corpus.interactions), np.float32)
+    value[np.flatnonzero(log.split == TRAIN)[: 2 * CONFIG.folds]] = 0
+    rare = replace(corpus, interactions=replace(log, value=value))
+    monkeypatch.setattr("llm4rec.debias.outcome.MAX_ROWS", 100)
+    found = fit(build_covariates(rare, features, CONFIG))
+    assert isinstance(found, str) and "of 100 interactions are on one side" in found
 
 
 def test_it_is_written_and_read_back(tmp_path):

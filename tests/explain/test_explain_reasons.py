@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,9 +62,17 @@ def test_grounds_hold_what_anchors_share():
         [LIKED],
         item_ids=["a", "b", "c"],
         titles=["A", 'The "B"', "C"],
-        categories=[("Drama",), ("Action", "Drama", "War"), ("War",)],
+        categories=[("Drama", "War"), ("Action", "Drama", "War"), ("War",)],
     )
-    assert found == Grounds("b", "The 'B'", ("Action", "Drama", "War"), ("A", "C"), ("Drama", "War"), (LIKED,))
+    assert found == Grounds("b", "The 'B'", ("Action", "Drama", "War"), ("A", "C"), ("War",), (LIKED,))
+
+
+def test_what_only_one_of_two_anchors_has_is_not_said_to_be_shared():
+    categories = [("War",), ("War", "Drama"), ("Drama",)]
+    found = ground(1, [0, 2], [], item_ids=["a", "b", "c"], titles=["A", "B", "C"], categories=categories)
+    assert found.shared == () and "share" not in template_reason(found)
+    told = template_reason(replace(found, shared=("War",)), pick=lambda wordings, _: wordings[0])
+    assert told == 'You watched "A" and "C", and "B" is similar: all are filed under war.'
 
 
 def test_cleaning_keeps_text_and_drops_what_is_not():

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 
+import numpy as np
 import pytest
-from sqlalchemy import Engine, insert, inspect
+from sqlalchemy import Engine, create_engine, insert, inspect, make_url
 from sqlalchemy.event import listens_for, remove
 from sqlalchemy.schema import DropIndex
 
@@ -319,6 +320,35 @@ def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: st
     assert counts["states"] == 1 and counts["plain_requests"] == 2 and counts["exposures"] == 4
     for log in logs:
         log.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_in_the_free_part_of_pages_go_with_a_user(tmp_path: Path, seed: int) -> None:
+    """Of cells that moved to another page: ids in no order, as they come to a large log."""
+    rng, secret = np.random.default_rng(seed), "ann@example.org"
+    log = EventLog(f"sqlite:///{tmp_path}/log.db")
+    exposures = tuple(Exposure(f"i{n}", 1.0, 0.1) for n in range(10))
+    for _ in range(30):
+        users = [secret if rng.random() < 0.04 else f"{rng.bytes(7).hex()}" for _ in range(100)]
+        slates = [Slate(rng.bytes(16).hex(), user, "v", 1, exposures, b"", 0, Plain(None, None)) for user in users]
+        log.write_group([*slates, [like(rng.bytes(16).hex(), user_id=user) for user in users]])
+    log.delete_user(secret)
+    log.close()
+    assert secret.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_options_of_a_postgresql_url_stand_beside_ours(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    EventLog(url).close()
+    with create_engine(make_url(url).set(drivername="postgresql+psycopg")).begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA mine")
+    log = EventLog(f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3Dmine&connect_timeout=7")
+    log.put_item("a", {"title": "A"})
+    with reading(log._engine) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM mine.items").scalar_one() == 1
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() != "0"
+    log.close()
 
 
 def test_deleting_a_user_leaves_no_byte_of_the_id_on_the_disk(tmp_path: Path) -> None:

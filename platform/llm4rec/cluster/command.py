@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import sys
 from importlib import import_module
 
@@ -48,6 +49,10 @@ def show_progress() -> None:
     logging.getLogger("llm4rec").setLevel(logging.INFO)
 
 
+RETRY_NOTE = re.compile(r"\nFailed to .* after \d+/\d+ attempts .*", re.DOTALL)
+"""What Ray Data appends to the message of an error in a task."""
+
+
 def user_message(error: BaseException | None) -> str | None:
     """The message of the user's error behind an exception, also one raised in a Ray worker; None if there is none."""
     seen: set[int] = set()
@@ -58,7 +63,7 @@ def user_message(error: BaseException | None) -> str | None:
             continue
         seen.add(id(current))
         if isinstance(current, Llm4RecError) and not hasattr(current, "as_instanceof_cause"):
-            return str(current)
+            return RETRY_NOTE.sub("", str(current))
         failures = getattr(current, "worker_failures", {})
         queue += [getattr(current, "cause", None), current.__cause__, current.__context__, *failures.values()]
     return None

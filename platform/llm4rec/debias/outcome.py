@@ -65,15 +65,15 @@ def fit_outcome(covariates: Covariates, weight: FloatVector, config: DebiasConfi
     train = covariates.train
     threshold = float(train.value.mean()) if config.good_above is None else config.good_above
     good = train.value > threshold
-    fewest = int(min(good.sum(), (~good).sum()))
-    if fewest < config.folds:
-        return (
-            f"only {fewest} interactions are on one side of debias.good_above = {threshold:g}, "
-            f"at least {config.folds} are needed: no outcome model"
-        )
     rows = np.arange(len(train))
     if len(rows) > MAX_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
+    fewest = int(min(good[rows].sum(), (~good[rows]).sum()))
+    if fewest < config.folds:
+        return (
+            f"only {fewest} of {len(rows)} interactions are on one side of debias.good_above = {threshold:g}, "
+            f"at least {config.folds} are needed: no outcome model"
+        )
     log = _Log(covariates, rows, good[rows], weight[rows].astype(np.float64))
     designs = {scale: log.design(scale) for scale in FEATURE_SCALES}
     losses = {

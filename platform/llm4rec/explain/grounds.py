@@ -46,7 +46,7 @@ class Grounds:
         title: title of the item.
         categories: its categories, those first that the user's state is nearest to.
         anchors: titles of the history items it resembles.
-        shared: those of its categories that an anchor has too.
+        shared: those of its categories that every anchor has too.
         passages: evidence about the item.
         verb: what the user did to the anchors, in the past.
     """
@@ -113,7 +113,8 @@ def ground(
         taste: how near the user's state is to each category.
         verb: what users do to items, in the past.
     """
-    known = {category for anchor in anchors for category in categories[anchor]}
+    of_anchors = [set(categories[anchor]) for anchor in anchors]
+    known = set.intersection(*of_anchors) if of_anchors else set()
     own = sorted(categories[item], key=lambda category: -taste.get(category, 0.0))
     return Grounds(
         item_id=item_ids[item],

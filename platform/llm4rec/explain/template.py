@@ -13,8 +13,8 @@ _ANCHORED = (
     "having {verb} {anchors}, you may like {item} next",
 )
 _UNANCHORED = ("{item} may be for you", "{item} is worth a look", "you may like {item}", "here is {item} to try")
-_SHARED = ("both are filed under {categories}", "they have {categories} in common", "they share {categories}")
-_OWN = ("it is filed under {categories}", "you find it under {categories}", "its categories are {categories}")
+_SHARED = ("{both} are filed under {categories}", "they have {categories} in common", "they share {categories}")
+_OWN = ("it is filed under {categories}", "you find it under {categories}", "among its categories are {categories}")
 _LIKED_TOO = (
     "people who liked it also liked {others}",
     "people who enjoyed {others} liked it too",
@@ -60,7 +60,8 @@ def _clauses(grounds: Grounds, pick: Pick) -> str:
     others = listed([quoted(title) for title in liked_too(grounds)])
     found = []
     if categories:
-        found.append(pick(_SHARED if grounds.shared else _OWN, grounds).format(categories=categories))
+        wording = pick(_SHARED if grounds.shared else _OWN, grounds)
+        found.append(wording.format(categories=categories, both="both" if len(grounds.anchors) == 1 else "all"))
     if others:
         found.append(pick(_LIKED_TOO, grounds).format(others=others))
     return ", and ".join(found)

@@ -88,12 +88,14 @@ def _begin_writing(cursor: Any, seconds: float) -> None:
 
 
 def _open_postgresql(url: URL, busy_timeout_s: float) -> Engine:
-    options = f"-c lock_timeout={int(busy_timeout_s * 1000)} -c synchronous_commit=on"
+    own = f"-c lock_timeout={int(busy_timeout_s * 1000)} -c synchronous_commit=on"
+    asked = url.query  # what is passed beside the URL takes the place of what it says
+    options = " ".join([*([str(asked["options"])] if "options" in asked else []), own])
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         pool_timeout=busy_timeout_s,
-        connect_args={"options": options, "connect_timeout": max(1, int(busy_timeout_s))},
+        connect_args={"options": options, "connect_timeout": asked.get("connect_timeout", max(1, int(busy_timeout_s)))},
     )
 
     # One writer at a time, as with SQLite: numbers drawn from a sequence would otherwise appear out of order, and a
@@ -184,9 +186,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
 def erase_remains(engine: Engine) -> None:
     """Remove what deleted rows have left on the disk.
 
-    SQLite: everything committed moves into the main file, and the write-ahead log, with its old copies of rows, is cut
-    to zero. PostgreSQL: the tables are written anew without them; its write-ahead log and its backups keep them for as
-    long as the server is told to keep those.
+    SQLite: the file is written anew, since copies of rows that once moved to another page stay in the free part of the
+    first; then the write-ahead log is cut to zero. Others wait meanwhile. PostgreSQL: the tables are written anew, and
+    their statistics, which hold frequent values; its write-ahead log and its backups keep them for as long as the
+    server is told to keep those.
 
     Raises:
         UnavailableError: others are reading old copies, or the disk is full.
@@ -198,6 +201,7 @@ def erase_remains(engine: Engine) -> None:
         connection = engine.raw_connection()
         try:
             cursor = connection.cursor()
+            cursor.execute("VACUUM")
             busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             cursor.close()
         finally:
@@ -210,8 +214,9 @@ def erase_remains(engine: Engine) -> None:
 
 
 def _rewrite(engine: Engine) -> None:
+    tables = "feedback, exposures, states, plain_requests, users, snapshots"
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM (FULL) feedback, exposures, states, plain_requests, users, snapshots")
+        connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {tables}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ def _phrases(*listed: str) -> Phrases:
 
 
 _EXCEPTIONS = "anything but; everything but; all but; any genre but; every genre but; anything else than; other than; "
+_EXCEPTIONS += "apart from; aside from; all genres but; all categories but; "
 _EXCEPTIONS += "but not; except for; except; excluding; exclude; without; w / o; neither"
 _VERBS = ("want", "like", "need", "show", "give", "recommend", "include", "have", "watch", "play", "read", "enjoy")
 _REFUSALS = _phrases(
@@ -29,6 +30,7 @@ _REFUSALS = _phrases(
     "cannot stand; skip; minus; nothing; not; no; isnt; arent; wasnt; non; stop showing me; stop showing",
     "stop recommending; free of; devoid of; not interested in; no interest in; not in the mood for",
     "not looking for; not keen on; not up for; not into; dont really like; dont feel like; do not feel like",
+    "never liked; never like; dont care for; do not care for; cannot bear; cant bear; can not bear",
     "never show me; never show; too much; less; fewer",
     *(f"{negator} {verb}" for negator in ("do not", "dont", "does not", "doesnt", "didnt") for verb in _VERBS),
 )
@@ -39,6 +41,7 @@ _SOFT = (["less"], ["fewer"])
 _HARMLESS = _phrases(
     "not only; not just; not sure; not necessarily; not bad; not that; not yet; not long; no matter; no idea",
     "no problem; no longer; no one; no other than; none other than; nothing but; nothing beats",
+    "nothing except; nothing other than; no genre except; not enough",
     "nothing better than; why not; no doubt; without a doubt; no rush; no preference; no worries; say no to",
     "is there no; are there no; arent there; isnt there; do you not; dont you have; never seen; never heard",
     "never read; never gets old; never tired of; not tired of; never get tired of; never tire of",
