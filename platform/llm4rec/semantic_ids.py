@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 
 from llm4rec.config import StrictModel
 from llm4rec.schema import FloatMatrix, IntVector
+from llm4rec.table_rows import with_rows
 
 
 class GenerativeConfig(StrictModel):
@@ -88,9 +89,7 @@ class SemanticIds:
             items: which, shape (n,), each once; those that are not known are the next ones.
             vectors: shape (n, D).
         """
-        added = np.zeros((max(0, max(items, default=-1) + 1 - len(self.codes)), self.codes.shape[1]), np.int32)
-        codes = np.vstack([self.codes, added])
-        codes[items] = -1  # nobody's, until each has its own
+        codes = with_rows(self.codes, items, -1)  # nobody's, until each has its own
         for item, own in zip(items, self.assign(vectors), strict=True):
             codes[item] = _free_id(codes, own)
         return SemanticIds(codes, self.centres)

@@ -173,6 +173,19 @@ def test_damaged_corpus_is_named_and_refused(run_copy: Path, jobs: Jobs, damage:
     assert "Traceback" not in done.stderr
 
 
+def test_bad_input_found_by_a_task_is_told_in_one_line(tmp_path: Path, jobs: Jobs) -> None:
+    """Of an error that Ray Data wraps, the cause does not arrive."""
+    (tmp_path / "log.jsonl").write_text('{"user_id": 1.5, "item_id": "a"}\n')
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        f"source: {{format: tabular, path: {tmp_path}, tabular: {{interactions: {{file: log.jsonl}}}}}}\n"
+    )
+    done = jobs.run("preprocess", tmp_path / "run", config=str(config))
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.rstrip().endswith("column mapped to user_id has type double; it must hold text or whole numbers")
+    assert "Traceback" not in done.stderr
+
+
 def test_preprocess_killed_at_work_redoes_only_what_is_missing(tmp_path: Path, jobs: Jobs) -> None:
     rows = [f"u{n % 97},i{n % 41},{n}" if n % 100 else "cut in ha" for n in range(60_000)]
     (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,t", *rows]))

@@ -21,6 +21,7 @@ from llm4rec.recommend.slate import Catalogue
 from llm4rec.recommend.words import WordIndex
 from llm4rec.schema import CATEGORIES, NUMBERS, TEXT, TITLE, TRAIN, BoolVector, Corpus, FloatMatrix, FloatVector
 from llm4rec.serve.errors import NotFoundError
+from llm4rec.table_rows import with_rows
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,18 @@ class LiveCatalogue:
             records=_with(self.records, at, [entry.record for entry in entries]),
             titles=_with(self.titles, at, [entry.title for entry in entries]),
             ranking=Catalogue(
-                vectors=_with_rows(r.vectors, at, [entry.vector for entry in entries]),
+                vectors=with_rows(r.vectors, at, [entry.vector for entry in entries]),
                 price=np.append(r.price, np.full(added, r.price.min(initial=0), np.float32)),
-                years=_with_rows(r.years, at, [entry.year for entry in entries]),
+                years=with_rows(r.years, at, [entry.year for entry in entries]),
                 categories=_with(r.categories, at, [entry.categories for entry in entries]),
-                sale_price=_with_rows(r.sale_price, at, [entry.sale_price for entry in entries]),
+                sale_price=with_rows(r.sale_price, at, [entry.sale_price for entry in entries]),
             ),
             id_generator=self.id_generator and self.id_generator.put(at, np.stack([e.vector for e in entries])),
-            text_vectors=_with_rows(self.text_vectors, at, [entry.text_vector for entry in entries]),
+            text_vectors=with_rows(self.text_vectors, at, [entry.text_vector for entry in entries]),
             words=self.words.put(at, [entry.text for entry in entries]),
             popularity=np.append(self.popularity, np.zeros(added, np.float32)),
             read=self._read_with(entries),
-            withdrawn=_with_rows(self.withdrawn, at, [False] * len(at)),
+            withdrawn=with_rows(self.withdrawn, at, [False] * len(at)),
         )
 
     def withdraw(self, item_ids: Iterable[str]) -> "LiveCatalogue":
@@ -171,12 +172,4 @@ def _with(values: Sequence[Any], codes: Sequence[int], own: Sequence[Any]) -> li
     changed = list(values)
     for code, value in zip(codes, own, strict=True):
         changed[code : code + 1] = [value]
-    return changed
-
-
-def _with_rows(array: np.ndarray, codes: Sequence[int], own: Sequence[Any]) -> np.ndarray:
-    """The same of rows of an array."""
-    added = max(0, max(codes, default=-1) + 1 - len(array))
-    changed = np.concatenate([array, np.empty((added, *array.shape[1:]), array.dtype)])
-    changed[codes] = own
     return changed

@@ -208,7 +208,8 @@ class Actor:
     """The same, with a function that is made where it runs."""
 
     def __init__(self, factory: Callable[[], Callable[[Any], Answer]], payloads: Payloads) -> None:
-        self._payloads, self._refused = payloads, None
+        self._payloads = payloads
+        self._refused: Llm4RecError | None = None
         try:
             self._function = factory()
         except Llm4RecError as error:  # of a constructor Ray tells the text alone, of a call the error itself

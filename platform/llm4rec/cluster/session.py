@@ -36,6 +36,8 @@ def connect() -> None:
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # a wrapped one arrives without its cause, which is the user's message
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for name in ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they write tracebacks of what is raised too
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
 
 

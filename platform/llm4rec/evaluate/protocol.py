@@ -66,7 +66,7 @@ class EvaluationSet:
         cls, corpus: Corpus, split: int, users: IntVector, histories: Sequence[History], targets: IntVector
     ) -> Self:
         name = SPLIT_NAMES[split]
-        if not len(corpus.part(split)):
+        if not len(users) and not len(corpus.part(split)):
             raise DataError(
                 f"the {name} split holds no interaction: with leave_one_out no user has three, with temporal one "
                 f"moment of the log holds more than preprocess.{name}_fraction; give finer times, or a larger fraction"

@@ -18,6 +18,7 @@ from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError, DataError
 from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector, LongVector
 from llm4rec.semantic_ids import GenerativeConfig, SemanticIds, tree
+from llm4rec.table_rows import with_rows
 
 FILE = "generative.safetensors"
 BATCH, LEARNING_RATE, BEGINNINGS = 256, 3e-3, 4
@@ -130,12 +131,9 @@ class IdGenerator:
             vectors: shape (n, D). An id stays if the head has learnt it; what came later is given one anew.
         """
         at = np.array(codes)
-        everything = np.empty((max(len(self.vectors), at.max() + 1), vectors.shape[1]), np.float32)
-        everything[: len(self.vectors)] = self.vectors.numpy()
-        everything[at] = vectors
         later = at >= self.num_trained
         ids = self.ids.put(at[later], vectors[later])
-        return IdGenerator(self.head, ids, everything, self.num_trained)
+        return IdGenerator(self.head, ids, with_rows(self.vectors.numpy(), at, vectors), self.num_trained)
 
     @property
     def num_items(self) -> int:

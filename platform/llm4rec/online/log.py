@@ -15,13 +15,16 @@ from llm4rec.online.group import Group, Write, users_of
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
 from llm4rec.online.rows import (
     IDS_PER_QUERY,
+    feedback_of,
     forgotten_of,
     good_items,
     hashed,
     hashes_forgotten,
     logged_slates,
     overlay,
+    releases_of,
     timed,
+    times_forgotten,
 )
 from llm4rec.online.tables import (
     CHANGES,
@@ -133,7 +136,7 @@ class EventLog:
     def feedback_of(self, user_id: str) -> list[Feedback]:
         """A user's feedback in order of arrival."""
         with reading(self._engine) as connection:
-            return _feedback_of(connection, user_id)
+            return feedback_of(connection, user_id)
 
     def feedback_after(self, sequence: int, limit: int = 1000) -> list[tuple[int, Feedback]]:
         """The next feedback after a sequence number (0: from the start), each with its own number."""
@@ -274,12 +277,12 @@ class EventLog:
     def is_forgotten(self, user_id: str) -> bool:
         """Whether the user was deleted once: then what the corpus knows of him must not be used."""
         with reading(self._engine) as connection:
-            return _is_forgotten(connection, user_id)
+            return bool(forgotten_of(connection, [user_id]))
 
     def save_snapshot(self, key: str, snapshot: LearnerState) -> bool:
         """Keep what was learnt in place of what was kept before; False where users were forgotten since it was made."""
         with writing(self._engine) as connection:
-            if _times_forgotten(connection) != snapshot.forgotten:
+            if times_forgotten(connection) != snapshot.forgotten:
                 return False
             _replace(connection, SNAPSHOTS, key=key, **vars(snapshot))
             return True
@@ -294,7 +297,7 @@ class EventLog:
     def times_forgotten(self) -> int:
         """How often a user was forgotten."""
         with reading(self._engine) as connection:
-            return _times_forgotten(connection)
+            return times_forgotten(connection)
 
     def publish(self, version: str, path: str, share: float = 1.0) -> None:
         """Let a model answer a share of the users, see `releases`."""
@@ -313,14 +316,14 @@ class EventLog:
         """
         row = {"step": "roll_back", "version": "", "path": "", "share": 1.0, "published": int(time.time())}
         with writing(self._engine) as connection:
-            routing = rolled_back(routing_after(first, _releases(connection)))
+            routing = rolled_back(routing_after(first, releases_of(connection)))
             connection.execute(insert(RELEASES).values(**row))
         return routing
 
     def releases(self) -> list[Release]:
         """All steps, in order."""
         with reading(self._engine) as connection:
-            return _releases(connection)
+            return releases_of(connection)
 
     def rewards(self, since: int = 0) -> list[OfUser]:
         """Of each model and user, how many slates there were since a time, and of how many the user said good."""
@@ -382,22 +385,3 @@ def _replace(connection: Connection, table: Table, **row: Any) -> None:
     (key,) = table.primary_key.columns
     connection.execute(delete(table).where(key == row[key.name]))
     connection.execute(insert(table).values(**row))
-
-
-def _feedback_of(connection: Connection, user_id: str) -> list[Feedback]:
-    query = select(FEEDBACK).where(FEEDBACK.c.user_id == user_id).order_by(FEEDBACK.c.sequence)
-    return [timed(row) for row in connection.execute(query).mappings()]
-
-
-def _is_forgotten(connection: Connection, user_id: str) -> bool:
-    return bool(forgotten_of(connection, [user_id]))
-
-
-def _releases(connection: Connection) -> list[Release]:
-    rows = connection.execute(select(RELEASES).order_by(RELEASES.c.sequence)).mappings()
-    return [Release(**row) for row in rows]
-
-
-def _times_forgotten(connection: Connection) -> int:
-    count = select(func.count()).select_from(CHANGES).where(CHANGES.c.kind == "forgotten")
-    return connection.execute(count).scalar_one()

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Plain, Slate
-from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, STATES
+from llm4rec.online.releases import Release
+from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, RELEASES, STATES
 from llm4rec.online.user_state import is_negative
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
@@ -160,3 +161,21 @@ def overlay(row: RowMapping) -> ItemOverlay:
 def hashed(user_id: str) -> str:
     """What a user is remembered by after being forgotten."""
     return hashlib.sha256(user_id.encode()).hexdigest()
+
+
+def feedback_of(connection: Connection, user_id: str) -> list[Feedback]:
+    """All feedback of a user, in the order of arrival."""
+    query = select(FEEDBACK).where(FEEDBACK.c.user_id == user_id).order_by(FEEDBACK.c.sequence)
+    return [timed(row) for row in connection.execute(query).mappings()]
+
+
+def releases_of(connection: Connection) -> list[Release]:
+    """Every step of a release, in order."""
+    rows = connection.execute(select(RELEASES).order_by(RELEASES.c.sequence)).mappings()
+    return [Release(**row) for row in rows]
+
+
+def times_forgotten(connection: Connection) -> int:
+    """How often some user was forgotten."""
+    count = select(func.count()).select_from(CHANGES).where(CHANGES.c.kind == "forgotten")
+    return connection.execute(count).scalar_one()
