@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 ROWS = (
     {"schema", "config", "errors", "artifacts", "page", "device", "softmax", "weights", "language_model"}
-    | {"heaviest", "history_matrix", "linear", "semantic_ids"},
+    | {"heaviest", "history_matrix", "linear", "semantic_ids", "table_rows"},
     {"preprocess", "encode", "debias", "model", "baselines", "index", "evaluate", "explain"},
     {"train", "recommend", "serve", "online"},
     {"cluster"},
@@ -29,7 +29,8 @@ FOUNDATION = {
     "heaviest": {"schema"},
     "history_matrix": {"schema"},
     "linear": {"schema"},
-    "semantic_ids": {"schema", "config"},
+    "semantic_ids": {"schema", "config", "table_rows"},
+    "table_rows": set(),
     "weights": {"errors"},
     "language_model": {"errors", "weights"},
 }
