@@ -1,5 +1,7 @@
 """The check: true reasons pass, planted false claims do not."""
 
+from dataclasses import replace
+
 import pytest
 
 from llm4rec.explain.check import unsupported_claims
@@ -32,6 +34,13 @@ TRUE = [
     "Aliens is similar to Alien, which you watched.",
     'It is one of the action movies that fans of "Terminator, The" liked!',
     'People who liked "Terminator, The" also liked Aliens.',
+    "You also watched Alien, and Aliens is worth watching.",
+    "You've enjoyed Alien, so you might also enjoy Aliens.",
+    "Having watched Alien, you may like Aliens next.",
+    "Aliens is for you: it was liked by people who liked Star Trek.",
+    "Aliens is like Alien, which is horror too.",
+    "You will find it worth a look, and you find it under action.",
+    '"Aliens": rated by 284 people, 3.9 on average.',
 ]
 
 FALSE = {
@@ -63,6 +72,40 @@ FALSE = {
     "other people liked something else": "People who liked Aliens also liked Alien.",
     "who liked it liked it": 'It is horror, and people who liked it also liked "Aliens".',
     "who liked it by name liked it": "People who liked Aliens also liked Aliens.",
+    "adverb before what the user did": "You just watched Aliens.",
+    "degree of what the user did": "You really enjoyed Alien.",
+    "present": "Because you love action, you may like Aliens.",
+    "present with the item": "You like Aliens.",
+    "more than is known": "You loved Alien.",
+    "more than is known behind a deed": "You watched Alien and loved it.",
+    "why the user liked it": "You liked Alien for its horror.",
+    "another deed": "You tried Alien, and Aliens is similar.",
+    "contracted": "You've seen Aliens.",
+    "must have": "You must have watched Aliens.",
+    "what the user is": "You are a fan of horror.",
+    "what the user wants": "If you want action, try Aliens.",
+    "participle": "Having watched Aliens, you may like Alien.",
+    "participle without an object": "Having enjoyed horror, you may like Aliens.",
+    "gerund": "After watching Terminator, The, you may like Aliens.",
+    "taste": "Aliens suits your taste in horror.",
+    "those who liked something else": "Those who liked Alien also liked Aliens.",
+    "taste of other people": "Aliens is for people who like action.",
+    "fans of a category": "Fans of horror also liked Aliens.",
+    "others without the item": "People who liked Terminator, The also liked Star Trek.",
+    "everybody": "Aliens is loved by all.",
+    "every viewer": "Every viewer loved Aliens.",
+    "by many": "Aliens was liked by many.",
+    "by nobody named": "Aliens is a film loved for action.",
+    "popular": "Aliens is popular.",
+    "most watched": "Aliens is the most watched film.",
+    "comparison": "Aliens is more like horror than Alien.",
+    "denied": "Aliens is not filed under action.",
+    "denied liking": "People did not like Aliens.",
+    "the only one": "Aliens is the only horror film.",
+    "category of the anchor": "Alien is an action film.",
+    "category of the anchor behind which": 'You may like "Aliens", close to "Alien", which is action.',
+    "category of a neighbour": "Terminator, The is a horror film.",
+    "count of the anchor": "Alien was rated by 284 people.",
     "language": "Aliens est un film great.",
     "other script": "Aliens is отличный.",
 }
@@ -98,10 +141,34 @@ def test_form_is_checked(text, problem):
 
 @pytest.mark.parametrize(
     "text",
-    ["Aliens is popular.", "People liked Aliens.", "You watched Aliens.", "Both are action.", "You liked Alien."],
+    [
+        "Aliens was rated.",
+        "People liked Aliens.",
+        "You watched Aliens.",
+        "Both are action.",
+        "You liked Alien.",
+        "Those who liked Aliens liked it.",
+        "Aliens was watched by one person.",
+    ],
 )
 def test_statements_need_their_kind_of_evidence(text):
     assert unsupported_claims(text, BARE, CATEGORIES)
+
+
+@pytest.mark.parametrize(
+    "text", ["People liked Aliens.", "Aliens was enjoyed by 284 people.", "Fans of Aliens rated it."]
+)
+def test_a_count_tells_of_no_liking(text):
+    counted = replace(BARE, passages=GROUNDS.passages[:1])
+    assert unsupported_claims("Aliens was rated by 284 people.", counted, CATEGORIES) == []
+    assert unsupported_claims(text, counted, CATEGORIES)
+
+
+def test_the_verb_of_the_log_is_what_the_user_did():
+    bought = replace(GROUNDS, verb="bought")
+    assert unsupported_claims('You bought "Alien", and "Aliens" is similar.', bought, CATEGORIES) == []
+    for text in ("You watched Alien.", "You bought Aliens.", "Having bought Aliens, you may like it.", "It is bought."):
+        assert unsupported_claims(text, bought, CATEGORIES)
 
 
 def test_titles_are_data_whatever_they_hold():
