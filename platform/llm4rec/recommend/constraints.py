@@ -2,6 +2,7 @@
 
 import re
 
+from llm4rec.recommend.refusals import THINGS, is_harmless
 from llm4rec.recommend.tokens import ENDS, Reading, number_of, word_set
 
 CURRENCIES = word_set("$ € £ dollar dollars buck bucks euro euros pound pounds usd eur gbp")
@@ -40,7 +41,7 @@ NEGATORS = word_set(
 _BETWEEN = word_set(
     "a an any anything something film films movie movies book books one ones item items want to spend pay cost costs "
     "costing priced be is are was were made released from that which do like songs music shows show stuff products "
-    "those thing things came come out filmed"
+    "those thing things came come out filmed me us see watch recommend suggest give need buy"
 )
 """Words that may stand between a negator and the bound that it turns round: "don't want to spend more than"."""
 _TOPIC = word_set(
@@ -81,8 +82,8 @@ def _use_amount(reading: Reading, start: int, value: float, stop: int, has_curre
     if (negator := _negated(reading, first)) is not None:
         is_low = not is_low
         _use_negator(reading, negator, first)
-    elif is_low and _refuses_before(reading, first):  # "no accessories over $50" asks for no price
-        return stop
+    elif (is_low and _refuses_before(reading, first)) or _refuses_things(reading, first):
+        return stop  # "no accessories over $50", "no plastic ones under $20" ask for no price
     reading.bound("price", value if is_low else None, None if is_low else value)
     stop = after[0] if after and not before else stop
     reading.use(first, stop)
@@ -136,24 +137,13 @@ def _joined_at(reading: Reading, first: int, place: int, is_decade: bool) -> tup
 
 def _use_span(reading: Reading, start: int, stop: int, years: tuple[int, int], stands_alone: bool) -> int:
     """Note the bounds that a year, decade or range makes with the words around it; where reading goes on."""
-    low, high = years
     first = start
     before = _ends_with(reading, start, _BEFORE + _AFTER + _UNTIL + _FROM_ON + _IN + ("between",))
-    how = before[1] if before else ""
     after = _begins_with(reading, stop, _LATER + _EARLIER)
-    bounds: tuple[int | None, int | None]
-    if how in _BEFORE:
-        bounds = None, low - 1
-    elif how in _AFTER:
-        bounds = high + 1, None
-    elif how in _UNTIL or (after and after[1] in _EARLIER):
-        bounds = None, high
-    elif how in _FROM_ON or (after and after[1] in _LATER):
-        bounds = low, None
-    elif how or stands_alone:
-        bounds = low, high
-    else:
+    how, follows = before[1] if before else "", after[1] if after else ""
+    if not (how or follows or stands_alone):
         return stop
+    bounds = _bounds(*years, how, follows)
     if before:
         first = before[0]
         while leading := _ends_with(reading, first, _IN):  # "from before 1990"
@@ -163,10 +153,23 @@ def _use_span(reading: Reading, start: int, stop: int, years: tuple[int, int], s
         if bounds == (None, None):
             return stop
         _use_negator(reading, negator, first)
+    elif _refuses_things(reading, first):  # "no scary films from the 80s" asks for no year
+        return stop
     reading.bound("year", *bounds)
     stop = after[0] if after else stop
     reading.use(first, stop)
     return stop
+
+
+def _bounds(low: int, high: int, before: str, after: str) -> tuple[int | None, int | None]:
+    """The years that a year or range, and the words on its sides, ask for."""
+    if before in _BEFORE:
+        return None, low - 1
+    if before in _AFTER:
+        return high + 1, None
+    if before in _UNTIL or after in _EARLIER:
+        return None, high
+    return (low, None) if before in _FROM_ON or after in _LATER else (low, high)
 
 
 def _turned(low: int | None, high: int | None) -> tuple[int | None, int | None]:
@@ -245,7 +248,7 @@ def _negated(reading: Reading, first: int) -> int | None:
     for place in range(first - 1, -1, -1):
         word = reading.tokens[place].text
         if word in NEGATORS:
-            return place
+            return None if is_harmless(reading, place, first) else place
         if word == "but" and place and reading.tokens[place - 1].text in {"anything", "everything", "all"}:
             return place - 1
         if word not in _BETWEEN and not reading.named[place]:
@@ -267,4 +270,17 @@ def _refuses_before(reading: Reading, first: int) -> bool:
             return False
         if token.text in NEGATORS:
             return True
+    return False
+
+
+def _refuses_things(reading: Reading, first: int) -> bool:
+    """Whether the things that a bound is of are refused: "no scary films", but not "nothing fancy"."""
+    of_things = False
+    for place in range(first - 1, -1, -1):
+        text = reading.tokens[place].text
+        if text in ENDS or text in {",", "but"}:
+            return False
+        if text in NEGATORS:
+            return of_things and not is_harmless(reading, place, first)
+        of_things = of_things or text in THINGS or reading.named[place]
     return False

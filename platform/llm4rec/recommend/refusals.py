@@ -47,14 +47,15 @@ _HARMLESS = _phrases(
     "never read; never gets old; never tired of; not tired of; never get tired of; never tire of",
     "dont get tired of; do not get tired of; cant get enough of; no thanks; no thank you; no more than",
     "not more than; no less than; not less than; less than; fewer than; doesnt have to be; dont have to be",
-    "does not have to be; doesnt need to be; does not need to be",
+    "does not have to be; doesnt need to be; does not need to be; dont you; why dont; why do not; cant you; cant find",
+    "can not find; cannot find",
 )
 """Looks like a refusal and is none."""
 _FILLERS = word_set(
     "a an any the too very so overly really much more of to that is are it be too me my suitable meant intended "
     "appropriate aimed want watch see"
 )
-_THINGS = word_set(
+THINGS = word_set(
     "film films movie movies book books show shows song songs item items product products thing things stuff one ones "
     "something anything"
 )
@@ -93,10 +94,17 @@ def read_refusals(reading: Reading, names: Names) -> list[str]:
     return words
 
 
+def is_harmless(reading: Reading, place: int, stop: int) -> bool:
+    """Whether what looks like a refusal at a place is none, by a phrase around it that ends before another place."""
+    starts = range(max(0, place - 2), place + 1)
+    found = ((start, _phrase_at(reading, _HARMLESS, start)) for start in starts)
+    return any(phrase and place < start + len(phrase) <= stop for start, phrase in found)
+
+
 def _content(reading: Reading, spots: Sequence[int]) -> str:
     """Words that say what is not wanted, without those that join and those that lead up to it."""
     tokens = [reading.tokens[spot] for spot in spots if not reading.used[spot]]
-    telling = [t.text for t in tokens if t.kind != "mark" and t.text not in _THINGS | {"or", "nor", "and"}]
+    telling = [t.text for t in tokens if t.kind != "mark" and t.text not in THINGS | {"or", "nor", "and"}]
     while telling and telling[0] in _FILLERS | _PREPOSITIONS:
         telling = telling[1:]
     while telling and telling[-1] in _FILLERS:
@@ -142,7 +150,7 @@ def _scope(reading: Reading, names: Names, phrase: list[str], begin: int) -> int
             return _end_of_list(reading, names, phrase, begin, place)
         if token.text == "," or _ends_scope(reading, place, has_content):
             return place if has_content else begin
-        leads_up = token.text in _FILLERS | _THINGS | _PREPOSITIONS or token.kind == "mark"
+        leads_up = token.text in _FILLERS | THINGS | _PREPOSITIONS or token.kind == "mark"
         has_content = has_content or not (leads_up or reading.used[place])
     return len(reading.tokens) if has_content else begin
 
@@ -180,7 +188,7 @@ def _end_of_list(reading: Reading, names: Names, phrase: list[str], begin: int, 
     alike = bool(parts) and all(
         stop - start <= LONGEST_PART
         and not _NEW_WISH.intersection(reading.words(start, start + 1))
-        and not _THINGS.intersection(reading.words(start, stop))
+        and not THINGS.intersection(reading.words(start, stop))
         and (first_kind or not _is_named(reading, names, start, stop))
         for start, stop in parts
     )
@@ -206,4 +214,4 @@ def _is_named(reading: Reading, names: Names, start: int, stop: int) -> bool:
     mentions = names.mentions(reading, start, stop)
     covered = {spot for mention in mentions for spot in range(mention.start, mention.stop)}
     left = [reading.tokens[spot].text for spot in range(start, stop) if spot not in covered]
-    return bool(mentions) and all(word in _FILLERS | _THINGS | _PREPOSITIONS | {"or", "nor", "and"} for word in left)
+    return bool(mentions) and all(word in _FILLERS | THINGS | _PREPOSITIONS | {"or", "nor", "and"} for word in left)

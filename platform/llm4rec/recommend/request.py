@@ -87,6 +87,7 @@ class RequestReader:
         """
         reading = Reading(query)
         self._names.keep_titles(reading)
+        _keep_quoted(reading)
         _keep_examples(reading)
         for mention in self._names.mentions(reading, 0, len(reading.tokens)):
             reading.named[mention.start : mention.stop] = [True] * (mention.stop - mention.start)
@@ -190,29 +191,33 @@ def _without(categories: Iterable[str], others: set[str]) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(categories) if name.casefold() not in others)
 
 
-def _keep_examples(reading: Reading) -> None:
-    """What stands in quotation marks, and what follows "like", up to where something else begins, is a name."""
+def _keep_quoted(reading: Reading) -> None:
+    """What stands in quotation marks is a name; a mark right behind a number means inches."""
     tokens = reading.tokens
     place = 0
     while place < len(tokens):
         closing = _QUOTES.get(tokens[place].text)
-        if closing and (ends := [spot for spot in range(place + 1, len(tokens)) if tokens[spot].text == closing]):
+        is_unit = place > 0 and tokens[place - 1].kind == "number" and tokens[place - 1].end == tokens[place].start
+        ends = [] if is_unit else [spot for spot in range(place + 1, len(tokens)) if tokens[spot].text == closing]
+        if ends:
             reading.kept[place : ends[0] + 1] = [True] * (ends[0] + 1 - place)
-            place = ends[0]
-        elif _is_example(reading, place):
-            place += 1
-            while place < len(tokens) and (
-                reading.kept[place]
-                or not (
-                    tokens[place].text in ENDS
-                    or tokens[place].text in _EXAMPLE_ENDS
-                    or tokens[place].text in {",", ";"}
-                )
-            ):
-                reading.kept[place] = True
-                place += 1
-            continue
+        place = ends[0] + 1 if ends else place + 1
+
+
+def _keep_examples(reading: Reading) -> None:
+    """What follows "like", up to where something else begins, is a name."""
+    tokens = reading.tokens
+    place = 0
+    while place < len(tokens):
+        is_example = not reading.kept[place] and _is_example(reading, place)
         place += 1
+        while is_example and place < len(tokens) and (reading.kept[place] or not _ends_example(tokens[place].text)):
+            reading.kept[place] = True
+            place += 1
+
+
+def _ends_example(text: str) -> bool:
+    return text in ENDS or text in _EXAMPLE_ENDS or text in {",", ";"}
 
 
 def _is_example(reading: Reading, place: int) -> bool:
