@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from llm4rec.online.feedback import Exposure, Feedback, Slate
 from llm4rec.online.log import EventLog
@@ -24,16 +25,28 @@ def test_a_slate_counts_once_however_much_good_is_said_of_it(log: EventLog) -> N
 def test_the_interval_is_that_of_users_by_hand() -> None:
     rows = [OfUser("v", "a", 4, 1), OfUser("v", "b", 2, 1), OfUser("v", "c", 4, 3), OfUser("v", "d", 10, 5)]
     found = rate_of(rows)
-    # R = 10 / 20; r - R n: -1, 0, 1, 0; times m / (m - 1) = 4 / 3; t of 3 degrees of freedom is 3.1824.
-    error = np.sqrt(4 / 3 * (1 + 0 + 1 + 0)) / 20
+    # R = 10 / 20; r - R n: -1, 0, 1, 0; times m / (m - 1) = 4 / 3: Var R = (4 / 3) 2 / 400 = 1 / 150. As many slates:
+    # .25 150 = 37.5, times (t of 19 = 2.0930 / t of 3 = 3.1824)^2 = 16.22, which is fewer than the 20 there are.
+    independent = 37.5 * (2.0930 / 3.1824) ** 2
     assert (found.users, found.slates, found.rate) == (4, 20, 0.5)
-    assert (found.low, found.high) == pytest.approx((0.5 - 3.1824 * error, 0.5 + 3.1824 * error), abs=1e-4)
+    low, high = stats.beta.ppf((0.025, 0.975), [independent / 2, independent / 2 + 1], [independent / 2 + 1] * 2)
+    assert found.low == pytest.approx(low, abs=1e-4)
+    assert found.high == pytest.approx(1 - low, abs=1e-4)
     other = [OfUser("w", "e", 10, 3), OfUser("w", "f", 10, 1)]
-    # R = .2; r - R n: 1, -1; m / (m - 1) = 2; t of 1 degree of freedom is 12.7062.
-    half = 12.7062 * np.hypot(error, np.sqrt(2 * 2) / 20)
+    theirs = rate_of(other)
     better, low, high = difference(rows, other)
     assert better == pytest.approx(0.3)
-    assert (low, high) == pytest.approx((max(0.3 - half, -1), min(0.3 + half, 1)), abs=1e-4)
+    assert low == pytest.approx(max(0.3 - np.hypot(0.5 - found.low, theirs.high - 0.2), -1))
+    assert high == pytest.approx(min(0.3 + np.hypot(found.high - 0.5, 0.2 - theirs.low), 1))
+    assert difference(other, rows) == pytest.approx((-better, -high, -low))
+
+
+def test_where_nobody_differs_users_are_counted() -> None:
+    nothing = rate_of([OfUser("v", str(user), 5, 0) for user in range(20)])
+    # None of 20: 1 - .025^(1/20).
+    assert (nothing.rate, nothing.low, nothing.high) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    everything = rate_of([OfUser("v", str(user), 5, 5) for user in range(20)])
+    assert (everything.rate, everything.low, everything.high) == (1.0, pytest.approx(0.025 ** (1 / 20)), 1.0)
 
 
 def test_a_single_user_says_nothing() -> None:
@@ -41,16 +54,26 @@ def test_a_single_user_says_nothing() -> None:
     assert (found.rate, found.low, found.high) == (0.25, 0.0, 1.0)
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def drawn(rng: np.random.Generator, users: int, rate: float) -> list[OfUser]:
+    """Users who differ, so that slates of one user are alike."""
+    slates = rng.integers(1, 10, users)
+    chance = rng.beta(5 * rate, 5 * (1 - rate), users)
+    return [
+        OfUser("v", str(user), int(n), int(rng.binomial(n, p)))
+        for user, (n, p) in enumerate(zip(slates, chance, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(("users", "rate"), [(200, 0.4), (200, 0.02), (20, 0.1), (20, 0.02), (5, 0.05)])
+def test_the_interval_holds_the_truth_at_least_about_as_often_as_it_says(users: int, rate: float) -> None:
     rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(400):
-        slates = rng.integers(1, 10, 200)
-        chance = rng.beta(2, 3, 200)  # users differ, so slates of one user are alike
-        rows = [
-            OfUser("v", str(u), int(n), int(rng.binomial(n, p)))
-            for u, (n, p) in enumerate(zip(slates, chance, strict=True))
-        ]
-        found = rate_of(rows)
-        held += found.low <= 0.4 <= found.high
-    assert 0.92 < held / 400 < 0.98
+    rates = [rate_of(drawn(rng, users, rate)) for _ in range(400)]
+    assert np.mean([found.low <= rate <= found.high for found in rates]) > 0.92
+    differences = [difference(drawn(rng, users, rate), drawn(rng, users, rate)) for _ in range(400)]
+    assert np.mean([low <= 0 <= high for _, low, high in differences]) > 0.92
+
+
+def test_many_users_make_the_interval_no_wider_than_it_must_be() -> None:
+    rng = np.random.default_rng(0)
+    held = [found.low <= 0.4 <= found.high for found in (rate_of(drawn(rng, 500, 0.4)) for _ in range(400))]
+    assert np.mean(held) < 0.98

@@ -34,39 +34,45 @@ class Rate:
 
 
 def rate_of(rows: Sequence[OfUser]) -> Rate:
-    """Of a ratio of sums over users, by the delta method (linearisation; users are independent).
+    """Of a ratio of sums over users, with the interval of Korn and Graubard (Survey Methodology 24, 1998).
 
     With n_u slates and r_u rewards of user u: R = sum r / sum n, Var R = m / (m - 1) sum (r_u - R n_u)^2 / (sum n)^2
-    for m users, and Student's t with m - 1 degrees of freedom. A single user says nothing: 0 to 1.
+    for m users (linearisation; users are independent). The interval is that of Clopper and Pearson for as many slates
+    as would vary like that if each were a user's only one, R (1 - R) / Var R, times (t of sum n - 1 / t of m - 1)^2
+    and at most sum n; where no user differs from R, for m of them. It holds where rewards are rare, too, where a
+    symmetric one holds the truth far too seldom. A single user says nothing: 0 to 1.
     """
     slates, rewarded = (np.array([getattr(row, name) for row in rows], np.float64) for name in ("slates", "rewarded"))
-    total = slates.sum()
-    rate = rewarded.sum() / total
-    half = _quantile(len(rows) - 1) * _error(slates, rewarded)
-    return Rate(len(rows), int(total), float(rate), float(max(rate - half, 0)), float(min(rate + half, 1)))
+    users, total = len(rows), slates.sum()
+    rate = float(rewarded.sum() / total)
+    if users == 1:
+        return Rate(1, int(total), rate, 0.0, 1.0)
+    variance = users / (users - 1) * ((rewarded - rate * slates) ** 2).sum() / total**2
+    independent = float(users)
+    if variance > 0:
+        few_users = _quantile(total - 1) / _quantile(users - 1)
+        independent = min(rate * (1 - rate) / variance * few_users**2, total)
+    return Rate(users, int(total), rate, *_clopper_pearson(rate * independent, independent))
 
 
 def difference(new: Sequence[OfUser], old: Sequence[OfUser]) -> tuple[float, float, float]:
     """How much more of the slates of one model earned something, with its 95 % interval.
 
-    Of Student's t, with the fewest degrees of freedom that Welch's may have.
+    Of the two rates' own intervals, by Newcombe's hybrid score method (Statistics in Medicine 17, 1998, method 10).
     """
-    means, errors = [], []
-    for rows in (new, old):
-        slates, rewarded = (np.array([getattr(row, n) for row in rows], np.float64) for n in ("slates", "rewarded"))
-        means.append(rewarded.sum() / slates.sum())
-        errors.append(_error(slates, rewarded))
-    half = _quantile(min(len(new), len(old)) - 1) * math.hypot(*errors)
-    found = float(means[0] - means[1])
-    return found, max(found - half, -1.0), min(found + half, 1.0)
+    one, other = rate_of(new), rate_of(old)
+    found = one.rate - other.rate
+    below = math.hypot(one.rate - one.low, other.high - other.rate)
+    above = math.hypot(one.high - one.rate, other.rate - other.low)
+    return found, max(found - below, -1.0), min(found + above, 1.0)
 
 
-def _error(slates: np.ndarray, rewarded: np.ndarray) -> float:
-    users = len(slates)
-    rate = rewarded.sum() / slates.sum()
-    squares = users / max(users - 1, 1) * ((rewarded - rate * slates) ** 2).sum()
-    return 1.0 if users == 1 else float(np.sqrt(squares) / slates.sum())
+def _clopper_pearson(successes: float, trials: float) -> tuple[float, float]:
+    """The 95 % interval of a share; numbers need not be whole."""
+    low = stats.beta.ppf(0.025, successes, trials - successes + 1) if successes > 0 else 0.0
+    high = stats.beta.ppf(0.975, successes + 1, trials - successes) if successes < trials else 1.0
+    return float(low), float(high)
 
 
-def _quantile(degrees: int) -> float:
-    return float(stats.t.ppf(0.975, max(degrees, 1)))
+def _quantile(degrees: float) -> float:
+    return float(stats.t.ppf(0.975, degrees))
