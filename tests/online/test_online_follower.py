@@ -32,7 +32,7 @@ def reader(log: EventLog, past: Callable[[str], list[int]] = lambda _: []) -> Ex
     def known(user_id: str) -> tuple[np.ndarray, np.ndarray | None]:
         return np.array(past(user_id), np.int32), STATES.get(user_id)
 
-    return ExampleReader(CODES, "v1", known, log.logged_of, CONFIG.daily_events)
+    return ExampleReader(CODES, "v1", known, log.logged_of, CONFIG.daily_events, log.disliked_rating)
 
 
 def follower(log: EventLog, **more: int) -> Follower:

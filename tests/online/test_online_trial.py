@@ -22,6 +22,14 @@ def test_a_slate_counts_once_however_much_good_is_said_of_it(log: EventLog) -> N
     assert log.rewards() == [OfUser("v1", "u", 2, 1), OfUser("v1", "w", 1, 1), OfUser("v2", "u", 1, 0)]
 
 
+def test_ratings_are_good_above_what_the_log_takes_for_a_dislike(log: EventLog) -> None:
+    log.disliked_rating = 4.0
+    for slate_id in ("1", "2"):
+        show(log, slate_id, "u", "v1")
+        log.append_feedback([Feedback(slate_id, "u", "a", "rate", 3.0 + float(slate_id), slate_id)])
+    assert log.rewards() == [OfUser("v1", "u", 2, 1)]
+
+
 def test_the_interval_is_that_of_users_by_hand() -> None:
     rows = [OfUser("v", "a", 4, 1), OfUser("v", "b", 2, 1), OfUser("v", "c", 4, 3), OfUser("v", "d", 10, 5)]
     found = rate_of(rows)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,12 @@ def test_negative_feedback_counts_as_seen_only() -> None:
     state = history_with_feedback(EMPTY_HISTORY, events, CODES)
     assert len(state.history) == 0
     np.testing.assert_array_equal(state.seen, [0, 1, 2])
+
+
+def test_which_ratings_are_dislikes_is_a_question_of_the_scale() -> None:
+    events = [said("b", "rate", 30, 4.0), said("c", "rate", 31, 4.5), said("a", "rate", 32, 2.0)]
+    state = history_with_feedback(EMPTY_HISTORY, events, replace(CODES, disliked_rating=4.0))
+    np.testing.assert_array_equal(state.history.item, [2])
 
 
 def test_a_low_value_is_negative_for_ratings_only() -> None:

@@ -37,6 +37,7 @@ def new_follower(engine: Engine, log: EventLog, config: RunConfig, shard: int = 
             past=engine.past,
             before=log.logged_of,
             daily=settings.daily_events,
+            disliked_rating=log.disliked_rating,
         )
 
     return Follower(log, engine.snapshot.frozen, new_reader, settings, engine.version, shard, config.online.shards)

@@ -75,7 +75,7 @@ class People:
         self._weights = snapshot.effects.user_weight
         self._mean_weight = float(self._weights.mean()) if len(self._weights) else 0.0
         self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
-        self._codes = CorpusCodes.of(snapshot.corpus)
+        self._codes = CorpusCodes.of(snapshot.corpus, log.disliked_rating)
 
     def asking(self, request: contract.RecommendRequest, catalogue: LiveCatalogue) -> Person:
         """Who a request is for; a history sent along takes the place of the logged one.

@@ -353,7 +353,7 @@ class Explainer:
 
 def open_log(config: RunConfig) -> EventLog:
     """The service's log."""
-    return EventLog(log_url(config), config.online.busy_timeout_s)
+    return EventLog(log_url(config), config.online.busy_timeout_s, config.online.disliked_rating)
 
 
 def log_url(config: RunConfig) -> str:

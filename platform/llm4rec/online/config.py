@@ -3,6 +3,7 @@
 from pydantic import Field, PositiveInt
 
 from llm4rec.config import StrictModel
+from llm4rec.online.user_state import DISLIKED_RATING
 
 
 class LearnerConfig(StrictModel):
@@ -50,5 +51,7 @@ class OnlineConfig(StrictModel):
     """Seconds between looks at the log for feedback and releases, and between looks at what was learnt."""
     shards: PositiveInt = 1
     """Learners, each of a part of the users."""
+    disliked_rating: float = DISLIKED_RATING
+    """Feedback of event `rate` with a value up to this is a dislike; 2 suits ratings of 1 to 5."""
     learner: LearnerConfig | None = LearnerConfig()
     """How it is learnt; null: slates change with users' histories only."""

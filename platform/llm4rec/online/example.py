@@ -62,6 +62,7 @@ class ExampleReader:
         past: what was known of a user before the log: codes of the items of the history, and the state after it.
         before: what the log holds of a user before a sequence number.
         daily: examples a day of one user.
+        disliked_rating: the highest rating that is a dislike.
     """
 
     codes: Mapping[str, int]
@@ -69,6 +70,7 @@ class ExampleReader:
     past: Callable[[str], tuple[IntVector, FloatVector | None]]
     before: Callable[[str, int], Sequence[Logged]]
     daily: int
+    disliked_rating: float
     users: dict[str, Progress] = field(default_factory=dict)
 
     def of(self, logged: Logged) -> Example | None:
@@ -92,7 +94,9 @@ class ExampleReader:
             state = None  # another model chose what to show, for reasons that this one does not know
         if state is None:
             return None
-        return Example(event.user_id, item, not is_negative(event), state, _propensity(logged, event), known)
+        return Example(
+            event.user_id, item, not is_negative(event, self.disliked_rating), state, _propensity(logged, event), known
+        )
 
     def _progress(self, logged: Logged) -> Progress:
         user_id = logged.feedback.user_id

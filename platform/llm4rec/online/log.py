@@ -42,7 +42,7 @@ from llm4rec.online.tables import (
     create_tables,
 )
 from llm4rec.online.trial import OfUser
-from llm4rec.online.user_state import HIGHEST_DISLIKED_RATING, NEGATIVE_EVENTS, RATE
+from llm4rec.online.user_state import DISLIKED_RATING, NEGATIVE_EVENTS, RATE
 
 Record = Mapping[str, Any]
 
@@ -69,13 +69,19 @@ class EventLog:
     be read or written; a write that raises has changed nothing.
     """
 
-    def __init__(self, url: str, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, busy_timeout_s: float = 5.0, disliked_rating: float = DISLIKED_RATING) -> None:
         """Open the log, and create its tables where there are none.
+
+        Args:
+            url: of the database.
+            busy_timeout_s: seconds that a writer waits for another one.
+            disliked_rating: the highest rating that is read as a dislike.
 
         Raises:
             ConfigError: `url` is neither one of a SQLite file nor one of a PostgreSQL database.
             UnavailableError: the database cannot be opened or is damaged.
         """
+        self.disliked_rating = disliked_rating
         self._engine = open_engine(url, busy_timeout_s)
         self._driver: Any = self._engine.dialect.loaded_dbapi
         self._known: Any = KNOWN.compile(dialect=self._engine.dialect)
@@ -334,7 +340,7 @@ class EventLog:
             FEEDBACK.c.user_id == EXPOSURES.c.user_id,
             FEEDBACK.c.item_id.in_(on_slate),
             FEEDBACK.c.event.not_in(NEGATIVE_EVENTS),
-            or_(FEEDBACK.c.event != RATE, FEEDBACK.c.value > HIGHEST_DISLIKED_RATING),
+            or_(FEEDBACK.c.event != RATE, FEEDBACK.c.value > self.disliked_rating),
         )
         earned = select(FEEDBACK.c.sequence).where(good).correlate(EXPOSURES).exists()
         version, user = EXPOSURES.c.model_version, EXPOSURES.c.user_id
@@ -353,7 +359,7 @@ class EventLog:
         with reading(self._engine) as connection:
             ids = list(connection.execute(newest).scalars())[::-1]
             slates = logged_slates(connection, ids)
-            good = good_items(connection, ids)
+            good = good_items(connection, ids, self.disliked_rating)
         return [Judged(slates[slate_id], frozenset(good.get(slate_id, ()))) for slate_id in ids if slate_id in slates]
 
     def counts(self, *tables: str) -> dict[str, int]:

@@ -95,7 +95,7 @@ def logged_slates(connection: Connection, slate_ids: Sequence[str]) -> dict[str,
     return {slate_id: _slate(rows, states.get(slate_id, b""), plain.get(slate_id)) for slate_id, rows in shown.items()}
 
 
-def good_items(connection: Connection, slate_ids: Sequence[str]) -> dict[str, set[str]]:
+def good_items(connection: Connection, slate_ids: Sequence[str], disliked_rating: float) -> dict[str, set[str]]:
     """Of some slates the items that their users said something good of; slates without any are left out."""
     found: dict[str, set[str]] = {}
     for start in range(0, len(slate_ids), IDS_PER_QUERY):
@@ -107,7 +107,7 @@ def good_items(connection: Connection, slate_ids: Sequence[str]) -> dict[str, se
         said = select(FEEDBACK).where(FEEDBACK.c.slate_id.in_(slate_ids[start : start + IDS_PER_QUERY]))
         query = said.where(select(EXPOSURES.c.slate_id).where(*on_slate).correlate(FEEDBACK).exists())
         for row in connection.execute(query).mappings():
-            if not is_negative(as_sent(row)):
+            if not is_negative(as_sent(row), disliked_rating):
                 found.setdefault(row["slate_id"], set()).add(row["item_id"])
     return found
 

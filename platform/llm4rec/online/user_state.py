@@ -10,7 +10,8 @@ from llm4rec.schema import Corpus, History, IntVector
 
 NEGATIVE_EVENTS = frozenset({"dislike", "skip"})
 RATE = "rate"
-HIGHEST_DISLIKED_RATING = 2.0  # of 5
+DISLIKED_RATING = 2.0
+"""The highest rating that is a dislike, of 5."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,23 @@ class CorpusCodes:
         items: item codes by id.
         events: event codes by name.
         usual_value: stands in where an event has no value of its own.
+        disliked_rating: the highest rating that is a dislike.
     """
 
     items: Mapping[str, int]
     events: Mapping[str, int]
     usual_value: float
+    disliked_rating: float = DISLIKED_RATING
 
     @classmethod
-    def of(cls, corpus: Corpus) -> "CorpusCodes":
+    def of(cls, corpus: Corpus, disliked_rating: float = DISLIKED_RATING) -> "CorpusCodes":
         """The codes of a corpus; its usual value is the median of its interactions."""
         values = corpus.interactions.value
         return cls(
             items=corpus.item_codes,
             events={name: code for code, name in enumerate(corpus.events)},
             usual_value=float(np.median(values)) if len(values) else 1.0,
+            disliked_rating=disliked_rating,
         )
 
 
@@ -50,14 +54,14 @@ def history_with_feedback(history: History, events: Sequence[Feedback], codes: C
     """Merge a logged history with feedback as the log returns it, in order of time (on ties the logged comes first).
 
     An item's last feedback counts, so a dislike takes an earlier like back. Negative feedback (a dislike, a skip, a
-    rating of 2 or less) adds nothing to the history, but the item counts as seen. Items outside the corpus have no
+    low rating) adds nothing to the history, but the item counts as seen. Items outside the corpus have no
     code and are left out. An event name the corpus does not know takes code 0, the corpus's first event.
     """
     if not events:
         return UserState(history, np.unique(history.item))
     known = {event.item_id: event for event in events if event.item_id in codes.items}
     seen = np.union1d(history.item, [codes.items[item_id] for item_id in known]).astype(np.int32)
-    added = _coded([event for event in known.values() if not is_negative(event)], codes)
+    added = _coded([event for event in known.values() if not is_negative(event, codes.disliked_rating)], codes)
     order = np.argsort(np.concatenate([history.timestamp, added.timestamp]), kind="stable")
     merged = History(
         item=np.concatenate([history.item, added.item])[order],
@@ -68,10 +72,10 @@ def history_with_feedback(history: History, events: Sequence[Feedback], codes: C
     return UserState(merged, seen)
 
 
-def is_negative(event: Feedback) -> bool:
-    """Whether the user said no to the item."""
+def is_negative(event: Feedback, disliked_rating: float = DISLIKED_RATING) -> bool:
+    """Whether the user said no to the item: a dislike, a skip, or a rating not above `disliked_rating`."""
     if event.event == RATE and event.value is not None:
-        return event.value <= HIGHEST_DISLIKED_RATING
+        return event.value <= disliked_rating
     return event.event in NEGATIVE_EVENTS
 
 
