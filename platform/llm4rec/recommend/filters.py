@@ -43,7 +43,7 @@ class Filters(StrictModel):
         for name in ("year", "price"):
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low is not None and high is not None and low > high:
-                raise ValueError(f"{name}_min {low:g} is above {name}_max {high:g}")
+                raise ValueError(f"{name}_min {low:.15g} is above {name}_max {high:.15g}")
         return self
 
     def mask(self, items_of: ItemsOf, years: FloatVector, prices: FloatVector) -> BoolVector:
@@ -80,9 +80,9 @@ class Filters(StrictModel):
         if self.year_max is not None:
             parts.append(f"year {self.year_max} or earlier")
         if self.price_min is not None:
-            parts.append(f"price {self.price_min:g} or more")
+            parts.append(f"price {self.price_min:.15g} or more")
         if self.price_max is not None:
-            parts.append(f"price {self.price_max:g} or less")
+            parts.append(f"price {self.price_max:.15g} or less")
         return ", ".join(parts) or "no filter"
 
     def __bool__(self) -> bool:
