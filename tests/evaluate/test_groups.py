@@ -21,7 +21,7 @@ def test_many_numbers_become_quartile_bands(corpus):
     ages = [*range(10, 90, 10), None]
     users = pa.table({USER_ID: [str(age) for age in ages], "age": ages})
     labels = user_groups(dataclasses.replace(corpus, users=users), "age", np.arange(9))
-    bands = ["10 to 27.5"] * 2 + ["27.5 to 45"] * 2 + ["45 to 62.5"] * 2 + ["62.5 to 80"] * 2
+    bands = ["10 to 20"] * 2 + ["30 to 40"] * 2 + ["50 to 60"] * 2 + ["70 to 80"] * 2
     assert labels.tolist() == [*bands, "unknown"]
 
 

@@ -81,6 +81,12 @@ def test_slice_means():
     assert sliced == {"x": {"mean": 0.5, "users": 2}, "y": {"mean": 0.5, "users": 1}}
 
 
+def test_slices_come_in_the_order_of_their_numbers():
+    labels = ["unknown", "7 to 25", "26 to 31", "100", "-1 to 3"]
+    sliced = metrics.slice_means(np.ones(5, np.float32), np.array(labels))
+    assert list(sliced) == ["-1 to 3", "7 to 25", "26 to 31", "100", "unknown"]
+
+
 def test_tail_share_by_hand():
     slates, popular = np.array([[0, 1, 2], [2, 3, -1]], np.int32), np.array([True, False, False, True])
     np.testing.assert_allclose(metrics.tail_share(slates, popular), [2 / 3, 1 / 2])

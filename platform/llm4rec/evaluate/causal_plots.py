@@ -93,7 +93,7 @@ def _balance(figure: Figure, balance: Sequence[Mapping[str, Any]]) -> None:
     axes.axvspan(-BALANCED, BALANCED, color=MUTED, alpha=0.15, linewidth=0)
     axes.plot([row["raw"] for row in shown], names, "o", color=SERIES[1], label="as they are")
     axes.plot([row["weighted"] for row in shown], names, "o", color=ACCENT, label="weighted by inverse propensity")
-    axes.set_xlabel("standardised difference of means between exposed and other interactions")
+    axes.set_xlabel("standardised difference of means\nbetween exposed and other interactions")
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside upper center", ncols=2)
     grid(axes, "x")

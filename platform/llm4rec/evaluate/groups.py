@@ -13,7 +13,8 @@ NUM_BANDS = 4
 def user_groups(corpus: Corpus, attribute: str, users: IntVector) -> Labels:
     """The value of an attribute for each user, shape (len(users),), "unknown" where it is null, empty or NaN.
 
-    A numeric attribute with more than four values is cut into four bands at its quartiles.
+    A numeric attribute with more than four values is cut into four bands at its quartiles, named by the lowest and the
+    highest value in each.
     """
     column = corpus.users[attribute]
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
@@ -40,7 +41,11 @@ def target_popularity(popular: np.ndarray, popularity: IntVector, targets: IntVe
 def _bands(values: np.ndarray) -> Labels:
     known = values[~np.isnan(values)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, NUM_BANDS + 1)))
-    names = np.array([f"{low:g} to {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)])
     # The last band holds its upper edge too.
-    band = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)
-    return np.where(np.isnan(values), UNKNOWN, names[band])
+    band = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
+    labels = np.full(len(values), UNKNOWN, dtype=object)
+    for number in np.unique(band[~np.isnan(values)]).tolist():
+        members = (band == number) & ~np.isnan(values)
+        low, high = values[members].min(), values[members].max()
+        labels[members] = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+    return labels.astype(str)

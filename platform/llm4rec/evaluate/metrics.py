@@ -3,6 +3,8 @@
 Shapes: E users, n slate length (`top_n`), I warm items, D width. Slates are item codes, -1 where a slate is short.
 """
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
@@ -97,11 +99,17 @@ def parity_gap(exposure: FloatVector, groups: Labels, min_group_size: int) -> fl
 
 
 def slice_means(values: FloatVector, labels: Labels) -> dict[str, dict[str, float]]:
-    """Mean and number of users by label: {label: {"mean": x, "users": n}}, labels sorted."""
+    """Mean and number of users by label: {label: {"mean": x, "users": n}}, labels sorted, numbers by their value."""
     return {
         str(label): {"mean": float(values[labels == label].mean()), "users": int((labels == label).sum())}
-        for label in np.unique(labels)
+        for label in sorted(np.unique(labels).tolist(), key=_in_order)
     }
+
+
+def _in_order(label: str) -> tuple[bool, float, str]:
+    """Sorts "7 to 25" before "26 to 31", and words behind numbers."""
+    number = re.match(r"-?\d+(?:\.\d+)?", label)
+    return number is None, float(number[0]) if number else 0.0, label
 
 
 def mean_by_user(users: IntVector, values: FloatVector) -> FloatVector:
