@@ -36,8 +36,8 @@ from open_loop import open_loop, summary
 from served import STAGES, Served, arguments, served
 
 from llm4rec.cluster.demo import KEY
+from llm4rec.cluster.event_log import log_url
 from llm4rec.cluster.publish import publish
-from llm4rec.cluster.serve import log_url
 from llm4rec.errors import Llm4RecError
 from llm4rec.online.log import EventLog
 from llm4rec.serve.keys import create_key

@@ -25,8 +25,8 @@ from safetensors.numpy import load, save
 from served import STAGES, Served, arguments, served
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.event_log import log_url
 from llm4rec.cluster.publish import current, publish
-from llm4rec.cluster.serve import log_url
 from llm4rec.errors import Llm4RecError
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.online.log import EventLog

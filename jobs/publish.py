@@ -11,9 +11,9 @@ take a release over within seconds, without a restart; GET /v1/models tells how 
 """
 
 from llm4rec.cluster.command import job_parser, show_progress
+from llm4rec.cluster.event_log import open_log
 from llm4rec.cluster.publish import current, publish
 from llm4rec.cluster.run_config import load_run
-from llm4rec.cluster.serve import open_log
 from llm4rec.errors import ConfigError, told_in_one_line
 
 

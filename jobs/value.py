@@ -14,8 +14,8 @@ anything; jobs/publish.py --share tries a model on a part of the users.
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.command import job_parser, show_progress
 from llm4rec.cluster.engine import Engine
+from llm4rec.cluster.event_log import open_log
 from llm4rec.cluster.run_config import load_run
-from llm4rec.cluster.serve import open_log
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.cluster.value import logged_value
 from llm4rec.encode.text import TextEncoder

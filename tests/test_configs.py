@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm4rec.cluster.run_config import RunConfig, load_run
+from llm4rec.config import load
 from llm4rec.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -182,3 +183,10 @@ def test_a_job_with_a_bad_config_exits_2_with_one_line_and_writes_nothing(
 def test_ids_cannot_be_written_that_nobody_learnt() -> None:
     with pytest.raises(ConfigError, match=r"recommend\.candidates_from: semantic_ids needs index\.generative"):
         load_run(ROOT / "configs" / "smoke.yaml", ["recommend.candidates_from=semantic_ids"], ROOT)
+
+
+def test_what_is_wrong_between_settings_shows_none_of_the_others(config_file: Path) -> None:
+    settings = ["online.url=postgresql://shop:hunter2@db/llm4rec", "recommend.candidates_from=semantic_ids"]
+    with pytest.raises(ConfigError) as raised:
+        load(RunConfig, config_file, settings)
+    assert "semantic_ids" in str(raised.value) and "hunter2" not in str(raised.value)

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -101,7 +101,9 @@ def _describe(model: type[BaseModel], problem: ErrorDetails) -> str:
         close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"unknown key {key!r}; {hint}allowed: {', '.join(allowed)}"
-    value = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+    # A whole section says nothing of what is wrong in it, and may hold a password.
+    shown = problem["type"] != "missing" and not isinstance(problem["input"], Mapping | BaseModel)
+    value = f", got {problem['input']!r}" if shown else ""
     return f"{key}: {problem['msg']}{value}"
 
 

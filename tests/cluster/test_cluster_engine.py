@@ -62,6 +62,18 @@ def test_a_slate_tells_what_it_was_drawn_for(engine: Engine, log: EventLog) -> N
     assert engine.rank(anonymous, engine.retrieve(anonymous)).logged.state == b""
 
 
+def test_who_ranks_may_not_know_yet_what_who_retrieved_has_seen(
+    snapshot: Snapshot, engine: Engine, log: EventLog
+) -> None:
+    late = new_engine(snapshot, log)
+    engine.put_item("new", RECORD)
+    asked = RecommendRequest(k=10, user_id="u2", history=["new", "a"])
+    retrieved = engine.retrieve(asked)
+    assert len(late.catalogue) < len(engine.catalogue) == len(retrieved.logits)
+    shown = late.rank(asked, retrieved).logged.exposures
+    assert {item.item_id for item in shown} == {"b", "c", "d", "cold"}
+
+
 def test_ids_of_slates_are_in_order_of_time_and_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = []
     for milliseconds in (1, 255, 256, 1_800_000_000_000, 1_800_000_000_001):

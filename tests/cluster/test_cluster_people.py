@@ -155,6 +155,14 @@ def test_search_by_id_and_by_attribute(people: People, log: EventLog) -> None:
     assert people.search("zzz", 10) == []
 
 
+def test_who_was_forgotten_and_came_back_is_found_without_what_the_corpus_knows(people: People, log: EventLog) -> None:
+    log.delete_user("u0")
+    assert "u0" not in [u.user_id for u in people.search("u", 10)]
+    log.put_user("u0", {"gender": "X"})
+    (found,) = people.search("x", 10)
+    assert (found.user_id, found.num_interactions, found.attributes) == ("u0", 0, {"gender": "X"})
+
+
 def test_search_knows_attributes_put_for_a_user_of_the_corpus(people: People, log: EventLog) -> None:
     log.put_user("u0", {"gender": "X"})
     assert [u.user_id for u in people.search("x", 10)] == ["u0"]

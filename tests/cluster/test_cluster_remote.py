@@ -129,6 +129,17 @@ def test_an_error_says_what_it_said_where_it_was_raised(depth: int) -> None:
     assert str(raised.value) == "unknown user 'x'" == str(origin(error))
 
 
+def test_what_the_caller_can_mend_comes_as_a_value_which_serve_does_not_log() -> None:
+    class Ranker:
+        class draw:  # noqa: N801
+            @staticmethod
+            async def remote(request: RecommendRequest) -> Any:
+                return NotFoundError("unknown user 'x'")
+
+    with pytest.raises(NotFoundError, match="unknown user 'x'"):
+        asyncio.run(RemoteDrawing(Ranker()).draw(REQUEST))  # type: ignore[arg-type]
+
+
 def test_a_snapshot_with_an_index_of_its_own_needs_no_other(snapshot: Snapshot, log: EventLog) -> None:
     own = replace(snapshot, near=snapshot.index)  # type: ignore[arg-type]
     assert Engine(own, ONE, log, WordsAsNumbers(ONE.encode))._candidates is not None  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """What stands between the routes and the models: items of any model at hand, feedback, lists."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from llm4rec.cluster import releases
 from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Service
+from llm4rec.online.errors import UnavailableError
 from llm4rec.online.log import EventLog
 from llm4rec.serve.admission import Queue
 from llm4rec.serve.contract import FeedbackEvent, ItemRecord
@@ -63,3 +65,48 @@ def test_items_are_found_by_title_as_many_as_are_wanted(service: Service) -> Non
     assert [item.item_id for item in asyncio.run(service.items("FOUND", 10)).items] == ["x1", "x2"]
     assert [item.item_id for item in asyncio.run(service.items("found", 1)).items] == ["x1"]
     assert [item.item_id for item in asyncio.run(service.items("x2", 10)).items] == ["x2"]
+
+
+def test_who_asks_whether_it_is_ready_shares_one_look(
+    service: Service, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+
+    def answers() -> bool:
+        looks.append(time.monotonic())
+        time.sleep(0.05)
+        return True
+
+    async def asked() -> list[bool]:
+        found = await asyncio.gather(*(service.ready() for _ in range(100)))
+        return [*found, await service.ready()]
+
+    monkeypatch.setattr(log, "answers", answers)
+    assert asyncio.run(asked()) == [True] * 101 and len(looks) == 1
+    monkeypatch.setattr("llm4rec.cluster.service.LOOK_S", 0.0)
+    assert asyncio.run(asked())[-1] and len(looks) == 3
+
+
+def test_a_log_that_does_not_answer_is_looked_at_again(
+    service: Service, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm4rec.cluster.service.LOOK_S", 0.0)
+
+    def fails() -> bool:
+        raise UnavailableError("the disk is gone")
+
+    async def asked() -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "answers", fails)
+            with pytest.raises(UnavailableError):
+                await service.ready()
+        return await service.ready()
+
+    assert asyncio.run(asked())
+
+
+def test_an_item_of_the_corpus_may_be_larger_than_one_that_is_put(service: Service, engines: Engines) -> None:
+    catalogue = engines.main.catalogue
+    record = {"title": "t" * 600, "text": "x" * 30_000, "categories": ["a\tb"] * 200, "numbers": {"size": 1e31}}
+    catalogue.records[catalogue.codes["a"]].update(record)
+    assert asyncio.run(service.item("a")).model_dump() == {"item_id": "a", **record}

@@ -161,13 +161,19 @@ def test_other_settings_do_not_go_on_from_what_was_learnt(log: EventLog) -> None
     assert cautious.sequence == 0
 
 
+def test_what_was_learnt_with_another_border_of_dislikes_is_not_gone_on_with(log: EventLog) -> None:
+    before = follower(log).key
+    log.disliked_rating = 4.0
+    assert follower(log).key != before
+
+
 def test_a_damaged_snapshot_is_passed_over(log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
     fill(log)
     whole = caught_up(log)
     whole.save()
     snapshot = log.snapshot(whole.key)
     assert snapshot is not None
-    log.save_snapshot(whole.key, replace(snapshot, contents=snapshot.contents[:-9]))
+    log.save_snapshot(whole.key, replace(snapshot, contents=snapshot.contents[:-9]), 4)
     again = follower(log)
     again.open()
     assert again.sequence == 0 and "checksum" in caplog.text

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,12 +188,12 @@ def test_of_many_changes_of_an_item_the_first_and_the_last_are_kept(log: EventLo
 
 def test_a_snapshot_is_replaced_and_goes_when_a_user_is_forgotten(log: EventLog) -> None:
     first, second = LearnerState(5, 0, b"five", "x"), LearnerState(7, 0, b"seven", "y")
-    assert log.save_snapshot("k", first) and log.save_snapshot("k", second)
+    assert log.save_snapshot("k", first, 4) and log.save_snapshot("k", second, 4)
     assert log.snapshot("k") == second and log.snapshot("other") is None
     log.delete_user("u1")
     assert log.snapshot("k") is None and log.times_forgotten() == 1
-    assert not log.save_snapshot("k", second) and log.snapshot("k") is None
-    assert log.save_snapshot("k", replace(second, forgotten=1))
+    assert not log.save_snapshot("k", second, 4) and log.snapshot("k") is None
+    assert log.save_snapshot("k", replace(second, forgotten=1), 4)
 
 
 def test_item_overlays_tell_put_from_withdrawn(log: EventLog) -> None:
@@ -243,6 +244,47 @@ def test_a_slate_that_was_being_drawn_when_its_user_was_deleted_is_not_written(l
     with pytest.raises(ConflictError, match="was deleted while"):
         log.record_exposures(again)
     assert log.known("u1").forgotten == 2
+
+
+def test_a_user_deleted_again_while_his_slate_is_drawn_is_not_in_it(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append_feedback([like("e1")])
+    log.delete_user("u1")
+    log.append_feedback([like("e2")])  # came back
+    newest_feedback = log._newest_feedback
+
+    def and_then_deleted(*asked: Any) -> list[Feedback]:
+        found = newest_feedback(*asked)
+        log.delete_user("u1")
+        return found
+
+    monkeypatch.setattr(log, "_newest_feedback", and_then_deleted)
+    known = log.known("u1")
+    assert [event.event_id for event in known.feedback] == ["e2"]
+    with pytest.raises(ConflictError, match="was deleted while"):
+        log.record_exposures(replace(SLATE, forgotten=known.forgotten))
+
+
+def test_who_is_forgotten_and_has_left_nothing_since_changes_nothing(log: EventLog) -> None:
+    log.append_feedback([like("e1")])
+    log.delete_user("u1")
+    learnt = LearnerState(5, 1, b"five", "x")
+    assert log.save_snapshot("k", learnt, 4)
+    log.delete_user("u1")
+    assert log.times_forgotten() == 1 and log.snapshot("k") == learnt
+    log.append_feedback([like("e2")])
+    log.delete_user("u1")
+    assert log.times_forgotten() == 2 and log.snapshot("k") is None
+
+
+def test_snapshots_of_models_that_nobody_follows_go(log: EventLog) -> None:
+    for number in range(6):
+        assert log.save_snapshot(f"model {number}", LearnerState(10 + number, 0, b"", ""), 3)
+    kept = [number for number in range(6) if log.snapshot(f"model {number}") is not None]
+    assert kept == [3, 4, 5]
+    assert log.save_snapshot("begins anew", LearnerState(1, 0, b"", ""), 3)
+    assert log.snapshot("begins anew") is not None and log.snapshot("model 5") is not None
 
 
 def test_a_slate_without_items_leaves_nothing_that_could_not_be_deleted(log: EventLog) -> None:

@@ -169,7 +169,7 @@ def test_a_slate_that_finds_the_queue_full_is_refused_the_same_way(service: Smal
 
 @contextmanager
 def listening(service: SmallService, port: int, config: ServeConfig) -> Iterator[HttpServer]:
-    server = HttpServer(build_app(lambda: service, config, statuses=STATUSES), "127.0.0.1", port)
+    server = HttpServer(build_app(lambda: service, config, statuses=STATUSES), "127.0.0.1", port, "us")
     yield server
     server.stop()
     assert not server.alive
@@ -235,7 +235,7 @@ def test_a_successor_shares_the_port_so_that_somebody_always_answers(service: Sm
             except OSError:
                 statuses.append(0)
 
-    first = HttpServer(build_app(lambda: service, ServeConfig(), statuses=STATUSES), "127.0.0.1", port)
+    first = HttpServer(build_app(lambda: service, ServeConfig(), statuses=STATUSES), "127.0.0.1", port, "us")
     thread = threading.Thread(target=ask)
     thread.start()
     with listening(service, port, ServeConfig()):
@@ -248,13 +248,24 @@ def test_a_successor_shares_the_port_so_that_somebody_always_answers(service: Sm
     assert set(statuses) == {200}
 
 
+def test_another_service_may_not_share_the_port(service: SmallService) -> None:
+    port, app = free_port(), build_app(lambda: service, ServeConfig(), statuses=STATUSES)
+    ours = [HttpServer(app, "127.0.0.1", port, "us") for _ in range(2)]
+    with pytest.raises(ConfigError, match=f"127.0.0.1:{port}, where another service of LLM4Rec answers"):
+        HttpServer(app, "127.0.0.1", port, "them")
+    assert status_of(port, "/v1/status") == 200
+    for one in ours:
+        one.stop()
+    HttpServer(app, "127.0.0.1", port, "them").stop()
+
+
 def test_a_port_that_another_program_has_is_named(service: SmallService) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}, where this process cannot listen .Address already"):
-            HttpServer(build_app(lambda: service, ServeConfig()), "127.0.0.1", port)
+            HttpServer(build_app(lambda: service, ServeConfig()), "127.0.0.1", port, "us")
 
 
 class StandsStill:
@@ -294,7 +305,7 @@ class StandsStill:
 
 def test_connections_that_wait_together_are_taken_together() -> None:
     app, port, together = StandsStill(), free_port(), 40
-    server = HttpServer(app, "127.0.0.1", port)
+    server = HttpServer(app, "127.0.0.1", port, "us")
     try:
         with app.asked(port, together) as connections:
             app.go_on.set()
@@ -307,7 +318,7 @@ def test_connections_that_wait_together_are_taken_together() -> None:
 
 def test_connections_that_nobody_has_taken_yet_are_answered_by_a_server_that_stops() -> None:
     app, port = StandsStill(), free_port()
-    server = HttpServer(app, "127.0.0.1", port)
+    server = HttpServer(app, "127.0.0.1", port, "us")
     stopping = threading.Thread(target=server.stop)
     with app.asked(port, 40) as connections:
         stopping.start()
@@ -333,7 +344,7 @@ def test_without_descriptors_for_its_copies_a_server_says_so_and_leaves_the_port
     with monkeypatch.context() as patch:
         patch.setattr(socket.socket, "dup", dup_five_times)
         with pytest.raises(ConfigError, match="32 copies of its socket, and the system gives 6 .Too many open files"):
-            HttpServer(app, "127.0.0.1", port)
+            HttpServer(app, "127.0.0.1", port, "us")
     assert [one.fileno() for one in copies] == [-1] * 5
     with socket.socket() as other:  # which could not listen there beside one that still does
         other.bind(("127.0.0.1", port))

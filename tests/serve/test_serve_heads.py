@@ -21,7 +21,7 @@ LONG = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: "
 def port(service: SmallService, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(http_heads, "HEAD_S", 0.5)
     port = free_port()
-    server = HttpServer(build_app(lambda: service, ServeConfig(), statuses=STATUSES), "127.0.0.1", port)
+    server = HttpServer(build_app(lambda: service, ServeConfig(), statuses=STATUSES), "127.0.0.1", port, "us")
     yield port
     server.stop()
 
@@ -111,3 +111,45 @@ def test_a_connection_between_requests_may_wait_longer(port: int) -> None:
         time.sleep(1.0)
         connection.sendall(GOOD)
         assert status(connection) == 200
+
+
+CHUNKED = b"POST /v1/feedback HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"x-%d: %s\r\n" % (1, b"a" * 8000), b"a" * 8000, b""],
+    ids=["trailers", "one trailer", "extensions of chunks"],
+)
+def test_what_frames_a_body_is_not_endless(port: int, piece: bytes) -> None:
+    with connected(port) as connection:
+        connection.sendall(CHUNKED + (b"0\r\nx: " if piece else b""))
+        with pytest.raises(OSError):
+            for _ in range(2000):
+                connection.sendall(piece or b"1;" + b"e" * 8000 + b"\r\nx\r\n")
+                time.sleep(0.001)
+    assert sent(port, GOOD) == 200
+
+
+def test_a_body_in_small_chunks_and_its_trailers_are_read(port: int) -> None:
+    body = b'{"events": []}' + b" " * 40_000
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    assert (
+        sent(
+            port,
+            CHUNKED.replace(b"\r\n\r\n", b"\r\ncontent-type: application/json\r\n\r\n"),
+            chunks,
+            b"0\r\nx: 1\r\n\r\n",
+        )
+        == 422
+    )
+    assert sent(port, GOOD) == 200
+
+
+def test_a_request_behind_trailers_is_answered(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(CHUNKED + b"0\r\nx: 7\r\n\r\n" + GOOD)
+        answers = b""
+        while answers.count(b"HTTP/1.1 ") < 2 and (piece := connection.recv(65536)):
+            answers += piece
+    assert b"HTTP/1.1 200 " in answers

@@ -294,7 +294,9 @@ class Engine:
         scores = np.where(catalogue.withdrawn, -np.inf, logits).astype(np.float32)
         wish = self._wish(catalogue, understood, retrieved.person)
         narrow, k = narrow_by(catalogue.id_generator, retrieved.state, settings), request.k or settings.k
-        return compete(scores, retrieved.person.seen, settings, catalogue.ranking, wish, k=k, narrow=narrow)
+        # Retrieval may have seen items that came since; what has no place here cannot be shown.
+        seen = retrieved.person.seen[retrieved.person.seen < len(catalogue)]
+        return compete(scores, seen, settings, catalogue.ranking, wish, k=k, narrow=narrow)
 
     def _wish(self, catalogue: LiveCatalogue, understood: Understood, person: Person) -> Wish:
         settings = self._config.recommend.query

@@ -147,9 +147,10 @@ class People:
             elif answers:
                 added.append(user_id)
         for user_id in chain((self._corpus.user_ids[code] for code in np.flatnonzero(matches)), added):
-            if not self._log.is_forgotten(user_id):
-                own = put[user_id] if user_id in put else self._corpus_attributes(codes[user_id])
-                found.append(self._summary(user_id, own))
+            code = None if self._log.is_forgotten(user_id) else codes.get(user_id)
+            if user_id in put or code is not None:  # who was forgotten may have come back
+                own = put[user_id] if user_id in put else self._corpus_attributes(code)
+                found.append(self._summary(user_id, own, code))
             if len(found) == limit:
                 break
         return found
@@ -198,8 +199,7 @@ class People:
         row = {} if code is None else self._corpus.users.slice(code, 1).to_pylist()[0]
         return {name: value for name, value in row.items() if name != USER_ID and value is not None}
 
-    def _summary(self, user_id: str, attributes: Mapping[str, Any]) -> contract.UserSummary:
-        code = self._corpus.user_codes.get(user_id)
+    def _summary(self, user_id: str, attributes: Mapping[str, Any], code: int | None) -> contract.UserSummary:
         count = 0 if code is None else len(self._histories[code])
         return contract.UserSummary(user_id=user_id, attributes=dict(attributes), num_interactions=count)
 

@@ -15,6 +15,7 @@ import ray
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.candidates import Candidates, may_decide
+from llm4rec.cluster.event_log import Gone
 from llm4rec.cluster.pool import Free
 from llm4rec.cluster.resume import LOSSES, MAX_FAILURES
 from llm4rec.cluster.run_config import RunConfig
@@ -24,36 +25,41 @@ from llm4rec.index.facts import item_categories, item_prices, item_years
 from llm4rec.online.parameters import Shift
 from llm4rec.recommend.batch import known_users, read_user_ids, slates_table
 from llm4rec.recommend.slate import Catalogue, Wish, draw_slate
-from llm4rec.schema import SLATE_SCHEMA, TEST, TRAIN, VALID, FloatMatrix, FloatVector, History, IntVector
+from llm4rec.schema import SLATE_SCHEMA, TEST, TRAIN, VALID, BoolVector, FloatMatrix, FloatVector, History, IntVector
 
 log = logging.getLogger("llm4rec")
 
 
 def run(store: RunStore, config: RunConfig) -> None:
-    """Index + corpus -> slates, at `recommend.output`; unknown users are reported and left out."""
+    """Index + corpus -> slates, at `recommend.output`; unknown users are reported and left out.
+
+    Users whom the service's log has forgotten have no slate, and items that were withdrawn there are on none.
+    """
     snapshot = Snapshot.open(store, config)
-    corpus = snapshot.corpus
+    corpus, gone = snapshot.corpus, Gone.of(config)
     wanted = read_user_ids(config.recommend.users) if config.recommend.users else corpus.user_ids
-    codes, messages = known_users(wanted, corpus.user_codes)
+    codes, messages = known_users(left := gone.left(wanted), corpus.user_codes)
+    if len(left) < len(wanted):
+        log.warning("recommend: %d users are forgotten and left out", len(wanted) - len(left))
     for message in messages:
         log.warning("recommend: %s", message)
     size = config.recommend.batch_size
     batches = [codes[start : start + size] for start in range(0, len(codes), size)]
     _require_writable(config.recommend.output)
-    tables = _tables(config, batches)
+    tables = _tables(config, batches, np.isin(corpus.item_ids, list(gone.items)))
     table = pa.concat_tables([SLATE_SCHEMA.empty_table(), *tables])
     _write(table, config.recommend.output)
     log.info("recommend: %d slates, %d rows -> %s", len(codes), table.num_rows, config.recommend.output)
 
 
-def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
+def _tables(config: RunConfig, batches: Sequence[list[int]], withdrawn: BoolVector) -> list[pa.Table]:
     """The slates of each batch of users, in order; the batch of a worker that is lost is drawn again by another.
 
     Every worker opens the run once. A lost one is not replaced while others are left: there may be no room for it. A
     batch that takes `MAX_FAILURES` workers and another with it ends the job.
     """
     actor: Any = ray.remote(num_cpus=1)(SlateWorker)
-    idle = [actor.remote(config) for _ in range(max(1, min(Free.now().places, len(batches))))]
+    idle = [actor.remote(config, withdrawn) for _ in range(max(1, min(Free.now().places, len(batches))))]
     waiting, at_work, tables = list(reversed(range(len(batches)))), dict[Any, tuple[int, Any]](), dict[int, pa.Table]()
     losses = Counter[int]()
     while waiting or at_work:
@@ -71,7 +77,7 @@ def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
             log.warning("recommend: a worker was lost; batch %d is drawn again", batch + 1)
             waiting.append(batch)
             if not (at_work or idle):
-                idle.append(actor.remote(config))
+                idle.append(actor.remote(config, withdrawn))
             continue
         idle.append(worker)
         log.info("recommend: batch %d/%d", len(tables), len(batches))
@@ -81,7 +87,7 @@ def _tables(config: RunConfig, batches: Sequence[list[int]]) -> list[pa.Table]:
 class SlateWorker:
     """Draws slates for batches of users; a user's slate depends on seed and user alone."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, withdrawn: BoolVector) -> None:
         self._config = config
         self._snapshot = snapshot = Snapshot.open(RunStore(config.run.path), config)
         items = snapshot.corpus.items
@@ -93,7 +99,7 @@ class SlateWorker:
             item_prices(items),
         )
         self._candidates = None if snapshot.near is None else Candidates(snapshot.near, config.run.seed)
-        self._hidden = np.zeros(snapshot.corpus.num_items, np.bool_)
+        self._withdrawn = withdrawn
         self._weights = snapshot.effects.user_weight
         self._histories = snapshot.corpus.histories(TRAIN, VALID, TEST)
 
@@ -104,7 +110,7 @@ class SlateWorker:
         states = snapshot.scorer.user_states(np.asarray(users, np.int32), histories)
         drawn = [
             draw_slate(
-                row,
+                np.where(self._withdrawn, -np.inf, row).astype(np.float32),
                 history.item,
                 settings,
                 self._catalogue,
@@ -138,7 +144,7 @@ class SlateWorker:
             return snapshot.logits_of(unmoved.products_of(codes, state, vectors)[None], [history])[0][codes]
 
         wanted, others = max(settings.k, settings.candidates), snapshot.gate.favourites(history)
-        return self._candidates.logits(score, state, wanted, self._hidden, history.item, others)
+        return self._candidates.logits(score, state, wanted, self._withdrawn, history.item, others)
 
 
 def _require_writable(output: str) -> None:

@@ -46,12 +46,15 @@ class RemoteDrawing:
             Llm4RecError: what else they say the caller can mend.
         """
         try:
-            return await self._ranker.draw.remote(request)
+            drawn = await self._ranker.draw.remote(request)
         except BackPressureError:
             raise BusyError from None
         except RayTaskError as error:
             cause = origin(error)
             raise cause from (None if isinstance(cause, Llm4RecError) else error)
+        if isinstance(drawn, Llm4RecError):
+            raise drawn
+        return drawn
 
 
 class RemoteWriter:

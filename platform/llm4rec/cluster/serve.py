@@ -8,14 +8,13 @@ and see how many there are, by which Serve scales.
 import asyncio
 import gc
 import math
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from fastapi import FastAPI
 from ray import serve
@@ -24,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Drawn, Retrieved
+from llm4rec.cluster.event_log import open_log
 from llm4rec.cluster.explainer import read_explainer
 from llm4rec.cluster.metrics import CountedService, ServiceMetrics
 from llm4rec.cluster.online import LearnerLoop, Listener, News, new_follower
@@ -35,7 +35,7 @@ from llm4rec.cluster.run_config import ClusterSection, RunConfig
 from llm4rec.cluster.service import Drawing, LocalDrawing
 from llm4rec.cluster.shards import ModelParts
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.errors import ConfigError
+from llm4rec.errors import Llm4RecError
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
 from llm4rec.index.facts import item_categories
@@ -200,7 +200,7 @@ class Ingress:
         self._metrics, self._listener = ServiceMetrics(), listener
         service = CountedService(self._metrics, engines, log, reasons, drawing, queue, listener.status)
         self._app = build_app(lambda: service, config.serve, statuses=STATUSES, observer=self._metrics.request)
-        self._server = None if ranker else HttpServer(self._app, config.serve.host, config.serve.port)
+        self._server = None if ranker else HttpServer(self._app, config.serve.host, config.serve.port, _service())
 
     def check_health(self) -> None:
         """Ask for a new replica where nothing more is answered.
@@ -216,6 +216,11 @@ class Ingress:
         """Serve calls this when the replica is to end."""
         if server := getattr(self, "_server", None):
             server.stop()
+
+
+def _service() -> str:
+    """The app and its cluster, whose replicas share a port."""
+    return f"{ray.get_runtime_context().gcs_address} {serve.get_replica_context().app_name}"
 
 
 @serve.ingress()
@@ -272,10 +277,13 @@ class Retriever:
             search.patience_s = PART_ANSWERS_S
         Listener(self._engines, [asking(learner) for learner in learners], config.online.poll_s)
 
-    async def retrieve(self, request: RecommendRequest) -> Retrieved:
-        """Scores of all items, -inf of those that do not compete."""
+    async def retrieve(self, request: RecommendRequest) -> Retrieved | Llm4RecError:
+        """Scores of all items, -inf of those that do not compete; or what the caller can mend."""
         retrieve = self._engines.of(request.user_id).retrieve
-        return await asyncio.get_running_loop().run_in_executor(self._threads, retrieve, request)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, retrieve, request)
+        except Llm4RecError as error:  # what Serve sees raised it logs, with ids of users
+            return error
 
 
 class Ranker:
@@ -286,10 +294,15 @@ class Ranker:
         self._engines, _ = open_engines(config, _nothing)
         self._retriever = retriever
 
-    async def draw(self, request: RecommendRequest) -> Drawn:
-        """A slate."""
+    async def draw(self, request: RecommendRequest) -> Drawn | Llm4RecError:
+        """A slate; or what the caller can mend."""
         retrieved = await self._retriever.retrieve.remote(request)
-        return await asyncio.to_thread(self._rank, request, retrieved)
+        if isinstance(retrieved, Llm4RecError):
+            return retrieved
+        try:
+            return await asyncio.to_thread(self._rank, request, retrieved)
+        except Llm4RecError as error:
+            return error
 
     def _rank(self, request: RecommendRequest, retrieved: Retrieved) -> Drawn:
         return self._engines.of_version(retrieved.version).rank(request, retrieved)
@@ -349,28 +362,6 @@ class Explainer:
         pieces = self._writer.pieces(grounds, seconds)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
-
-
-def open_log(config: RunConfig) -> EventLog:
-    """The service's log."""
-    return EventLog(log_url(config), config.online.busy_timeout_s, config.online.disliked_rating)
-
-
-def log_url(config: RunConfig) -> str:
-    """Where the event log lives: as configured, else a SQLite file in the run folder.
-
-    The environment's LLM4REC_LOG_URL, which may hold a password, counts where nothing is configured.
-
-    Raises:
-        ConfigError: the run folder is remote, where SQLite cannot work.
-    """
-    if url := config.online.url or os.environ.get("LLM4REC_LOG_URL"):
-        return url
-    if "://" in config.run.path:
-        raise ConfigError(
-            f"online.url must be set when run.path is remote ({config.run.path}); SQLite needs a local file"
-        )
-    return f"sqlite:///{Path(config.run.path, 'events.db')}"
 
 
 def vocabulary_of(corpus: Corpus) -> list[str]:

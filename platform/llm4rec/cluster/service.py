@@ -35,6 +35,8 @@ DRAWING_THREADS = 2
 """Only one at a time runs Python; another computes a state meanwhile. More take turns with each other, at a price."""
 SLATES_A_ROUND = 4
 """Drawn in one round of the event loop: one alone makes groups of the log small, and a round of many is heard late."""
+LOOK_S = 1.0
+"""How long it counts that the log answered."""
 KEPT_ANONYMOUS = 1000
 """Slates of anonymous histories whose history is kept in memory, so that they can still be explained."""
 
@@ -110,6 +112,8 @@ class Service:
         self._learners = learners
         self._replica = uuid.uuid4().hex[:8]
         self._anonymous: OrderedDict[str, Person] = OrderedDict()
+        self._look: asyncio.Future[bool] | None = None
+        self._looked = 0.0
 
     def refuses_slates(self) -> bool:
         """Whether another slate would have to wait for too long."""
@@ -246,8 +250,10 @@ class Service:
         return self._engines.main
 
     async def ready(self) -> bool:
-        """Whether requests can be answered: the log answers."""
-        return await _in_thread(self._log.answers)
+        """Whether requests can be answered: the log answers. All who ask within a second share one look."""
+        if self._look is None or (self._look.done() and time.monotonic() - self._looked > LOOK_S):
+            self._look, self._looked = asyncio.ensure_future(_in_thread(self._log.answers)), time.monotonic()
+        return await asyncio.shield(self._look)
 
     def _forget(self, user_id: str) -> None:
         if not self._log.is_forgotten(user_id):  # else remains may be left that could not be erased the first time

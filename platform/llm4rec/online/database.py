@@ -40,7 +40,7 @@ def open_engine(url: str, busy_timeout_s: float) -> Engine:
 
 
 def _open_sqlite(url: URL, busy_timeout_s: float) -> Engine:
-    engine = create_engine(url, execution_options={BUSY_TIMEOUT: busy_timeout_s})
+    engine = create_engine(url, hide_parameters=True, execution_options={BUSY_TIMEOUT: busy_timeout_s})
 
     # SQLAlchemy's events; transactions are begun by us, since sqlite3 would begin them late and deferred, and a
     # deferred writer fails at once, instead of waiting, when another one was faster.
@@ -94,6 +94,7 @@ def _open_postgresql(url: URL, busy_timeout_s: float) -> Engine:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
+        hide_parameters=True,  # they are users' ids, and errors are logged
         pool_timeout=busy_timeout_s,
         connect_args={"options": options, "connect_timeout": asked.get("connect_timeout", max(1, int(busy_timeout_s)))},
     )

@@ -22,6 +22,8 @@ from llm4rec.online.parameters import Update, restore, to_snapshot, update_since
 logger = logging.getLogger(__name__)
 
 PAGE = 500
+MODELS_KEPT = 4
+"""Of which the log keeps snapshots, the newest: the main one, one on trial, and some to roll back to."""
 """Events read at once."""
 
 
@@ -56,7 +58,8 @@ class Follower:
             shards: number of parts.
         """
         self._log, self._frozen, self._new_reader, self._config = log, frozen, new_reader, config
-        settings = content_hash(config)  # what was learnt with others is not what these would have learnt
+        # What was learnt with other settings is not what these would have learnt.
+        settings = content_hash(config.model_dump() | {"disliked_rating": log.disliked_rating})
         self.key = f"{version} {shard}/{shards} {settings}"
         self._shard, self._shards = shard, shards
         self._before: tuple[Learner, str, int] | None = None  # what others hear of while all is learnt anew
@@ -104,7 +107,8 @@ class Follower:
 
     def save(self) -> bool:
         """Keep a snapshot; False where a user was forgotten meanwhile, whose events it may hold."""
-        return self._log.save_snapshot(self.key, to_snapshot(self.learner, self.sequence, self._forgotten))
+        state = to_snapshot(self.learner, self.sequence, self._forgotten)
+        return self._log.save_snapshot(self.key, state, MODELS_KEPT * self._shards)
 
     def update_since(self, epoch: str, examples: int) -> Update:
         """What has changed since somebody had an update of this epoch and number of examples; all in another epoch.

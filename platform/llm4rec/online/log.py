@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, delete, func, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from llm4rec.online.database import asking, erase_remains, open_engine, reading, writing, writing_directly
 from llm4rec.online.errors import ConflictError
@@ -15,6 +26,7 @@ from llm4rec.online.group import Group, Write, users_of
 from llm4rec.online.releases import Release, Routing, rolled_back, routing_after
 from llm4rec.online.rows import (
     IDS_PER_QUERY,
+    KNOWN,
     feedback_of,
     forgotten_of,
     good_items,
@@ -45,20 +57,6 @@ from llm4rec.online.trial import OfUser
 from llm4rec.online.user_state import DISLIKED_RATING, NEGATIVE_EVENTS, RATE
 
 Record = Mapping[str, Any]
-
-
-KNOWN = select(
-    select(USERS.c.record).where(USERS.c.user_id == bindparam("user_id")).scalar_subquery().label("record"),
-    select(func.max(FEEDBACK.c.sequence))
-    .where(FEEDBACK.c.user_id == bindparam("user_id"))
-    .scalar_subquery()
-    .label("newest"),
-    select(FORGOTTEN.c.user_hash)
-    .where(FORGOTTEN.c.user_hash == bindparam("user_hash"))
-    .scalar_subquery()
-    .label("forgotten"),
-)
-"""One question for what every request asks of its user."""
 
 
 class EventLog:
@@ -215,8 +213,7 @@ class EventLog:
         attributes = json.loads(record) if isinstance(record, str) else record
         # Up to what was found: what comes meanwhile is another slate's.
         feedback = [] if newest is None else self._newest_feedback(user_id, FEEDBACK.c.sequence <= newest)
-        times = 0 if forgotten is None else self._times_deleted(user_id)
-        return Known(attributes=attributes, feedback=feedback, newest=newest or 0, forgotten=times)
+        return Known(attributes=attributes, feedback=feedback, newest=newest or 0, forgotten=forgotten)
 
     def feedback_before(self, slate: Slate) -> list[Feedback]:
         """The newest feedback of a slate's user on each item of that which a plain slate was drawn after.
@@ -235,10 +232,6 @@ class EventLog:
         with reading(self._engine) as connection:
             return [timed(row) for row in connection.execute(rows.order_by(FEEDBACK.c.sequence)).mappings()]
 
-    def _times_deleted(self, user_id: str) -> int:
-        with reading(self._engine) as connection:
-            return forgotten_of(connection, [user_id]).get(hashed(user_id), 0)
-
     def user_overlays(self) -> dict[str, Record]:
         """The attributes of every user that was put, by id."""
         with reading(self._engine) as connection:
@@ -248,22 +241,27 @@ class EventLog:
     def delete_user(self, user_id: str) -> None:
         """Forget a user: attributes, feedback and exposures leave the disk, and a hash marks the id as forgotten.
 
+        Of who is forgotten and has left nothing since only remains are erased, and learners need not begin again.
+
         Raises:
             UnavailableError: not all remains could be removed; call it again.
         """
         named = self._slates_naming(user_id)
         with writing(self._engine) as connection:
+            rows = 0
             for table in (USERS, FEEDBACK):
-                connection.execute(delete(table).where(table.c.user_id == user_id))
+                rows += connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
             for table in (STATES, PLAIN, EXPOSURES):  # the last is what tells of which slates the others are
-                connection.execute(delete(table).where(table.c.slate_id.in_(SLATES_OF_USER)), {"user_id": user_id})
+                of_user = delete(table).where(table.c.slate_id.in_(SLATES_OF_USER))
+                rows += connection.execute(of_user, {"user_id": user_id}).rowcount
             for table in (STATES, PLAIN):
                 for start in range(0, len(named), IDS_PER_QUERY):
                     part = named[start : start + IDS_PER_QUERY]
-                    connection.execute(delete(table).where(table.c.slate_id.in_(part)))
-            connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
-            _replace(connection, FORGOTTEN, user_hash=hashed(user_id))
-            connection.execute(insert(CHANGES).values(kind="forgotten", key=hashed(user_id)))
+                    rows += connection.execute(delete(table).where(table.c.slate_id.in_(part))).rowcount
+            if rows or not forgotten_of(connection, [user_id]):
+                connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
+                _replace(connection, FORGOTTEN, user_hash=hashed(user_id))
+                connection.execute(insert(CHANGES).values(kind="forgotten", key=hashed(user_id)))
         erase_remains(self._engine)
 
     def _slates_naming(self, user_id: str) -> list[str]:
@@ -285,12 +283,17 @@ class EventLog:
         with reading(self._engine) as connection:
             return bool(forgotten_of(connection, [user_id]))
 
-    def save_snapshot(self, key: str, snapshot: LearnerState) -> bool:
-        """Keep what was learnt in place of what was kept before; False where users were forgotten since it was made."""
+    def save_snapshot(self, key: str, snapshot: LearnerState, most: int) -> bool:
+        """Keep what was learnt in place of what was kept before; False where users were forgotten since it was made.
+
+        Of more than `most` snapshots those of the earliest events go, of models that nobody follows any more.
+        """
         with writing(self._engine) as connection:
             if times_forgotten(connection) != snapshot.forgotten:
                 return False
             _replace(connection, SNAPSHOTS, key=key, **vars(snapshot))
+            newest = select(SNAPSHOTS.c.key).order_by(SNAPSHOTS.c.sequence.desc(), SNAPSHOTS.c.key).limit(most)
+            connection.execute(delete(SNAPSHOTS).where(SNAPSHOTS.c.key.not_in(newest), SNAPSHOTS.c.key != key))
             return True
 
     def snapshot(self, key: str) -> LearnerState | None:

@@ -5,15 +5,29 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, func, literal_column, select
 
 from llm4rec.online.errors import ConflictError
 from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Plain, Slate
 from llm4rec.online.releases import Release
-from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, RELEASES, STATES
+from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, RELEASES, STATES, USERS
 from llm4rec.online.user_state import is_negative
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
+
+KNOWN = select(
+    select(USERS.c.record).where(USERS.c.user_id == bindparam("user_id")).scalar_subquery().label("record"),
+    select(func.max(FEEDBACK.c.sequence))
+    .where(FEEDBACK.c.user_id == bindparam("user_id"))
+    .scalar_subquery()
+    .label("newest"),
+    select(func.count())
+    .select_from(CHANGES)
+    .where(CHANGES.c.key == bindparam("user_hash"), CHANGES.c.kind == literal_column("'forgotten'"))
+    .scalar_subquery()
+    .label("forgotten"),
+)
+"""One question for what every request asks of its user."""
 
 
 def by_event_id(events: Sequence[Feedback]) -> dict[str, Feedback]:

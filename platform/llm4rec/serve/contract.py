@@ -226,10 +226,14 @@ class ItemRecord(Request):
     numbers: dict[Id, Number] = Field({}, max_length=100)
 
 
-class Item(ItemRecord):
-    """An item of the catalogue."""
+class Item(Response):
+    """An item of the catalogue; what came with the corpus is not bound by what may be put."""
 
     item_id: str
+    title: str
+    text: str = ""
+    categories: list[str] = []
+    numbers: dict[str, float] = {}
 
 
 class ItemSummary(Response):

@@ -1,4 +1,4 @@
-"""HTTP requests whose heads, request line and headers, are neither endless nor endlessly slow."""
+"""HTTP requests whose heads, and what frames their bodies, are not endless; nor are heads endlessly slow."""
 
 import asyncio
 
@@ -9,6 +9,8 @@ HEAD_BYTES = 64 * 1024
 HEAD_S = 30.0
 """From the first byte, or the connection, to the end of a head."""
 TOO_LARGE = (b"431 Request Header Fields Too Large", b"request line and headers may have 64 KiB")
+BYTES_PER_BODY_BYTE = 16
+"""What frames a body in chunks may take, besides as much as a head: a chunk of one byte has six."""
 TOO_SLOW = (b"408 Request Timeout", b"the head of a request may take 30 s")
 
 
@@ -17,6 +19,7 @@ class BoundedHeads(HttpToolsProtocol):
 
     _late: asyncio.TimerHandle | None = None
     _in_head, _size, _too_large = True, 0, False
+    _framing = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head."""
@@ -30,16 +33,30 @@ class BoundedHeads(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head is too large; what ends a head may hold a body as well, and is not counted here."""
+        self._framing += len(data)
         super().data_received(data)
+        self._framing = max(self._framing, 0)  # what a body leaves over does not add up
         if self._in_head:
             self._size += len(data)
             if self._size > HEAD_BYTES:
                 self._refuse(*TOO_LARGE)
+        elif self._framing > HEAD_BYTES:  # extensions of chunks, or trailers
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Another head begins."""
         self._begin()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers, which come behind a body in chunks, nobody reads."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, which is not what frames it."""
+        self._framing -= BYTES_PER_BODY_BYTE * len(body)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """Answer the request, unless its head came too large in few pieces.
@@ -48,6 +65,7 @@ class BoundedHeads(HttpToolsProtocol):
             ValueError: it did, which ends the parsing.
         """
         self._end()
+        self._framing = 0
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self._too_large = True
             raise ValueError("a head of a request is too large")

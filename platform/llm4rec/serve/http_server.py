@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from llm4rec.errors import ConfigError
 from llm4rec.serve.http_heads import BoundedHeads
+from llm4rec.serve.shared_port import claim
 
 START_S = 30.0
 DRAIN_S = 10
@@ -31,22 +32,28 @@ ALIVE_S = 2.0
 class HttpServer:
     """uvicorn, answering in this process beside whatever else it does.
 
-    Processes may share the port: the kernel gives every new connection to one of them, so a successor can listen before
-    its predecessor has ended, and nobody is left without an answer.
+    Processes of one service may share the port: the kernel gives every new connection to one of them, so a successor
+    can listen before its predecessor has ended, and nobody is left without an answer.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, owner: str) -> None:
         """Listen, and return when requests are answered.
 
         Args:
             app: answers them.
             host: address.
             port: TCP port.
+            owner: the service, which may listen there in several processes.
 
         Raises:
             ConfigError: somebody else listens there.
         """
-        listening = _listen(host, port)
+        self._claim = claim(host, port, owner)
+        try:
+            listening = _listen(host, port)
+        except ConfigError:
+            self._claim.close()
+            raise
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -89,6 +96,7 @@ class HttpServer:
         """Take no more connections, finish what was begun, and end."""
         self._server.should_exit = True
         self._thread.join(LINGER_S + DRAIN_S + 5)
+        self._claim.close()
 
 
 class _Server(uvicorn.Server):
