@@ -75,16 +75,23 @@ def main() -> None:
         for table in options.tables
         for name in options.models
     ]
-    for job, measured in finished([job for job in jobs if options.trial or published(job) is None], compete, options):
-        one, changed = of_seed(job, measured), VARIANTS[job.name.split(":")[1]]
-        if options.trial:
-            print(job.name, job.seed, on_validation(measured), flush=True)
-        elif changed:
-            publish(job, replace(one, told={**one.told, "settings": changed}))
-        else:
-            publish(job, one)
-    if options.trial:
-        return
+    todo = [job for job in jobs if options.trial or published(job) is None]
+    try:
+        for job, measured in finished(todo, compete, options):
+            one, changed = of_seed(job, measured), VARIANTS[job.name.split(":")[1]]
+            if options.trial:
+                print(job.name, job.seed, on_validation(measured), flush=True)
+            elif changed:
+                publish(job, replace(one, told={**one.told, "settings": changed}))
+            else:
+                publish(job, one)
+    finally:  # a run that fails costs no other's figures
+        if not options.trial:
+            report(options)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Store and draw all that has been measured."""
     found: dict[str, Any] = json.loads(ABLATION.read_text())["figures"] if ABLATION.exists() else {}
     runs: list[OfSeed] = []
     for table in options.tables:

@@ -13,6 +13,7 @@ since quality.py takes over what has been run, but nothing here looks at it.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +37,29 @@ def main() -> None:
     settings_of, before = {Path(job.file).stem: settings for job, settings in asked}, tried_before()
     tried = [job for job, _ in asked if options.trial or Path(job.file).stem not in before]
     ended: list[tuple[str, str, dict[str, Any]]] = []
-    for job, measured in finished(tried, compete, options):
-        table, model = job.name.split(":")
-        one = {
-            "settings": settings_of[Path(job.file).stem],
-            **on_validation(measured),
-            "seconds": round(float(measured["seconds"])),
-            "hardware": str(measured["hardware"]),
-            "training": Path(job.file).stem,
-        }
-        ended.append((table, model, one))
-        print(job.name, on_validation(measured), flush=True)
-    if options.trial or not ended:
-        return
+    try:
+        for job, measured in finished(tried, compete, options):
+            table, model = job.name.split(":")
+            one = {
+                "settings": settings_of[Path(job.file).stem],
+                **on_validation(measured),
+                "seconds": round(float(measured["seconds"])),
+                "hardware": str(measured["hardware"]),
+                "training": Path(job.file).stem,
+            }
+            ended.append((table, model, one))
+            print(job.name, on_validation(measured), flush=True)
+    finally:  # a run that fails costs no other's figures
+        if ended and not options.trial:
+            keep(ended, set(settings_of))
+
+
+def keep(ended: Sequence[tuple[str, str, dict[str, Any]]], wanted: set[str]) -> None:
+    """Store trials of tables and models; of those that the file has, the ones that are still wanted stay."""
     # Read last, so that what another call has found meanwhile stays.
     found: dict[str, Any] = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
     for table, model, one in ended:
-        current = [old for old in found.get(table, {}).get(model, []) if old["training"] in settings_of]
+        current = [old for old in found.get(table, {}).get(model, []) if old["training"] in wanted]
         found.setdefault(table, {})[model] = sorted([*current, one], key=lambda entry: -entry["ndcg10"])
     store("search", found, sum(one["seconds"] for _, _, one in ended), [0])
 

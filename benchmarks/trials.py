@@ -32,8 +32,10 @@ OTHERS: dict[str, list[Settings]] = {
     "item_knn": [
         {"last": None, "num_neighbors": count, "shrink": shrink} for shrink in (10, 50) for count in (200, 50, 500)
     ],
-    "item_knn_last": [{"last": last, "decay": decay} for decay in (0.8, 0.6) for last in (5, 10, 3)],
+    "item_knn_last": [{"last": last, "decay": decay} for decay in (0.8, 0.6) for last in (5, 10)]
+    + [{"last": 10, "decay": 0.6, "num_neighbors": count} for count in (500, 1000)],
     "ease": [{"reg": reg} for reg in (100, 300, 1000, 30, 3000, 10000)],
+    "ease_decayed": [{"reg": reg, "decay": decay} for decay in (0.8, 0.7) for reg in (100, 300, 1000)],
     "ials": [{"factors": factors, "reg": reg} for factors in (128, 256) for reg in (30, 100, 10)],
 }
 WRITERS: list[Settings] = [

@@ -24,3 +24,13 @@ def weighted_matrix(histories: Sequence[History], weights: Sequence[np.ndarray],
     matrix = csr_matrix((np.concatenate(weights), items, bounds), shape=(len(histories), num_items), dtype=np.float32)
     matrix.sum_duplicates()
     return matrix
+
+
+def decayed_matrix(histories: Sequence[History], num_items: int, decay: float) -> csr_matrix:
+    """As `binary_matrix`, an item's newest place, the n-th from the end (from 0), weighing decay ** n."""
+    if not histories:
+        return csr_matrix((0, num_items), dtype=np.float32)
+    newest = [np.unique(history.item[::-1], return_index=True) for history in histories]
+    items, ages = (np.concatenate(part) for part in zip(*newest, strict=True))
+    bounds = np.concatenate([[0], np.cumsum([len(own) for own, _ in newest])])
+    return csr_matrix((decay**ages, items, bounds), shape=(len(histories), num_items), dtype=np.float32)

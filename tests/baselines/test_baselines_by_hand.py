@@ -69,6 +69,16 @@ def test_ease_solves_its_equation(corpus):
     np.testing.assert_allclose(scores, [expected[0], expected[1] + expected[2]], atol=1e-6)
 
 
+def test_decayed_ease_hears_the_newest_place_of_each_item_most(corpus):
+    plain, decayed = (EASE(EASEConfig(reg=0.7, decay=decay)).fit(corpus) for decay in (1, 0.5))
+    one, two = plain.score(np.arange(2), [history(0), history(1)])
+    found = decayed.score(np.arange(3), [history(0, 1), history(1, 1, 0), history(1)])
+    np.testing.assert_allclose(found, [0.5 * one + two, one + 0.5 * two, two], atol=1e-6)
+    assert (plain.name, decayed.name) == ("ease", "ease_decayed")
+    repeated = plain.score(np.arange(1), [history(0, 0, 1)])
+    np.testing.assert_allclose(repeated, [one + two], atol=1e-6)
+
+
 def test_ials_is_where_no_vector_can_be_improved_alone(corpus):
     """At the optimum each item's vector solves its own weighted ridge regression on the users' vectors."""
     factors, alpha, reg = 2, 4.0, 0.5

@@ -98,6 +98,12 @@ class TestEASE(BaselineContract):
         return EASE(EASEConfig(reg=5))
 
 
+class TestEASEDecayed(BaselineContract):
+    @staticmethod
+    def make():
+        return EASE(EASEConfig(reg=5, decay=0.7))
+
+
 class TestIALS(BaselineContract):
     @staticmethod
     def make():

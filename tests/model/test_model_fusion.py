@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from llm4rec.model.adversary import Adversary
 from llm4rec.model.fusion import Fusion
 
 WIDTHS = {"text": 6, "image": 4, "audio": 3}
@@ -135,3 +136,20 @@ def test_what_is_standard_is_kept_with_the_weights() -> None:
     other = Fusion(WIDTHS, 8, 0.0).eval()
     other.load_state_dict(network.state_dict())
     torch.testing.assert_close(other(vectors, present)[0], network.eval()(vectors, present)[0])
+
+
+@pytest.mark.parametrize("name", ["type", "half", "keys", "mean", "training"])
+def test_a_modality_may_have_any_name(name: str) -> None:
+    fusion = Fusion({name: 3, "text": 4}, 5, 0.0)
+    vectors = {name: torch.randn(2, 3), "text": torch.randn(2, 4)}
+    fused, weights = fusion(vectors, {one: torch.ones(2, dtype=torch.bool) for one in vectors})
+    assert fused.shape == (2, 5) and weights.shape == (2, 2)
+    again = Fusion({name: 3, "text": 4}, 5, 0.0)
+    again.load_state_dict(fusion.state_dict())
+
+
+def test_an_adversary_may_read_attributes_of_any_name() -> None:
+    adversary = Adversary(4, {"type": 3, "user.type": 2, "": 2})
+    loss = adversary.loss(torch.randn(2, 3, 4), torch.tensor([[0, 1, 0], [2, 0, 1]]), torch.ones(2, 3) > 0, 0.5)
+    assert torch.isfinite(loss)
+    Adversary(4, {"type": 3, "user.type": 2, "": 2}).load_state_dict(adversary.state_dict())

@@ -30,6 +30,7 @@ MAKERS: dict[str, Callable[..., Baseline]] = {
     "item_knn": ItemKNN,
     "item_knn_last": ItemKNN,
     "ease": EASE,
+    "ease_decayed": EASE,
     "ials": IALS,
     "sasrec": SASRec,
     "sasrec_bce": SASRec,

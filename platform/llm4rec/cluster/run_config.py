@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from llm4rec.artifacts import location_inside
 from llm4rec.baselines.bert4rec import BERT4RecConfig
-from llm4rec.baselines.ease import EASEConfig
+from llm4rec.baselines.ease import EASEConfig, EASEDecayedConfig
 from llm4rec.baselines.genrec import GenRecConfig
 from llm4rec.baselines.hstu import HSTUConfig
 from llm4rec.baselines.ials import IALSConfig
@@ -51,6 +51,8 @@ class BaselinesSection(StrictModel):
     """ItemKNN on the newest items."""
     ease: EASEConfig | None = EASEConfig()
     """EASE."""
+    ease_decayed: EASEDecayedConfig | None = None
+    """EASE that hears the newest items most: what stands beside the network in its gate."""
     ials: IALSConfig | None = IALSConfig()
     """iALS."""
     sasrec: SASRecConfig | None = SASRecConfig()

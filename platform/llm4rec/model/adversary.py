@@ -7,13 +7,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from llm4rec.model.by_name import ByName
+
 
 class Adversary(nn.Module):
     """One small network an attribute, from a user state to the logits of the attribute's codes."""
 
     def __init__(self, width: int, sizes: Mapping[str, int]) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict(
+        self.heads = ByName(
             {
                 name: nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, size))
                 for name, size in sizes.items()

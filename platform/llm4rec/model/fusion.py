@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from llm4rec.model.by_name import ByName
 from llm4rec.model.frames import FrameEncoder
 
 MIN_DEVIATION = 1e-6
@@ -41,15 +42,15 @@ class Fusion(nn.Module):
         self.names = sorted(widths)
         self.modality_dropout = modality_dropout
         self.frames = dict(frames or {})
-        self.project = nn.ModuleDict({name: self._projection(name, widths[name], fusion_size) for name in self.names})
+        self.project = ByName({name: self._projection(name, widths[name], fusion_size) for name in self.names})
         for name in self.names:
             if name not in self.frames:  # whose encoder has its own normalisation
                 self.register_buffer(f"mean_{name}", torch.zeros(widths[name]))
                 self.register_buffer(f"scale_{name}", torch.ones(1))
-        self.query = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
-        self.key = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
-        self.value = nn.ModuleDict({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
-        self.gate = nn.ModuleDict({name: nn.Linear(fusion_size, 1) for name in self.names})
+        self.query = ByName({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
+        self.key = ByName({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
+        self.value = ByName({name: nn.Linear(fusion_size, fusion_size, bias=False) for name in self.names})
+        self.gate = ByName({name: nn.Linear(fusion_size, 1) for name in self.names})
         width = fusion_size * len(self.names)
         self.residual = nn.Sequential(nn.Linear(width, fusion_size), nn.GELU(), nn.Linear(fusion_size, fusion_size))
         self.beta = nn.Parameter(torch.full((1,), 0.1))  # not a scalar: DeepSpeed broadcasts parameters as bytes
