@@ -22,7 +22,7 @@ SPREAD = ["cluster.profile=cluster", "cluster.recommender_cpus=0.1", "cluster.ex
 TWICE = ["cluster.replicas=[2,2]", "cluster.recommender_cpus=0.1", "cluster.explainer_cpus=0.1"]
 
 
-def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
