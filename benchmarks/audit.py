@@ -21,8 +21,8 @@ CLAUSES = re.compile(r"(?::|,|\.)\s+(?![^\"]*\"(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
 RATED = re.compile(r"(?:rated|chosen) by (\d+) (?:people|person)(?:, (\d\.\d) on average)?")
 OTHERS, TOGETHER, DEEDS = ("people", "liked by"), ("both", "share", "in common"), ("you watched", "having watched")
 _LITTLE = """
-    a about also among an and are be because both by category categories chosen close common enjoyed film filed find for genre
-    genres have having here in is it its liked like may next of on or people person rated share similar that the their
+    a about also among an and are be because both by category categories chosen close common enjoyed film filed find for
+    genre genres have having here in is it its liked like may next of on or people person rated share similar that the their
     them these they this to too try under was watched which who with worth look you average
 """
 SAYS_NOTHING = frozenset(_LITTLE.split())
