@@ -22,8 +22,8 @@ RATED = re.compile(r"(?:rated|chosen) by (\d+) (?:people|person)(?:, (\d\.\d) on
 OTHERS, TOGETHER, DEEDS = ("people", "liked by"), ("both", "share", "in common"), ("you watched", "having watched")
 _LITTLE = """
     a about also among an and are be because both by category categories chosen close common enjoyed film filed find for
-    genre genres have having here in is it its liked like may next of on or people person rated share similar that the their
-    them these they this to too try under was watched which who with worth look you average
+    genre genres have having here in is it its liked like may next of on or people person rated share similar that the
+    their them these they this to too try under was watched which who with worth look you average
 """
 SAYS_NOTHING = frozenset(_LITTLE.split())
 """Words that say nothing by themselves: any other word outside quotations is a claim of its own, and a false one."""
