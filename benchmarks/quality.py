@@ -9,13 +9,15 @@ the tables are made; so they can grow call by call, on more than one machine. Ea
 best on the validation part (search.py); one that was not searched for has no row. Leave-one-out: each user's last
 item among all. Temporal: every choice after the cut, from all that the user did before it, a user's figure being the
 mean over his choices. Figures are means over users of means over seeds; models that draw nothing have one. Intervals
-and p-values are of (paired) bootstraps over users; p-values are corrected for all comparisons of a table (Holm).
+and p-values are of (paired) bootstraps over users; p-values are corrected (Holm) for all comparisons of ours with
+others in a table, seen removed and kept each by themselves, and those of `p_alike` by themselves.
 `seconds` says by hardware how long a run took to train and rank, on the mean of those there: the processor's time of
 one core, or, where a GPU is named and in rows measured before e711213, the clock's, whatever ran beside it. `peak_gb`
 is the memory of its process, the scores of all test rows included.
 `llm4rec_debias_1` is llm4rec as a request with `debias: 1` is answered, `llm4rec_debias_0.75_diversity_0.5` as one that
 asks for both, at `temperature: 0` and with warm items alone; `llm4rec_network` is the network without the gate. They
-are not compared with the others again, and their `seconds` leave out the training, which is that of llm4rec.
+are not compared with the others again, and their `seconds` leave out the training, which is that of llm4rec, where its
+weights were kept.
 `sasrec_gated` and `hstu_gated` are these two behind the gate that ours stands behind, learnt for them on the validation
 part, with the settings that were best without a gate (ours are those that were best behind it); `p_alike` compares
 models that both have it, and those that both have not. `trials` stands where not all have been run, `left_out` names
