@@ -23,12 +23,15 @@ def claim(host: str, port: int, owner: str) -> BinaryIO:
         owner: the service; its processes may share the port.
 
     Raises:
-        ConfigError: another service has it.
+        ConfigError: another service has it, or the file cannot be opened.
     """
     mark = hashlib.sha256(owner.encode()).hexdigest().encode()
     name = f"llm4rec-{os.getuid()}-{host.replace(':', '_')}-{port}.lock"
     path = Path(tempfile.gettempdir(), name)
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", buffering=0)
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", buffering=0)
+    except OSError as error:
+        raise ConfigError(f"{path}, which says whose the port is, cannot be opened ({error.strerror})") from None
     with suppress(BlockingIOError):  # somebody shares it already
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.truncate()
