@@ -41,6 +41,9 @@ TRUE = [
     "Aliens is like Alien, which is horror too.",
     "You will find it worth a look, and you find it under action.",
     '"Aliens": rated by 284 people, 3.9 on average.',
+    'You watched "Alien", and "Aliens" is similar: it is filed under action.',
+    'People who liked it also liked "Terminator, The" and "Star Trek".',
+    "Aliens was rated 3.9 on average by 284 people.",
 ]
 
 FALSE = {
@@ -106,6 +109,34 @@ FALSE = {
     "category of the anchor behind which": 'You may like "Aliens", close to "Alien", which is action.',
     "category of a neighbour": "Terminator, The is a horror film.",
     "count of the anchor": "Alien was rated by 284 people.",
+    "list of titles": 'You watched "Alien", "Terminator, The" and "Star Trek", and "Aliens" is similar.',
+    "list of titles before the item": 'Because you liked "Alien", "Star Trek" and "Terminator, The", try "Aliens".',
+    "two titles": 'Having watched "Alien", "Star Trek", you may like "Aliens".',
+    "a title too": "You liked Alien, and Star Trek too.",
+    "shared with a neighbour": "It is like Star Trek: they share horror and sci-fi.",
+    "a neighbour first": "Terminator, The and Aliens share horror.",
+    "both with a neighbour": "Star Trek and Aliens are both horror.",
+    "it behind a neighbour": "Star Trek is similar: it is filed under horror.",
+    "the anchor and it": "Alien and it are action.",
+    "the anchor in commas": "Alien, like Aliens, is action.",
+    "category before the anchor": "Action films: Aliens and Alien.",
+    "what the anchor has": "Action is what Alien has.",
+    "count before the anchor": "Rated by 284 people, Alien is great.",
+    "count of those who liked": "284 people liked Aliens.",
+    "liked by a count": "Aliens was liked by 284 people.",
+    "watched by a count": "It was watched by 284 people.",
+    "recommended by a count": "Aliens was recommended by 284 people.",
+    "recommended": "Aliens is recommended.",
+    "average of people": "Aliens was rated by 3.9 people.",
+    "count of something else": "Aliens has 284 categories.",
+    "count of films": "You may like 284 films.",
+    "identity": "Aliens is Alien.",
+    "same film": "Aliens is the same film as Alien.",
+    "another title": "Aliens is another title of Alien.",
+    "another recommendation": "You may like Star Trek.",
+    "the anchor recommended": "You may like Alien.",
+    "try another": "Try Star Trek.",
+    "try the anchor": "Try Alien.",
     "language": "Aliens est un film great.",
     "other script": "Aliens is отличный.",
 }
@@ -181,3 +212,27 @@ def test_titles_are_data_whatever_they_hold():
 def test_claims_are_named():
     claims = unsupported_claims("Aliens is a drama from 1999 by Cameron.", GROUNDS, CATEGORIES)
     assert claims == ["number 1999", "name 'Cameron'", "word 'drama'", "word 'cameron'"]
+
+
+def test_titles_of_a_list_may_all_be_of_the_history():
+    grounds = replace(GROUNDS, anchors=("Alien (1979)", "Heat (1995)", "Fargo (1996)"))
+    for text in (
+        'You watched "Alien", "Heat" and "Fargo", and "Aliens" is similar: all are filed under horror.',
+        'Because you watched "Alien", "Heat" and "Fargo", "Aliens" may be for you: they share horror.',
+        '"Aliens" is close to "Alien", "Heat" and "Fargo", which you watched: it is filed under action.',
+    ):
+        assert unsupported_claims(text, grounds, CATEGORIES) == []
+        assert unsupported_claims(text.replace("Fargo", "Star Trek"), grounds, CATEGORIES)
+
+
+def test_titles_that_are_everyday_words_are_titles_in_quotes_only():
+    grounds = Grounds("9", "You (2020)", ("Drama",), ("Alien (1979)",))
+    assert unsupported_claims('You watched "Alien", and "You" is similar: it is filed under drama.', grounds) == []
+    assert unsupported_claims('"You" is drama, and You watched "Jaws".', grounds)
+    assert unsupported_claims("You love drama.", grounds)
+
+
+def test_a_category_may_hold_a_number():
+    grounds = Grounds("9", "Heat (1995)", ("80s music",))
+    assert unsupported_claims("Heat is filed under 80s music.", grounds) == []
+    assert unsupported_claims("Heat is filed under 90s music.", grounds)

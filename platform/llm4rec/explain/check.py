@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from llm4rec.explain.grounds import Grounds
-from llm4rec.explain.masked import NUMBER, SLOTS, WORD, category_words, masked, words_of
-from llm4rec.explain.statements import deeds_of_nobody, misplaced, others_statements, user_statements
+from llm4rec.explain.masked import SLOTS, WORD, category_words, masked, words_of
+from llm4rec.explain.statements import counts, deeds_of_nobody, misplaced, others_statements, user_statements
 from llm4rec.explain.words import NEUTRAL, NUMBER_WORDS, PEOPLE, POPULARITY, SHARING
 
 MAX_WORDS = 60
@@ -37,7 +37,8 @@ def unsupported_claims(text: str, grounds: Grounds, vocabulary: Iterable[str] = 
     evidence = SLOTS.sub(" ", " ".join(masked(passage, grounds.titles) for passage in told))
     claims = [
         *_quotes(slotted),
-        *_numbers(rest, evidence),
+        *counts(slotted, evidence, grounds),
+        *_spelled(rest, evidence),
         *_names(rest, grounds),
         *_words(rest, evidence, grounds, vocabulary),
         *_relations(rest, grounds),
@@ -81,10 +82,9 @@ def _quotes(slotted: str) -> Iterator[str]:
             yield f"quotation {SLOTS.sub('...', content)!r}"
 
 
-def _numbers(rest: str, evidence: str) -> list[str]:
-    known = set(NUMBER.findall(evidence))
-    spelled = [word for word in words_of(rest) if word in NUMBER_WORDS]
-    return [f"number {number}" for number in [*NUMBER.findall(rest), *spelled] if number not in known]
+def _spelled(rest: str, evidence: str) -> list[str]:
+    known = set(words_of(evidence))
+    return [f"number {word}" for word in words_of(rest) if word in NUMBER_WORDS and word not in known]
 
 
 def _names(rest: str, grounds: Grounds) -> Iterator[str]:

@@ -40,7 +40,7 @@ def category_words(categories: Iterable[str]) -> set[str]:
 
 def _mention(name: str) -> str:
     """The pattern of a title where it is one: "sci" is none in "sci-fi"."""
-    telling = NUMBER.search(name) or any(word not in NEUTRAL for word in WORD.findall(name))
+    telling = NUMBER.search(name) or any(word not in NEUTRAL for word in words_of(name))
     before, after = ("(?<![\\w-])", "(?![\\w-])") if telling else ('(?<=["“])', '(?=["”])')
     return before + re.escape(name) + after
 

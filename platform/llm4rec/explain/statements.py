@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.masked import ITEM, NUMBER, SLOTS, WORD, category_words, words_of
-from llm4rec.explain.words import ADVERBS, DEEDS, DONE, GERUNDS, MODALS, PAST, PEOPLE, TO_YOU
+from llm4rec.explain.words import ADVERBS, DEEDS, DONE, GERUNDS, MODALS, PAST, PEOPLE, TO_YOU, TRY
 
 _CLAUSE = re.compile(r"[^.,;:!?]+")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"”']?\s+")
@@ -19,7 +19,17 @@ _HAVING = re.compile(r"\bhaving\b", re.IGNORECASE)
 _DOING = re.compile(rf"\b(?<!worth )(?:{'|'.join(sorted(GERUNDS))})\b", re.IGNORECASE)
 _WHICH = re.compile('\ue000(\\d+)\ue001"?,? (?:which|that) $')
 _ALL = re.compile(r"\ball\b(?! (?:are|have|share)\b)", re.IGNORECASE)
-_SPOKEN_OF = re.compile(f"{SLOTS.pattern}|{WORD.pattern}|{NUMBER.pattern}")
+_ENUMERATED = re.compile(
+    rf',(?= (?:and |or )?["“]?{SLOTS.pattern}["”]?(?: (?:and|or|too)(?![\w\'’-])|[,.;:!?]|$))', re.IGNORECASE
+)
+"""A comma between titles of one list: "Alien", "Heat" and "Fargo"; none before ", and "Fargo" is similar"."""
+_TRY = re.compile(rf'\b(?:{"|".join(sorted(TRY))}) ["“]?{SLOTS.pattern}', re.IGNORECASE)
+_IDENTITY = re.compile(
+    rf'\b(?:is|are|was|be) ["“]?{SLOTS.pattern}|\bsame (?:film|movie|title|item|one)s?\b', re.IGNORECASE
+)
+_COUNT = re.compile(rf"\bby ({NUMBER.pattern}) (?:people|person)\b|({NUMBER.pattern}) on average")
+_CLAUSE_WORDS = re.compile(f"{WORD.pattern}|{NUMBER.pattern}")
+_IT = frozenset(("it", "it's", "its"))
 _LIKED = DEEDS - {"rated", "chosen"}
 """Deeds that a count of people does not tell of."""
 
@@ -39,10 +49,13 @@ def user_statements(text: str, grounds: Grounds) -> Iterator[str]:
         known = did in may_be_said and no_more.isdisjoint(words_of(rest))
         return known and bool(named) and anchors.issuperset(named)
 
+    text = _ENUMERATED.sub(" ", text)
     for found in _YOU.finditer(text):
         rest = _clause_from(text, found.end())
         named = SLOTS.findall(rest) or _WHICH.findall(text[: found.start()])
         words = _with_verb(found[0], rest)
+        if words[:1] and words[0] in MODALS and named and named[0] != ITEM and words[1:2] != ["have"]:
+            yield f"recommendation of another title {_shown(found[0] + rest)!r}"
         did = next((word for word in words if word != "have"), "")
         if _says_of_user(_before(text, found.start()), words, grounds.verb) and not is_true(did, named, rest):
             yield f"statement about the user {_shown(found[0] + rest)!r}"
@@ -78,7 +91,7 @@ def others_statements(text: str, grounds: Grounds) -> Iterator[str]:
     liked = {grounds.title, *(title for passage in similar for title in passage.subjects)}
     numbers = {str(number) for number, title in enumerate(grounds.titles) if title in liked}
     categories = category_words(grounds.categories)
-    for clause in _CLAUSE.findall(text):
+    for clause in _CLAUSE.findall(_ENUMERATED.sub(" ", text)):
         if not (found := _PEOPLE.search(clause)):
             continue
         passive = "by" in words_of(clause[: found.start()])  # "it was liked by people who ..."
@@ -90,6 +103,7 @@ def others_statements(text: str, grounds: Grounds) -> Iterator[str]:
         wrong = (
             not (similar if likes else similar or counted)
             or (likes and not of_item)
+            or (likes and NUMBER.search(SLOTS.sub(" ", clause)) is not None)  # a count is of those who rated
             or (after == {ITEM} and not before - {ITEM})  # who liked it liked it
             or not numbers.issuperset(before | after)
             or not words.isdisjoint(categories)
@@ -109,23 +123,54 @@ def deeds_of_nobody(text: str, grounds: Grounds) -> Iterator[str]:
 
 
 def misplaced(text: str, grounds: Grounds) -> Iterator[str]:
-    """Categories and numbers that are said of another title than the item; of anchors, what they share with it."""
+    """What is said of another title than the item, but for what history items share with it.
+
+    Other titles stand in what other people liked, and nowhere else. Where a sentence names a history item, what it does
+    not share, and counts, are said in a clause that names the item, or "it", and no other title.
+    """
     own, shared = category_words(grounds.categories), category_words(grounds.shared)
-    anchors = {str(number) for number, title in enumerate(grounds.titles) if title in grounds.anchors} - {ITEM}
+    anchors = {str(number) for number, title in enumerate(grounds.titles) if title in grounds.anchors}
+    for found in (*_TRY.finditer(text), *_IDENTITY.finditer(text)):
+        if found[1] != ITEM:
+            yield f"statement about another title {_shown(found[0])!r}"
+    for sentence in _SENTENCE.split(_lists_joined(text, grounds)):
+        names_anchor = not anchors.isdisjoint(SLOTS.findall(sentence))
+        for clause in _CLAUSE.findall(sentence):
+            named = set(SLOTS.findall(clause))
+            people = _PEOPLE.search(clause)
+            before_people = clause if people is None else clause[: people.start()]
+            if not anchors.union([ITEM]).issuperset(SLOTS.findall(before_people)):
+                yield f"statement about another title {_shown(clause)!r}"
+            said = _CLAUSE_WORDS.findall(SLOTS.sub(" ", clause).lower())
+            of_item = named <= {ITEM} and (ITEM in named or not _IT.isdisjoint(said))
+            if names_anchor and not of_item:
+                yield from (
+                    f"{word!r} said of another title"
+                    for word in said
+                    if NUMBER.fullmatch(word) or (word in own and word not in shared)
+                )
 
-    def may_be_said(subject: str, word: str) -> bool:
-        return subject == ITEM or (subject in anchors and word in shared)
 
-    for sentence in _SENTENCE.split(text):
-        subject = ITEM
-        for found in _SPOKEN_OF.finditer(sentence):
-            word = found[0].lower()
-            if found[1] is not None:
-                subject = found[1]
-            elif word in {"it", "it's", "its", "they", "both", "all"}:  # what they share is checked as such
-                subject = ITEM
-            elif (NUMBER.fullmatch(word) or word in own) and not may_be_said(subject, word):
-                yield f"{word!r} said of another title"
+def _lists_joined(text: str, grounds: Grounds) -> str:
+    """The text without commas in lists of titles and of categories, which end no clause."""
+    text = _ENUMERATED.sub(" ", text)
+    if not grounds.categories:
+        return text
+    names = "|".join(re.escape(category) for category in sorted(grounds.categories, key=len, reverse=True))
+    return re.sub(rf",(?= (?:{names})(?: and | or |[,.;:!?]|$))", " ", text, flags=re.IGNORECASE)
+
+
+def counts(text: str, evidence: str, grounds: Grounds) -> Iterator[str]:
+    """Numbers that do not stand as the evidence has them: "by 284 people", "3.9 on average"."""
+    for category in grounds.categories:  # a name may hold a number
+        text = re.sub(re.escape(category), " ", text, flags=re.IGNORECASE)
+    bare = SLOTS.sub(" ", text)
+    known = {found[0] for found in _COUNT.finditer(evidence)}
+    told = [found for found in _COUNT.finditer(bare) if found[0] in known]
+    covered = {place for found in told for place in range(*found.span())}
+    for found in NUMBER.finditer(bare):
+        if found.start() not in covered:
+            yield f"number {found[0]}"
 
 
 def _clause_from(text: str, start: int) -> str:

@@ -13,7 +13,7 @@ def _words(text: str) -> frozenset[str]:
 NEUTRAL = _words(
     """
     a an the this that these those it its it's is are was be been being am and or but so yet if then as at by for from
-    in into of off on onto out over to up with within about among between all any some other others another such same
+    in into of off on onto out over to up with within about among between all any some other others such same
     own also too just even still you you're you've you'll you'd they them their theirs who who've whom whose which what
     where when while because since though although however therefore thus hence here there there's that's again
     can could may might must shall should will would have has had having let lets
@@ -39,10 +39,12 @@ DEEDS = _words(
     """
     like likes liked liking love loves loved loving enjoy enjoys enjoyed enjoying watch watches watched watching see
     sees seen saw seeing find finds found finding try tried trying choose chosen pick picked give gave given rated
+    recommend recommended suggest suggested
     """
 )
 GERUNDS = _words("liking loving enjoying watching seeing finding trying")
-PAST = _words("liked loved enjoyed watched seen saw found picked chosen tried gave")
+PAST = _words("liked loved enjoyed watched seen saw found picked chosen tried gave recommended suggested")
+TRY = _words("try consider choose pick see watch enjoy find recommend suggest")
 DONE = _words("liked enjoyed")
 """What may be said of history items besides the log's own verb; no more is known than that they were not disliked."""
 MODALS = _words("may might can could shall should will would must")
