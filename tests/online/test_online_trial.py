@@ -53,6 +53,9 @@ def test_where_nobody_differs_users_are_counted() -> None:
     nothing = rate_of([OfUser("v", str(user), 5, 0) for user in range(20)])
     # None of 20: 1 - .025^(1/20).
     assert (nothing.rate, nothing.low, nothing.high) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    alike = rate_of([OfUser("v", str(user), 49, 1) for user in range(20)])  # 49 (1 / 49) is not 1
+    one_user_more = rate_of([OfUser("v", str(user), 49, 1) for user in range(21)])
+    assert alike.high - alike.low > 0.1 and one_user_more.high < alike.high
     everything = rate_of([OfUser("v", str(user), 5, 5) for user in range(20)])
     assert (everything.rate, everything.low, everything.high) == (1.0, pytest.approx(0.025 ** (1 / 20)), 1.0)
 

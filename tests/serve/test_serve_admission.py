@@ -21,6 +21,7 @@ from llm4rec.serve.config import ServeConfig
 from llm4rec.serve.errors import BusyError
 from llm4rec.serve.http_server import HttpServer
 from llm4rec.serve.keys import create_key
+from llm4rec.serve.shared_port import claim
 from tests.ports import free_port
 
 
@@ -251,8 +252,9 @@ def test_a_successor_shares_the_port_so_that_somebody_always_answers(service: Sm
 def test_another_service_may_not_share_the_port(service: SmallService) -> None:
     port, app = free_port(), build_app(lambda: service, ServeConfig(), statuses=STATUSES)
     ours = [HttpServer(app, "127.0.0.1", port, "us") for _ in range(2)]
-    with pytest.raises(ConfigError, match=f"127.0.0.1:{port}, where another service of LLM4Rec answers"):
-        HttpServer(app, "127.0.0.1", port, "them")
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(ConfigError, match=f"{host}:{port}, where another service of LLM4Rec answers"):
+            HttpServer(app, host, port, "them")
     assert status_of(port, "/v1/status") == 200
     for one in ours:
         one.stop()
@@ -346,6 +348,7 @@ def test_without_descriptors_for_its_copies_a_server_says_so_and_leaves_the_port
         with pytest.raises(ConfigError, match="32 copies of its socket, and the system gives 6 .Too many open files"):
             HttpServer(app, "127.0.0.1", port, "us")
     assert [one.fileno() for one in copies] == [-1] * 5
+    claim("127.0.0.1", port, "them").close()  # which could not beside one that still claims it
     with socket.socket() as other:  # which could not listen there beside one that still does
         other.bind(("127.0.0.1", port))
         other.listen()

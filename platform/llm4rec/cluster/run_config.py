@@ -52,7 +52,7 @@ class BaselinesSection(StrictModel):
     ease: EASEConfig | None = EASEConfig()
     """EASE."""
     ease_decayed: EASEDecayedConfig | None = None
-    """EASE that hears the newest items most: what stands beside the network in its gate."""
+    """EASE that hears the newest items most, like the model beside the network in its gate."""
     ials: IALSConfig | None = IALSConfig()
     """iALS."""
     sasrec: SASRecConfig | None = SASRecConfig()

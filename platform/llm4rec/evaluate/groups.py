@@ -47,5 +47,5 @@ def _bands(values: np.ndarray) -> Labels:
     for number in np.unique(band[~np.isnan(values)]).tolist():
         members = (band == number) & ~np.isnan(values)
         low, high = values[members].min(), values[members].max()
-        labels[members] = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+        labels[members] = f"{low:.15g} to {high:.15g}" if low < high else f"{low:.15g}"
     return labels.astype(str)

@@ -108,7 +108,7 @@ def slice_means(values: FloatVector, labels: Labels) -> dict[str, dict[str, floa
 
 def _in_order(label: str) -> tuple[bool, float, str]:
     """Sorts "7 to 25" before "26 to 31", and words behind numbers."""
-    number = re.match(r"-?\d+(?:\.\d+)?", label)
+    number = re.match(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", label)
     return number is None, float(number[0]) if number else 0.0, label
 
 

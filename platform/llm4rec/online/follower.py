@@ -22,9 +22,9 @@ from llm4rec.online.parameters import Update, restore, to_snapshot, update_since
 logger = logging.getLogger(__name__)
 
 PAGE = 500
+"""Events read at once."""
 MODELS_KEPT = 4
 """Of which the log keeps snapshots, the newest: the main one, one on trial, and some to roll back to."""
-"""Events read at once."""
 
 
 class Follower:

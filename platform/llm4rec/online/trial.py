@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+TINY = 1e-15
+"""Variances below are of sums that are not exact."""
+
 
 @dataclass(frozen=True)
 class OfUser:
@@ -49,7 +52,7 @@ def rate_of(rows: Sequence[OfUser]) -> Rate:
         return Rate(1, int(total), rate, 0.0, 1.0)
     variance = users / (users - 1) * ((rewarded - rate * slates) ** 2).sum() / total**2
     independent = float(users)
-    if variance > 0:
+    if variance > TINY:
         few_users = _quantile(total - 1) / _quantile(users - 1)
         independent = min(rate * (1 - rate) / variance * few_users**2, total)
     return Rate(users, int(total), rate, *_clopper_pearson(rate * independent, independent))

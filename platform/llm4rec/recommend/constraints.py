@@ -2,7 +2,7 @@
 
 import re
 
-from llm4rec.recommend.refusals import THINGS, is_harmless
+from llm4rec.recommend.refusals import PREPOSITIONS, THINGS, is_harmless
 from llm4rec.recommend.tokens import ENDS, Reading, number_of, word_set
 
 CURRENCIES = word_set("$ € £ dollar dollars buck bucks euro euros pound pounds usd eur gbp")
@@ -44,6 +44,10 @@ _BETWEEN = word_set(
     "those thing things came come out filmed me us see watch recommend suggest give need buy"
 )
 """Words that may stand between a negator and the bound that it turns round: "don't want to spend more than"."""
+_WITHOUT = word_set("without except exclude excluding")
+_REFUSING = word_set("no not never dont doesnt avoid skip hate")
+_ASKING = word_set("want need show recommend suggest give see watch like to me us have do")
+_ARTICLES = word_set("a an any the another more")
 _TOPIC = word_set(
     "born died won history style reminiscent about set during her his my their our your my its story happening takes"
 )
@@ -248,7 +252,10 @@ def _negated(reading: Reading, first: int) -> int | None:
     for place in range(first - 1, -1, -1):
         word = reading.tokens[place].text
         if word in NEGATORS:
-            return None if is_harmless(reading, place, first) else place
+            # "a movie without romance under $20": a part is refused, and the bound is of the whole
+            of_a_part = word in _WITHOUT or (word == "no" and reading.words(place - 1, place) == ["with"])
+            of_a_part = of_a_part and place > 0 and any(reading.named[place:first])
+            return None if of_a_part or is_harmless(reading, place, first) else place
         if word == "but" and place and reading.tokens[place - 1].text in {"anything", "everything", "all"}:
             return place - 1
         if word not in _BETWEEN and not reading.named[place]:
@@ -274,13 +281,29 @@ def _refuses_before(reading: Reading, first: int) -> bool:
 
 
 def _refuses_things(reading: Reading, first: int) -> bool:
-    """Whether the things that a bound is of are refused: "no scary films", but not "nothing fancy"."""
-    of_things = False
-    for place in range(first - 1, -1, -1):
-        text = reading.tokens[place].text
-        if text in ENDS or text in {",", "but"}:
-            return False
-        if text in NEGATORS:
-            return of_things and not is_harmless(reading, place, first)
-        of_things = of_things or text in THINGS or reading.named[place]
-    return False
+    """Whether what a bound is of is refused whole: "no scary films", not so "nothing fancy", "not too long a film"."""
+    negator = next((p for p in range(first - 1, -1, -1) if _ends_clause(reading, p) or _refuses(reading, p)), -1)
+    if negator < 0 or _ends_clause(reading, negator) or is_harmless(reading, negator, first):
+        return False
+    begin = negator + 1
+    while begin < first and reading.tokens[begin].text in _ASKING:
+        begin += 1
+    begin += begin < first and reading.tokens[begin].text in _ARTICLES
+    things = [p for p in range(begin, first) if reading.tokens[p].text in THINGS or reading.named[p]]
+    if not things:
+        return False
+    described, behind = range(begin, things[-1]), range(things[-1] + 1, first)
+    return not any(
+        reading.tokens[p].text in _ARTICLES | PREPOSITIONS | _ASKING | {"which", "that"} for p in described
+    ) and all(reading.tokens[p].text in _BETWEEN for p in behind)
+
+
+def _refuses(reading: Reading, place: int) -> bool:
+    """Whether a negator stands there that may refuse all of what follows, not a part of what was named before."""
+    return reading.tokens[place].text in _REFUSING and not (
+        reading.tokens[place].text == "no" and reading.words(place - 1, place) == ["with"]
+    )
+
+
+def _ends_clause(reading: Reading, place: int) -> bool:
+    return reading.tokens[place].text in ENDS or reading.tokens[place].text in {",", "but"}

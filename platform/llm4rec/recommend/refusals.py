@@ -59,7 +59,7 @@ THINGS = word_set(
     "film films movie movies book books show shows song songs item items product products thing things stuff one ones "
     "something anything"
 )
-_PREPOSITIONS = word_set(
+PREPOSITIONS = word_set(
     "with from in under over between before after about set made since for like where who on at by below above"
 )
 _NEW_CLAUSE = word_set("but please though although just rather i want instead maybe perhaps only")
@@ -105,7 +105,7 @@ def _content(reading: Reading, spots: Sequence[int]) -> str:
     """Words that say what is not wanted, without those that join and those that lead up to it."""
     tokens = [reading.tokens[spot] for spot in spots if not reading.used[spot]]
     telling = [t.text for t in tokens if t.kind != "mark" and t.text not in THINGS | {"or", "nor", "and"}]
-    while telling and telling[0] in _FILLERS | _PREPOSITIONS:
+    while telling and telling[0] in _FILLERS | PREPOSITIONS:
         telling = telling[1:]
     while telling and telling[-1] in _FILLERS:
         telling = telling[:-1]
@@ -150,7 +150,7 @@ def _scope(reading: Reading, names: Names, phrase: list[str], begin: int) -> int
             return _end_of_list(reading, names, phrase, begin, place)
         if token.text == "," or _ends_scope(reading, place, has_content):
             return place if has_content else begin
-        leads_up = token.text in _FILLERS | THINGS | _PREPOSITIONS or token.kind == "mark"
+        leads_up = token.text in _FILLERS | THINGS | PREPOSITIONS or token.kind == "mark"
         has_content = has_content or not (leads_up or reading.used[place])
     return len(reading.tokens) if has_content else begin
 
@@ -162,7 +162,7 @@ def _ends_scope(reading: Reading, place: int, has_content: bool) -> bool:
         return True
     if text == "and" and _NEW_WISH.intersection(reading.words(place + 1, place + 2)):
         return True
-    return has_content and (text in _NEW_CLAUSE | _PREPOSITIONS or reading.used[place])
+    return has_content and (text in _NEW_CLAUSE | PREPOSITIONS or reading.used[place])
 
 
 def _end_of_list(reading: Reading, names: Names, phrase: list[str], begin: int, comma: int) -> int:
@@ -206,7 +206,7 @@ def _is_end(reading: Reading, place: int) -> bool:
         return True
     token = reading.tokens[place]
     is_mark = token.kind == "mark" and token.text not in {",", "-", "&"}
-    return is_mark or token.text in _PREPOSITIONS or bool(_phrase_at(reading, _REFUSALS, place))
+    return is_mark or token.text in PREPOSITIONS or bool(_phrase_at(reading, _REFUSALS, place))
 
 
 def _is_named(reading: Reading, names: Names, start: int, stop: int) -> bool:
@@ -214,4 +214,4 @@ def _is_named(reading: Reading, names: Names, start: int, stop: int) -> bool:
     mentions = names.mentions(reading, start, stop)
     covered = {spot for mention in mentions for spot in range(mention.start, mention.stop)}
     left = [reading.tokens[spot].text for spot in range(start, stop) if spot not in covered]
-    return bool(mentions) and all(word in _FILLERS | THINGS | _PREPOSITIONS | {"or", "nor", "and"} for word in left)
+    return bool(mentions) and all(word in _FILLERS | THINGS | PREPOSITIONS | {"or", "nor", "and"} for word in left)

@@ -50,10 +50,13 @@ class HttpServer:
         """
         self._claim = claim(host, port, owner)
         try:
-            listening = _listen(host, port)
+            self._start(app, host, port)
         except ConfigError:
             self._claim.close()
             raise
+
+    def _start(self, app: ASGIApp, host: str, port: int) -> None:
+        listening = _listen(host, port)
         self._server = _Server(
             uvicorn.Config(
                 app,

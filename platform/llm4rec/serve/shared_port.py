@@ -26,22 +26,32 @@ def claim(host: str, port: int, owner: str) -> BinaryIO:
         ConfigError: another service has it, or the file cannot be opened.
     """
     mark = hashlib.sha256(owner.encode()).hexdigest().encode()
-    name = f"llm4rec-{os.getuid()}-{host.replace(':', '_')}-{port}.lock"
-    path = Path(tempfile.gettempdir(), name)
+    # By the port alone: names and addresses of one machine overlap.
+    path = Path(tempfile.gettempdir(), f"llm4rec-{os.getuid()}-{port}.lock")
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", buffering=0)
     except OSError as error:
         raise ConfigError(f"{path}, which says whose the port is, cannot be opened ({error.strerror})") from None
-    with suppress(BlockingIOError):  # somebody shares it already
+    for _ in range(2):  # whose mark was read may have ended since
+        if _shares(file, mark):
+            return file
+    file.close()
+    raise ConfigError(
+        f"serve.host:serve.port is {host}:{port}, where another service of LLM4Rec answers; end it, or choose "
+        "another port"
+    )
+
+
+def _shares(file: BinaryIO, mark: bytes) -> bool:
+    """Hold a file, that of nobody marked as ours, and tell whether it is."""
+    with suppress(BlockingIOError):  # somebody holds it
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.seek(0)
         file.truncate()
         file.write(mark)
     fcntl.flock(file, fcntl.LOCK_SH)
     file.seek(0)
-    if file.read() != mark:
-        file.close()
-        raise ConfigError(
-            f"serve.host:serve.port is {host}:{port}, where another service of LLM4Rec answers; end it, or choose "
-            "another port"
-        )
-    return file
+    if file.read() == mark:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
