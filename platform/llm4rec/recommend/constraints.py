@@ -272,10 +272,10 @@ def _use_negator(reading: Reading, negator: int, first: int) -> None:
 
 def _refuses_before(reading: Reading, first: int) -> bool:
     """Whether something is refused in the same clause before a bound."""
-    for token in reversed(reading.tokens[:first]):
-        if token.text in ENDS or token.text in {",", "but"}:
+    for place in range(first - 1, -1, -1):
+        if _ends_clause(reading, place):
             return False
-        if token.text in NEGATORS:
+        if reading.tokens[place].text in NEGATORS:
             return True
     return False
 
