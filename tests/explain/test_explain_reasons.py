@@ -105,6 +105,15 @@ def test_template_reasons_are_true_by_the_check(title, anchors, shared):
     assert title in reason
 
 
+def test_one_category_is_among_those_of_an_item():
+    def last(wordings, _):
+        return wordings[-1]
+
+    one, two = Grounds("2", "Aliens", ("Action",)), Grounds("2", "Aliens", ("Action", "Horror"))
+    assert "among its categories is action." in template_reason(one, last)
+    assert "among its categories are action and horror." in template_reason(two, last)
+
+
 def test_templates_vary_with_the_item():
     reasons = {template_reason(Grounds(str(i), "Aliens", ("Horror",), ("Alien",), ("Horror",))) for i in range(60)}
     assert len(reasons) > 6

@@ -14,7 +14,7 @@ _ANCHORED = (
 )
 _UNANCHORED = ("{item} may be for you", "{item} is worth a look", "you may like {item}", "here is {item} to try")
 _SHARED = ("{both} are filed under {categories}", "they have {categories} in common", "they share {categories}")
-_OWN = ("it is filed under {categories}", "you find it under {categories}", "among its categories are {categories}")
+_OWN = ("it is filed under {categories}", "you find it under {categories}", "among its categories {are} {categories}")
 _LIKED_TOO = (
     "people who liked it also liked {others}",
     "people who enjoyed {others} liked it too",
@@ -61,7 +61,8 @@ def _clauses(grounds: Grounds, pick: Pick) -> str:
     found = []
     if categories:
         wording = pick(_SHARED if grounds.shared else _OWN, grounds)
-        found.append(wording.format(categories=categories, both="both" if len(grounds.anchors) == 1 else "all"))
+        both, are = ("both" if len(grounds.anchors) == 1 else "all"), ("are" if " and " in categories else "is")
+        found.append(wording.format(categories=categories, both=both, are=are))
     if others:
         found.append(pick(_LIKED_TOO, grounds).format(others=others))
     return ", and ".join(found)
