@@ -56,12 +56,13 @@ def details(grounds: Grounds, pick: Pick = pick_by_hash) -> str:
 
 
 def _clauses(grounds: Grounds, pick: Pick) -> str:
-    categories = lowered((grounds.shared or grounds.categories)[:_NUM_CATEGORIES])
+    shown = (grounds.shared or grounds.categories)[:_NUM_CATEGORIES]
+    categories = lowered(shown)
     others = listed([quoted(title) for title in liked_too(grounds)])
     found = []
     if categories:
         wording = pick(_SHARED if grounds.shared else _OWN, grounds)
-        both, are = ("both" if len(grounds.anchors) == 1 else "all"), ("are" if " and " in categories else "is")
+        both, are = ("both" if len(grounds.anchors) == 1 else "all"), ("are" if len(shown) > 1 else "is")
         found.append(wording.format(categories=categories, both=both, are=are))
     if others:
         found.append(pick(_LIKED_TOO, grounds).format(others=others))
