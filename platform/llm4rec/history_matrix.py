@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from llm4rec.schema import History
+from llm4rec.schema import History, IntVector, LongVector
 
 
 def binary_matrix(histories: Sequence[History], num_items: int) -> csr_matrix:
@@ -26,11 +26,16 @@ def weighted_matrix(histories: Sequence[History], weights: Sequence[np.ndarray],
     return matrix
 
 
+def newest_places(history: History) -> tuple[IntVector, LongVector]:
+    """The items of a history, each once, by code; and of each how many interactions came after its newest."""
+    return np.unique(history.item[::-1], return_index=True)
+
+
 def decayed_matrix(histories: Sequence[History], num_items: int, decay: float) -> csr_matrix:
     """As `binary_matrix`, an item's newest place, the n-th from the end (from 0), weighing decay ** n."""
     if not histories:
         return csr_matrix((0, num_items), dtype=np.float32)
-    newest = [np.unique(history.item[::-1], return_index=True) for history in histories]
+    newest = [newest_places(history) for history in histories]
     items, ages = (np.concatenate(part) for part in zip(*newest, strict=True))
     bounds = np.concatenate([[0], np.cumsum([len(own) for own, _ in newest])])
     return csr_matrix((decay**ages, items, bounds), shape=(len(histories), num_items), dtype=np.float32)

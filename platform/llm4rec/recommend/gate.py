@@ -14,7 +14,7 @@ from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer
 from llm4rec.evaluate.result import train_popularity
-from llm4rec.history_matrix import binary_matrix
+from llm4rec.history_matrix import binary_matrix, newest_places
 from llm4rec.linear import item_item_weights
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import TRAIN, VALID, BoolVector, Corpus, FloatMatrix, FloatVector, History, IntVector, LongVector
@@ -68,8 +68,7 @@ class Linear:
         return int(self.weights.shape[0])
 
     def _of(self, history: History) -> FloatVector:
-        # Of a repeated item the newest place, which comes first from behind.
-        items, ages = np.unique(history.item[::-1], return_index=True)
+        items, ages = newest_places(history)
         items, ages = items[items < self.size], ages[items < self.size]
         scores = (self.weights[items].T @ self.decay**ages).astype(np.float32)
         scores[items] = 0

@@ -9,9 +9,9 @@ HEAD_BYTES = 64 * 1024
 HEAD_S = 30.0
 """From the first byte, or the connection, to the end of a head."""
 TOO_LARGE = (b"431 Request Header Fields Too Large", b"request line and headers may have 64 KiB")
+TOO_SLOW = (b"408 Request Timeout", b"the head of a request may take 30 s")
 BYTES_PER_BODY_BYTE = 16
 """What frames a body in chunks may take, besides as much as a head: a chunk of one byte has six."""
-TOO_SLOW = (b"408 Request Timeout", b"the head of a request may take 30 s")
 
 
 class BoundedHeads(HttpToolsProtocol):
