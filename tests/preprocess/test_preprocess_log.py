@@ -131,6 +131,40 @@ def test_timestamps_become_seconds(tmp_path, written, seconds):
     assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [5, seconds]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "third"),
+    [
+        ("1700000000007", "1700000000070", "1700000000700"),
+        ("1700000000.25", "1700000000.5", "1700000000.75"),
+        ("2024-01-05T10:00:00.001Z", "2024-01-05T10:00:00.01Z", "2024-01-05T10:00:00.1Z"),
+    ],
+)
+def test_what_came_within_one_second_stays_in_its_order(tmp_path, first, second, third):
+    write_csv(tmp_path, f"u,last,{third},1,e", f"u,mid,{second},1,e", f"u,first,{first},1,e")
+    log = read(tabular(tmp_path)).interactions
+    assert log["item_id"].to_pylist() == ["first", "mid", "last"]
+    assert len(set(log["timestamp"].to_pylist())) == 1
+
+
+@pytest.mark.parametrize(("unit", "ticks"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_parquet_times_of_every_unit_keep_their_fractions(tmp_path, unit, ticks):
+    times = [1700000000 * ticks + ticks // 2, 1700000000 * ticks + ticks // 4, None]
+    table = pa.table(
+        {
+            "user_id": ["u"] * 3,
+            "item_id": ["b", "a", "c"],
+            "timestamp": pa.array(times, pa.timestamp(unit, "UTC")),
+            "value": [1.0] * 3,
+            "event": ["e"] * 3,
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    log = read(tabular(tmp_path, ALL.model_copy(update={"file": "log.parquet"})))
+    assert log.interactions["timestamp"].to_pylist() == [1700000000] * 2
+    assert log.interactions["item_id"].to_pylist() == (["b", "a"] if unit == "s" else ["a", "b"])
+    assert log.quarantine.num_rows == 1
+
+
 def test_optional_columns_have_defaults(tmp_path):
     (tmp_path / "log.tsv").write_text("who\twhat\tother\nann\tb c\tx\n")
     log = read(tabular(tmp_path, InteractionsFile(file="log.tsv", user_id="who", item_id="what")))

@@ -20,12 +20,13 @@ from llm4rec.schema import (
     LongVector,
 )
 
-ORDER = "order"
+ORDER, FRACTION = "order", "fraction"
 LOG_SCHEMA = pa.schema(
     [
         (USER_ID, pa.string()),
         (ITEM_ID, pa.string()),
         (TIMESTAMP, pa.int64()),
+        (FRACTION, pa.float32()),
         (VALUE, pa.float32()),
         (EVENT, pa.string()),
         (ORDER, pa.int64()),
@@ -36,6 +37,7 @@ LOG_SCHEMA = pa.schema(
 # 1e11 seconds is the year 5138, 1e11 milliseconds is 1973: above, a number counts milliseconds.
 _MILLISECONDS_FROM = 1e11
 _TOO_LATE = 1e14
+_TICKS = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _FIRST_DAY, _LAST_DAY = 19000101, 21001231
 
 
@@ -43,8 +45,9 @@ def check_interactions(records: Records, mapping: InteractionsFile) -> tuple[pa.
     """Split records into interactions and refused rows.
 
     Returns:
-        `LOG_SCHEMA` (order = row of the record; timestamp in seconds, null where the source has no times) and
-        `QUARANTINE_SCHEMA`, sorted by row.
+        `LOG_SCHEMA` (order = row of the record; timestamp in whole seconds, null where the source has no times;
+        fraction = of the second that began then, 0 where nothing is known of it) and `QUARANTINE_SCHEMA`, sorted by
+        row.
 
     Raises:
         DataError: a column has a type that cannot hold what it is mapped to.
@@ -54,9 +57,11 @@ def check_interactions(records: Records, mapping: InteractionsFile) -> tuple[pa.
     user = _ids(records.columns[mapping.user_id], "user_id", reasons)
     item = _ids(_item_ids(records, mapping), "item_id", reasons)
     if mapping.timestamp is None:
-        timestamp = pa.nulls(count, pa.int64())
+        timestamp, fraction = pa.nulls(count, pa.int64()), np.zeros(count, np.float32)
     else:
-        timestamp = pa.array(_seconds(records.columns[mapping.timestamp], reasons))
+        seconds = _seconds(records.columns[mapping.timestamp], reasons)
+        timestamp = pa.array(np.floor(seconds).astype(np.int64))
+        fraction = (seconds - np.floor(seconds)).astype(np.float32)
     if mapping.value is None:
         value = pa.array(np.ones(count, np.float32))
     else:
@@ -66,7 +71,8 @@ def check_interactions(records: Records, mapping: InteractionsFile) -> tuple[pa.
     else:
         event = _ids(_events(records.columns[mapping.event], mapping), "event", reasons)
     review = pa.nulls(count, pa.string()) if mapping.text is None else as_text(records.columns[mapping.text], "text")
-    good = pa.table([user, item, timestamp, value, event, pa.array(records.rows), review], schema=LOG_SCHEMA)
+    columns = [user, item, timestamp, pa.array(fraction), value, event, pa.array(records.rows), review]
+    good = pa.table(columns, schema=LOG_SCHEMA)
     bad = [*records.bad, *reasons.of(records.rows)]
     return good.filter(pa.array(reasons.good)), quarantine(bad, mapping.file)
 
@@ -153,21 +159,22 @@ def _values(array: pa.Array, reasons: _Reasons) -> np.ndarray:
     return values
 
 
-def _seconds(array: pa.Array, reasons: _Reasons) -> LongVector:
+def _seconds(array: pa.Array, reasons: _Reasons) -> np.ndarray:
+    """Times as float64 seconds, exact to a microsecond; 0 where they are refused."""
     seconds = _moments(array).copy()
     unknown = ~np.isfinite(seconds)
     reasons.refuse(unknown, array, "timestamp is neither seconds, milliseconds nor an ISO date")
     seconds[unknown] = 0
     reasons.refuse(np.abs(seconds) >= _TOO_LATE, array, "timestamp is out of range")
-    seconds = np.where(np.abs(seconds) >= _MILLISECONDS_FROM, seconds / 1000, seconds)
-    return np.floor(seconds).astype(np.int64)
+    return np.where(np.abs(seconds) >= _MILLISECONDS_FROM, seconds / 1000, seconds)
 
 
 def _moments(array: pa.Array) -> np.ndarray:
     """Times as float64 seconds (or milliseconds, as they came), NaN where they cannot be read."""
     if pa.types.is_temporal(array.type):
-        stamps = array.cast(pa.timestamp("ms", getattr(array.type, "tz", None)), safe=False).cast(pa.int64())
-        return as_numbers(stamps) / 1000
+        stamps = array if pa.types.is_timestamp(array.type) else array.cast(pa.timestamp("ms"), safe=False)
+        ticks = pc.cast(stamps.cast(pa.int64()), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return ticks / _TICKS[stamps.type.unit]
     numbers = as_numbers(array)
     if (days := _days(numbers)) is not None:
         return days
@@ -176,7 +183,8 @@ def _moments(array: pa.Array) -> np.ndarray:
         texts = pd.Series(array.take(pa.array(unread)).to_pylist(), dtype=object)
         dates = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
         numbers = numbers.copy()  # Arrow hands out read-only memory.
-        numbers[unread] = np.where(dates.isna(), np.nan, dates.dt.as_unit("s").astype("int64").to_numpy(np.float64))
+        since = dates.dt.as_unit("us").astype("int64").to_numpy(np.float64) / 1e6
+        numbers[unread] = np.where(dates.isna(), np.nan, since)
     return numbers
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm4rec.config import StrictModel
-from llm4rec.preprocess.log import ORDER
+from llm4rec.preprocess.log import FRACTION, ORDER
 from llm4rec.preprocess.work import Work
 from llm4rec.schema import EVENT, ITEM, ITEM_ID, REVIEW, TIMESTAMP, USER, USER_ID, VALUE, BoolVector, IntVector
 
@@ -27,9 +27,9 @@ class SettleTask(StrictModel):
 
 
 def settle(task: SettleTask) -> dict[str, Any]:
-    """Write `settled/` (sorted by user, timestamp, order), `users/` (ids by code in the bucket), `doubles/`.
+    """Write `settled/` (sorted by user, moment, order), `users/` (ids by code in the bucket), `doubles/`.
 
-    Of rows that agree in user, item, timestamp and event the first is kept.
+    Of rows that agree in user, item, second and event the first of the files is kept.
 
     Returns:
         num_rows, num_users: of the bucket. doubles: rows refused.
@@ -45,10 +45,10 @@ def settle(task: SettleTask) -> dict[str, Any]:
     user_ids = pc.unique(log[USER_ID]).sort()
     user = _codes(log[USER_ID], user_ids)
     item = _codes(log[ITEM_ID], work.read(CANDIDATES)[ITEM_ID])
-    timestamp, order = log[TIMESTAMP].to_numpy(), log[ORDER].to_numpy()
+    timestamp, fraction, order = (log[name].to_numpy() for name in (TIMESTAMP, FRACTION, ORDER))
     repeated = _repeated(order, user, item, timestamp, _codes(log[EVENT], pc.unique(log[EVENT])))
     rows = np.flatnonzero(~repeated)
-    rows = rows[np.lexsort((order[rows], timestamp[rows], user[rows]))]
+    rows = rows[np.lexsort((order[rows], fraction[rows], timestamp[rows], user[rows]))]
     columns = {USER: user[rows], ITEM: item[rows], TIMESTAMP: timestamp[rows]}
     others = log.select([VALUE, EVENT, ORDER, REVIEW]).take(pa.array(rows))
     work.write(f"settled/{task.bucket:05d}", pa.table(columns | {name: others[name] for name in others.column_names}))
