@@ -5,6 +5,7 @@ the sha256 of every file, and opening an artifact checks them all, so a damaged 
 Locations are anything `pyarrow.fs` understands: a local path, `s3://`, `gs://`.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -20,12 +21,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from llm4rec.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 _BLOCK = 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 RECORDED_LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "ray", "deepspeed", "econml", "faiss-cpu")
 
 
@@ -92,6 +95,27 @@ class Artifact:
     def _require(self, name: str) -> None:
         if name not in self.manifest["files"]:
             raise ArtifactError(f"artifact {self.path} has no file {name!r}; it holds {sorted(self.manifest['files'])}")
+
+
+@contextmanager
+def told_if_full(what: str) -> Iterator[None]:
+    """Say what could not be written, and what to do, where a disk or a quota is full.
+
+    Other faults, such as a network's, another try may mend.
+
+    Raises:
+        ArtifactError: it is full.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in _FULL
+        if not full and not any(os.strerror(code) in str(error) for code in _FULL):
+            raise
+        raise ArtifactError(
+            f"cannot write {what}: {error}; what was finished before, such as the last checkpoint, is still good: make "
+            "room, in the temporary folder and at run.path, and run the stage again"
+        ) from None
 
 
 class ArtifactWriter:
@@ -250,8 +274,9 @@ class RunStore:
             "versions": library_versions(),
         }
         data = (json.dumps(manifest, indent=1) + "\n").encode()
-        with self._fs.open_output_stream(f"{path}/{MANIFEST}") as stream:
+        with self._fs.open_output_stream(f"{path}/{MANIFEST}.part") as stream:
             stream.write(data)
+        self._fs.move(f"{path}/{MANIFEST}.part", f"{path}/{MANIFEST}")  # half of one would bar the stage's next run
         self.delete(f".work/{stage}")  # also what runs with other settings left when they were killed
 
     def delete(self, folder: str) -> None:

@@ -31,6 +31,22 @@ class StrictModel(BaseModel):
         return value
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's own keeps the last of two sections of one name, and says nothing of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{', '.join(map(repr, twice))} is there more than once", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+"""ValueError: text that is no UTF-8, and scalars that only look like a date or a number."""
+
+
 def load(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
     """Read a YAML file, apply `a.b=value` overrides in order, and validate.
 
@@ -68,8 +84,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         shipped = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none found in ./configs"
         raise ConfigError(f"config file not found: {path}; shipped configs: {shipped}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except _UNREADABLE as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, got {type(values).__name__}")
@@ -82,8 +98,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not all(parts):
         raise ConfigError(f"--set {override!r} is malformed; write it as a.b=value, for example train.epochs=2")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = yaml.load(text, _Loader)
+    except _UNREADABLE:
         value = text
     node = values
     for part in parts[:-1]:

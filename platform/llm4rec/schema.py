@@ -4,6 +4,7 @@ Shapes use: N interactions, U users, I items, D width of a modality. Ids are str
 inside; a code is the row of the item (or user) in the corpus's `items` (or `users`) table.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,11 @@ SLATE_SCHEMA = pa.schema(
         ("propensity", pa.float32()),
     ]
 )
+
+
+def user_hash(user_id: str) -> str:
+    """What a user is remembered by after being forgotten: sha256."""
+    return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,13 @@ COMPILED_ROWS = 32
 last rows are filled up to a multiple of this."""
 
 
-def softmax_loss(states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N: Tensor | None = None) -> Tensor:
+def softmax_loss(
+    states_ND: Tensor,
+    items_ID: Tensor,
+    target_N: Tensor,
+    share_N: Tensor | None = None,
+    left_out_I: Tensor | None = None,
+) -> Tensor:
     """Sum over positions of share times cross entropy; scores are inner products of states and items.
 
     Scores are in the type of the items, what is made of them in float32.
@@ -25,10 +31,11 @@ def softmax_loss(states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N:
         items_ID: of all items; matrix products are in their type.
         target_N: item codes.
         share_N: of each position; equal ones of sum 1, which make a mean, if not given.
+        left_out_I: items, none of them a target, that the softmax does not run over; none if not given.
     """
     if share_N is None:
         share_N = torch.full((len(states_ND),), 1 / max(1, len(states_ND)), device=states_ND.device)
-    loss: Tensor = _SoftmaxLoss.apply(states_ND, items_ID, target_N, share_N.float())
+    loss: Tensor = _SoftmaxLoss.apply(states_ND, items_ID, target_N, share_N.float(), left_out_I)
     return loss
 
 
@@ -36,7 +43,9 @@ class _SoftmaxLoss(torch.autograd.Function):
     """With p the softmax of its scores, the gradient of a position's cross entropy is p minus one at the target."""
 
     @staticmethod
-    def forward(ctx: Any, states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, states_ND: Tensor, items_ID: Tensor, target_N: Tensor, share_N: Tensor, left_out_I: Tensor | None
+    ) -> Tensor:
         """The loss; its gradients are computed on the way and kept."""
         states, count = states_ND.to(items_ID.dtype), len(states_ND)
         if states.device.type == "cpu" and states.dtype == torch.bfloat16:
@@ -49,6 +58,8 @@ class _SoftmaxLoss(torch.autograd.Function):
             part = slice(first, first + rows)
             target, share = target_N[part, None], share_N[part, None]
             scores = (states[part] @ items_ID.T).float()
+            if left_out_I is not None:
+                scores.masked_fill_(left_out_I, -torch.inf)
             gradient = scores.softmax(dim=-1)
             # log p of the target, by way of the likeliest item, whose p is never too small for a logarithm
             below = scores.amax(dim=-1, keepdim=True) - scores.gather(1, target)
@@ -61,10 +72,10 @@ class _SoftmaxLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """The kept gradients."""
         of_states, of_items = ctx.saved_tensors
-        return of_states * gradients[0], of_items * gradients[0], None, None
+        return of_states * gradients[0], of_items * gradients[0], None, None, None
 
 
 def _filled_up(rows: Tensor, count: int) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, leave_newest, newest, told_if_full, write
+from llm4rec.artifacts import told_if_full
+from llm4rec.cluster.checkpoint import NOTE, PROGRESS, STATE, leave_newest, newest, write
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.train import on_gpus
 from llm4rec.errors import ArtifactError

@@ -144,6 +144,20 @@ def test_what_could_not_be_opened_is_tried_again_and_a_broken_candidate_is_not_i
     assert "0123456789ab" in later.failed
 
 
+def test_a_process_that_starts_while_the_newest_cannot_be_opened_answers_with_the_one_before(
+    runs: list[str], log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
+    log.publish(version(runs[1]), runs[1])
+    log.publish("0123456789ab", str(tmp_path / "nowhere"))
+    log.publish("ba9876543210", str(tmp_path / "nowhere either"))
+    later = Engines(settings(runs[0]), log)
+    assert answered(later, "u1") == version(runs[1]) and set(later.failed) == {"0123456789ab", "ba9876543210"}
+    log.publish(version(runs[2]), runs[2])
+    later.look()
+    assert answered(later, "u1") == version(runs[2])
+
+
 def test_a_folder_that_holds_another_model_than_was_published_is_not_taken(
     engines: Engines, runs: list[str], log: EventLog
 ) -> None:

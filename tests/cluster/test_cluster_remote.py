@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from llm4rec.cluster import candidates, releases, remote
 from llm4rec.cluster.engine import Engine
@@ -127,6 +128,29 @@ def test_an_error_says_what_it_said_where_it_was_raised(depth: int) -> None:
     with pytest.raises(NotFoundError) as raised:
         asyncio.run(RemoteDrawing(Ranker()).draw(REQUEST))  # type: ignore[arg-type]
     assert str(raised.value) == "unknown user 'x'" == str(origin(error))
+
+
+@pytest.mark.parametrize("lost", [ActorDiedError(), DeploymentUnavailableError("ranker")])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_slate_of_a_ranker_that_ended_is_drawn_once_more(lost: Exception, times: int) -> None:
+    drawn: Any = object()
+    left = [drawn, *[lost] * times]
+
+    class Ranker:
+        class draw:  # noqa: N801
+            @staticmethod
+            async def remote(request: RecommendRequest) -> Any:
+                answer = left.pop()
+                if answer is not drawn:
+                    raise answer
+                return answer
+
+    asked = RemoteDrawing(Ranker()).draw(REQUEST)  # type: ignore[arg-type]
+    if times == 1:
+        assert asyncio.run(asked) is drawn
+    else:
+        with pytest.raises(NotReadyError, match="are being replaced; try again"):
+            asyncio.run(asked)
 
 
 def test_what_the_caller_can_mend_comes_as_a_value_which_serve_does_not_log() -> None:

@@ -1,7 +1,9 @@
 """Artifacts: whole or not there, and a damaged file is named instead of read."""
 
+import errno
 import hashlib
 import json
+import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from llm4rec.artifacts import MANIFEST, RunStore, open_location, write_part
+from llm4rec.artifacts import MANIFEST, RunStore, open_location, told_if_full, write_part
 from llm4rec.errors import ArtifactError
 from tests.ports import free_port
 
@@ -149,6 +151,37 @@ def test_a_crash_while_writing_leaves_no_artifact_and_none_of_the_old_one(store:
     assert store.find("model", KEY) is None
     with pytest.raises(ArtifactError, match="no model artifact at .*python jobs/train.py"):
         store.open("model")
+    write(store)
+    assert names(store, "model") == [MANIFEST, "raw.bin", "slates.parquet", "sub/note.json"]
+
+
+def test_half_a_manifest_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RunStore(str(tmp_path / "run"))
+
+    class Full:
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing to close."""
+
+        def write(self, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    opened = pafs.LocalFileSystem.open_output_stream
+
+    class Disk(pafs.LocalFileSystem):
+        def open_output_stream(self, path: str, **more: object) -> object:
+            if MANIFEST not in path:
+                return opened(self, path, **more)
+            Path(path).write_bytes(b'{"sch')  # what there was room for
+            return Full()
+
+    monkeypatch.setattr(store, "_fs", Disk())
+    with pytest.raises(ArtifactError, match="cannot write the model: .* make room"), told_if_full("the model"):
+        write(store)
+    assert store.find("model", KEY) is None
+    monkeypatch.undo()
     write(store)
     assert names(store, "model") == [MANIFEST, "raw.bin", "slates.parquet", "sub/note.json"]
 

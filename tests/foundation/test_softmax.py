@@ -27,6 +27,21 @@ def test_loss_and_gradients_are_those_of_torch(monkeypatch, positions, weighted)
     torch.testing.assert_close(torch.autograd.grad(3 * found, (states, items)), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_items_that_are_left_out_are_as_if_they_were_not_there():
+    states, items, _ = example(9)
+    target = torch.tensor([0, 2, 3, 5, 6, 8, 9, 10, 0])
+    left_out = torch.zeros(11, dtype=torch.bool)
+    left_out[[1, 4, 7]] = True
+    place = torch.cumsum(~left_out, 0) - 1
+    expected = cross_entropy(states @ items[~left_out].T, place[target])
+    wanted = torch.autograd.grad(expected, (states, items))
+    found = softmax_loss(states, items, target, left_out_I=left_out)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
+    of_states, of_items = torch.autograd.grad(found, (states, items))
+    torch.testing.assert_close((of_states, of_items), wanted, rtol=1e-5, atol=1e-6)
+    assert not of_items[left_out].any()
+
+
 def test_items_in_bfloat16_give_gradients_of_both_types():
     states, items, target = example(6, torch.float32)
     loss = softmax_loss(states, items.bfloat16(), target)

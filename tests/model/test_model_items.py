@@ -27,6 +27,14 @@ def test_dropped_ids_leave_content_alone_and_items_without_content_their_ids() -
     assert alone[40:].all(), "cold items have no id"
 
 
+def test_items_that_nobody_had_are_placed_by_content_alone() -> None:
+    config = ModelConfig(embedding_size=8, fusion_size=8, modality_dropout=0.0)
+    items = ItemTower(config, {"text": 4}, {}, num_items=50, num_warm_items=40, by_content_alone=(3, 39)).eval()
+    content, present = {"text": torch.randn(50, 4)}, {"text": torch.ones(50, dtype=torch.bool)}
+    alone = (items(content, present) == items.from_content(content, present, 50)).all(dim=1)
+    assert alone.nonzero().flatten().tolist() == [3, 39, *range(40, 50)]
+
+
 def test_ids_are_dropped_in_training_only_and_only_when_asked() -> None:
     for found, content in (vectors(0.5, training=False), vectors(0.0, training=True)):
         assert not (found[:40] == content[:40]).all(dim=1).any()

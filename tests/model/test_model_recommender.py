@@ -86,7 +86,9 @@ def test_cold_items_get_their_content_and_warm_ones_an_id_on_top(recommender: Re
         content, whole = recommender.items.from_content(*tensors, 5), recommender.items(*tensors)
     torch.testing.assert_close(whole[4], content[4])
     torch.testing.assert_close(whole[:4] - content[:4], recommender.items.id_emb.weight.detach())
-    assert (whole[:4] - content[:4]).norm(dim=1).min() > 0.1
+    ids = (whole[:4] - content[:4]).norm(dim=1)
+    assert recommender.shape.by_content_alone == (2,)  # nobody had it in the train split
+    assert ids[2] == 0 and ids[[0, 1, 3]].min() > 0.1
 
 
 def test_a_shape_survives_json(recommender: Recommender) -> None:

@@ -44,7 +44,7 @@ def test_nearest_is_a_full_stable_sort(num_items: int, count: int, seed: int, da
     vectors = torch.randint(0, 3, (num_items, 2), generator=torch.Generator().manual_seed(seed)).float()
     present = torch.tensor(data.draw(st.lists(st.booleans(), min_size=num_items, max_size=num_items)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval, "ROWS", 3)
+        patch.setattr(retrieval, "COSINES", 20)
         found = nearest(vectors, present, count)
     unit = torch.nn.functional.normalize(vectors, dim=-1)
     for item in range(num_items):

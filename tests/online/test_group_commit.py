@@ -49,6 +49,19 @@ def test_writes_at_the_same_time_share_transactions_and_each_hears_of_its_own(co
     assert len(counted.groups) < 10 and sum(counted.groups) == 42
 
 
+def test_a_slate_whose_request_was_given_up_while_it_waited_is_not_written(counted: CountedLog) -> None:
+    async def ask() -> None:
+        commit = GroupCommit(counted)
+        given_up = asyncio.ensure_future(commit.record_exposures(SLATE))
+        feedback = asyncio.ensure_future(commit.append_feedback([like("e1")]))
+        await asyncio.sleep(0)  # both wait now
+        given_up.cancel()
+        assert await feedback == Appended(1, 0)
+
+    asyncio.run(ask())
+    assert counted.slate("s1") is None and counted.counts()["feedback"] == 1
+
+
 def test_a_transaction_that_fails_acknowledges_none_and_the_next_one_is_tried(counted: CountedLog) -> None:
     async def ask() -> list[Any]:
         commit = GroupCommit(counted)

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from sqlalchemy.schema import DropIndex
 
 from llm4rec.errors import ConfigError
 from llm4rec.online import database
+from llm4rec.online import log as online_log
 from llm4rec.online.database import reading, writing
 from llm4rec.online.errors import ConflictError, UnavailableError
 from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, LearnerState, Plain, Slate
 from llm4rec.online.group import COLUMNS, VALUES_PER_STATEMENT
 from llm4rec.online.log import EventLog
-from llm4rec.online.tables import BY_KEY, BY_USER, FEEDBACK, OLDER_INDEXES, PLAIN, STATES
+from llm4rec.online.tables import BY_KEY, BY_USER, FEEDBACK, NEWEST_OF_USER, OLDER_INDEXES, PLAIN, STATES
 from tests.postgres import Postgres
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
@@ -196,6 +197,64 @@ def test_a_snapshot_is_replaced_and_goes_when_a_user_is_forgotten(log: EventLog)
     assert log.save_snapshot("k", replace(second, forgotten=1), 4)
 
 
+def test_a_user_is_forgotten_while_slates_are_being_written(tmp_path: Path) -> None:
+    log, other, ended = EventLog(f"sqlite:///{tmp_path}/log.db"), EventLog(f"sqlite:///{tmp_path}/log.db"), Event()
+    many = [replace(SLATE, slate_id=f"{n}", user_id=f"u{n % 20}", state=b"s" * 256) for n in range(5000)]
+    for start in range(0, len(many), 1000):
+        log.write_group(many[start : start + 1000])
+
+    def write() -> int:
+        written = 0
+        while not ended.wait(0.005):
+            other.record_exposures(replace(SLATE, slate_id=f"late {written}", user_id="somebody"))
+            written += 1
+        return written
+
+    with ThreadPoolExecutor(1) as pool:
+        writing_on = pool.submit(write)
+        for number in range(8):
+            log.delete_user(f"u{number}")
+        ended.set()
+        assert writing_on.result() > 10
+    assert log.slate("3") is None and log.slate("late 3") is not None
+    for one in (log, other):
+        one.close()
+
+
+def test_remains_are_erased_once(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    erased: list[object] = []
+    monkeypatch.setattr(online_log, "erase_remains", erased.append)
+    log.append_feedback([like("e1")])
+    for _ in range(3):
+        log.delete_user("u1")
+    assert len(erased) == 1
+    log.append_feedback([like("e2")])  # came back
+    log.delete_user("u1")
+    assert len(erased) == 2
+
+
+def test_postgresql_numbers_events_beyond_32_bits_in_a_log_of_an_older_version_too(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    for narrow in (False, True):
+        log = EventLog(url)
+        if narrow:  # as it was
+            with writing(log._engine) as connection:
+                connection.exec_driver_sql("DELETE FROM feedback")
+                connection.exec_driver_sql("DELETE FROM plain_requests")
+                connection.exec_driver_sql("ALTER TABLE feedback ALTER COLUMN sequence TYPE INTEGER")
+                connection.exec_driver_sql("ALTER SEQUENCE feedback_sequence_seq RESTART WITH 5")
+                connection.exec_driver_sql("ALTER SEQUENCE feedback_sequence_seq AS INTEGER")
+                connection.exec_driver_sql("ALTER TABLE plain_requests ALTER COLUMN heard TYPE INTEGER")
+            log.close()
+            log = EventLog(url)
+        with writing(log._engine) as connection:
+            connection.exec_driver_sql("ALTER SEQUENCE feedback_sequence_seq RESTART WITH 3000000000")
+        log.append_feedback([like("e1")])
+        assert log.known("u1").newest == 3_000_000_000
+        log.record_exposures(replace(SLATE, slate_id=f"{narrow}", plain=Plain(None, None, heard=3_000_000_000)))
+        log.close()
+
+
 def test_item_overlays_tell_put_from_withdrawn(log: EventLog) -> None:
     log.put_item("a", {"title": "A"})
     log.put_item("a", {"title": "A2"})
@@ -306,7 +365,7 @@ def test_no_writer_waits_while_the_slates_of_a_user_are_looked_for(tmp_path: Pat
     log.delete_user("u1")
     remove(log._engine, "before_cursor_execute", note)
     of_slates = [one for one in done if any(table in one[0] for table in OLDER_INDEXES)]
-    assert len(of_slates) == 5
+    assert len(of_slates) == 6
     with reading(log._engine) as connection:
         for statement, parameters in of_slates:
             steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).scalars("detail").all()
@@ -338,6 +397,7 @@ def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: st
     with writing(log._engine) as connection:  # as it was
         connection.execute(DropIndex(BY_USER))
         connection.execute(DropIndex(BY_KEY))
+        connection.execute(DropIndex(NEWEST_OF_USER))
         for table, index in OLDER_INDEXES.items():
             connection.exec_driver_sql(f"CREATE INDEX {index} ON {table} (user_id)")
         connection.exec_driver_sql("ALTER TABLE plain_requests DROP COLUMN heard")
@@ -346,8 +406,11 @@ def test_a_log_of_an_older_version_is_brought_up_and_forgets_as_well(log_url: st
         logs = list(pool.map(EventLog, [log_url] * 4))
     for log in logs:
         found = inspect(log._engine)
-        assert {index["name"] for table in OLDER_INDEXES for index in found.get_indexes(table)} == {
+        indexes = [index for table in OLDER_INDEXES for index in found.get_indexes(table)]
+        assert {index["name"] for index in indexes if not index["unique"]} == {
             "ix_exposures_by_user",
+            "ix_feedback_newest_of_user",
+            "ix_feedback_slate_id",
             "ix_plain_requests_timestamp",
         }
         assert [index["name"] for index in found.get_indexes("changes")] == ["ix_changes_by_key"]

@@ -262,11 +262,21 @@ def test_a_log_of_other_ids_than_the_catalogues_is_told_with_an_example_of_both(
         read(source)
 
 
-def test_days_without_separators_are_dates_where_all_are(tmp_path):
+def test_days_without_separators_are_dates_where_most_are(tmp_path):
     write_csv(tmp_path, "u1,i1,20240105,1,click", "u1,i2,20231231,1,click")
     assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [1_703_980_800, 1_704_412_800]
-    write_csv(tmp_path, "u1,i1,20240105,1,click", "u1,i2,20240199,1,click")
-    assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [20240105, 20240199]
+    odd = ["0", "20240199", "soon"]
+    days = [f"u1,i{day},202401{day:02d},1,click" for day in range(5, 9)]
+    write_csv(tmp_path, *days, *(f"u1,i1,{cell},1,click" for cell in odd), "u1,i1,2024-01-09,1,click")
+    log = read(tabular(tmp_path))
+    assert log.interactions["timestamp"].to_pylist() == [1_704_412_800 + 86_400 * day for day in range(5)]
+    assert [row["reason"].rpartition(": ")[2] for row in log.quarantine.to_pylist()] == [repr(cell) for cell in odd]
+
+
+def test_seconds_that_look_like_days_are_seconds_where_most_do_not(tmp_path):
+    write_csv(tmp_path, *(f"u1,i{n},{20240100 + n},1,click" for n in range(90)))
+    times = read(tabular(tmp_path)).interactions["timestamp"].to_pylist()
+    assert times == list(range(20240100, 20240190))
 
 
 def test_what_pandas_writes_for_a_missing_value_is_missing(tmp_path):

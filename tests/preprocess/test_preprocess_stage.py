@@ -2,10 +2,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llm4rec.artifacts import RunStore
 from llm4rec.errors import DataError
 from llm4rec.preprocess.config import ItemsFile, PreprocessConfig, SourceConfig
 from llm4rec.preprocess.finish import held_out_sum
-from llm4rec.schema import TEST, Corpus
+from llm4rec.preprocess.single_process import write_preprocessed
+from llm4rec.schema import TEST, Corpus, user_hash
 from tests.preprocess import reading
 from tests.preprocess.reading import LOOSE
 
@@ -104,6 +106,17 @@ def test_a_log_without_times_is_ordered_by_row_and_keeps_repeats(tmp_path):
     found = preprocess(source(tmp_path, ROWS, times=False), LOOSE)
     assert column(found, "interactions", "timestamp") == [2, 4, 5, 6, 9, 3, 7, 8]
     assert found.read_table("quarantine").num_rows == 0
+
+
+def test_users_who_are_forgotten_are_left_out(tmp_path):
+    store = RunStore(str(tmp_path / "run"))
+    raw = source(tmp_path, [*ROWS, ("eve", "only hers", 5, "click")])
+    with store.write("corpus", {}) as writer:
+        write_preprocessed(writer, raw, LOOSE, frozenset({user_hash("ann"), user_hash("somebody else")}))
+    found = store.open("corpus")
+    assert column(found, "users", "user_id") == ["bob", "eve"]
+    assert set(column(found, "interactions", "user_id")) == {"bob", "eve"}
+    assert column(found, "quarantine", "reason") == []  # which would name them
 
 
 def test_k_core_drops_thin_users_and_leaves_their_items_cold(tmp_path):

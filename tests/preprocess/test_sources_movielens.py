@@ -217,6 +217,13 @@ def test_media_that_are_added_or_removed_change_the_fingerprint(tmp_path):
     assert fingerprint(with_images) not in {one, before}
 
 
+def test_which_of_two_recbole_logs_is_meant_is_not_guessed(tmp_path):
+    write_recbole(tmp_path)
+    (tmp_path / "ml.test.inter").write_text((tmp_path / "ml.inter").read_text())
+    with pytest.raises(DataError, match=r"holds 2 logs, ml\.inter, ml\.test\.inter; put all .* into one file"):
+        find_layout(source(tmp_path))
+
+
 def test_a_folder_without_movielens_data_is_named(tmp_path):
     (tmp_path / "notes.md").write_text("hello")
     with pytest.raises(DataError, match=r"found notes\.md; expected one of: \*\.inter .*ratings\.csv"):

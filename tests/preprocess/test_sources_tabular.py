@@ -204,6 +204,31 @@ def test_media_bytes_and_lists_of_parquet(folder):
     assert [item["numbers"]["price"] for item in found] == [1.5, None, None]
 
 
+def test_what_is_missing_within_a_list_is_no_category(folder):
+    write_parquet(folder, "items.parquet", item_id=["a"], kind=[["x|y", None]])
+    items = {"file": "items.parquet", "categories": "kind"}
+    (item,) = read_catalogue(tabular(folder, interactions=LOG, items=items)).items
+    assert item["categories"] == ["x", "y"]
+
+
+def test_two_columns_of_one_name_are_refused(folder):
+    (folder / "twice.csv").write_text("item_id,name,name\na,A,B\n")
+    with pytest.raises(DataError, match=r"twice\.csv: more than one column is called 'name'"):
+        find_layout(tabular(folder, interactions=LOG, items={"file": "twice.csv", "title": "name"}))
+
+
+def test_files_that_cannot_be_read_as_what_they_are_called_are_named(folder):
+    (folder / "mac.csv").write_bytes(b"item_id,name\ra,A\r")
+    with pytest.raises(DataError, match=r"mac\.csv: its first line cannot be read as column names"):
+        find_layout(tabular(folder, interactions=LOG, items={"file": "mac.csv", "title": "name"}))
+    write_parquet(folder, "items.parquet", item_id=["a"])
+    data = bytearray((folder / "items.parquet").read_bytes())
+    data[-40:-8] = b"\xff" * 32  # the footer, not what says that it is one
+    (folder / "items.parquet").write_bytes(data)
+    with pytest.raises(DataError, match=r"items\.parquet .* is not a Parquet file"):
+        find_layout(tabular(folder, interactions=LOG, items={"file": "items.parquet"}))
+
+
 def test_text_that_is_no_utf8_in_parquet_is_refused(folder):
     def spoilt(*cells):
         data = pa.array([cell.encode("latin-1") for cell in cells], pa.binary())

@@ -104,6 +104,7 @@ def test_outcomes_and_protected_attributes_train_under_deepspeed(run_copy: Path,
     ],
 )
 def test_other_ways_to_train(run_copy: Path, jobs: Jobs, settings: tuple[str, ...]) -> None:
+    (run_copy / "model" / "manifest.json").unlink()  # how it is trained is no reason to train a model anew
     done = jobs.run("train", run_copy, "train.epochs=1", *settings)
     assert done.returncode == 0, done.stderr
     (point,) = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
@@ -117,6 +118,14 @@ def test_rerun_skips_every_stage(finished_run: Path, jobs: Jobs) -> None:
     for name in ARTIFACTS:
         assert f"{name}: complete, skipped" in done.stdout
         assert (finished_run / name / "manifest.json").read_bytes() == before[name]
+
+
+def test_how_a_model_was_trained_and_is_measured_is_no_reason_to_train_it_anew(run_copy: Path, jobs: Jobs) -> None:
+    before = (run_copy / "model" / "manifest.json").read_bytes()
+    settings = ("train.num_workers=1", "train.zero_stage=1", "evaluate.bootstrap_samples=7", "evaluate.chunk_size=99")
+    done = jobs.run("train", run_copy, *settings)
+    assert "model: complete, skipped" in done.stdout + done.stderr
+    assert (run_copy / "model" / "manifest.json").read_bytes() == before
 
 
 def test_probe_job_uses_the_shipped_runtime_env(cluster: LocalCluster) -> None:
@@ -446,6 +455,7 @@ def test_training_goes_on_with_another_number_of_workers(run_copy: Path, jobs: J
 
 @pytest.mark.slow
 def test_weights_dealt_out_train_as_well(run_copy: Path, jobs: Jobs) -> None:
+    (run_copy / "model" / "manifest.json").unlink()
     settings = ("train.zero_stage=3", "train.accumulation=2", "train.gradient_checkpointing=true")
     done = jobs.run("train", run_copy, "train.epochs=1", *settings)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from small_service import STATUSES, SmallService
@@ -102,6 +103,22 @@ def test_a_head_that_does_not_come_ends_the_connection(port: int, begun: bytes) 
         assert status(connection) == 408
         assert time.monotonic() - began >= 0.4
         assert connection.recv(100) == b""
+
+
+def test_who_does_not_read_the_answers_is_cut_off_and_leaves_the_place_to_others(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_heads, "SEND_S", 0.5)
+    many = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 500
+    with connected(port) as connection:
+        connection.sendall(many)
+        time.sleep(3.0)
+        received = b""
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(2**20):  # what the kernel holds
+                received += piece
+    assert 0 < received.count(b"HTTP/1.1 200") < 500
+    assert sent(port, GOOD) == 200
 
 
 def test_a_connection_between_requests_may_wait_longer(port: int) -> None:

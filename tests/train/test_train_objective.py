@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from llm4rec.model.inputs import PADDING
 from llm4rec.model.recommender import Recommender
 from llm4rec.model.scorer import ModelScorer
-from llm4rec.schema import TRAIN, Corpus
+from llm4rec.schema import TEST, TRAIN, Corpus
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import TorchEngine, train_epoch
 from llm4rec.train.objective import objective
@@ -48,6 +48,20 @@ def trained(
     for epoch in range(epochs):
         train_epoch(engine, windows.batches(config.batch_size, seed=0, epoch=epoch), config)
     return network.eval()
+
+
+def test_of_items_that_nobody_had_in_training_content_alone_is_learnt(tmp_path: Path) -> None:
+    corpus = loops_corpus()
+    log, unseen = corpus.interactions, [1, 6]
+    split = np.where(np.isin(log.item, unseen), TEST, log.split).astype(log.split.dtype)
+    corpus = replace(corpus, interactions=replace(log, split=split))
+    network = trained(corpus, tmp_path, 3, model={})
+    assert network.shape.by_content_alone == tuple(unseen)
+    ids = network.items.id_emb.weight.detach()
+    assert (ids == 0).all(dim=1).nonzero().flatten().tolist() == unseen
+    vectors = network.item_vectors()
+    content = torch.nn.functional.normalize(network.items.from_content(*network._content(), corpus.num_items), dim=-1)
+    assert torch.equal(vectors[unseen], content[unseen]) and not torch.allclose(vectors[0], content[0], atol=0.01)
 
 
 def attacker_auc(corpus: Corpus, network: Recommender) -> float:

@@ -1,22 +1,17 @@
 """Checkpoints of a training under way: the trainer's state, the best weights so far and the progress, none pickled."""
 
-import errno
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import ray.train
 import torch.distributed as dist
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from llm4rec.artifacts import location_inside, open_location
+from llm4rec.artifacts import location_inside, open_location, told_if_full
 from llm4rec.cluster import elastic
 from llm4rec.cluster.deepspeed import DeepSpeedEngine
 from llm4rec.errors import ArtifactError
@@ -53,27 +48,6 @@ def save(engine: DeepSpeedEngine, progress: Progress, steps: int, best: Path, ra
     with tempfile.TemporaryDirectory() as folder, told_if_full(f"the checkpoint after step {steps}"):
         write(Path(folder), state, progress, steps, best)
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-@contextmanager
-def told_if_full(what: str) -> Iterator[None]:
-    """Say what could not be written, and what to do, where a disk or a quota is full.
-
-    Other faults, such as a network's, another try may mend.
-
-    Raises:
-        ArtifactError: it is full.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
-        if not full and not any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
-            raise
-        raise ArtifactError(
-            f"cannot write {what}: {error}; the last checkpoint, if there is one, is still good: make room, in the "
-            "temporary folder and at run.path, and run the stage again"
-        ) from None
 
 
 def write(folder: Path, state: elastic.State, progress: Progress, steps: int, best: Path) -> None:

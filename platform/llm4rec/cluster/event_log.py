@@ -8,7 +8,7 @@ from pathlib import Path
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.errors import ConfigError
 from llm4rec.online.log import EventLog
-from llm4rec.online.rows import hashed
+from llm4rec.schema import user_hash
 
 
 def open_log(config: RunConfig) -> EventLog:
@@ -60,7 +60,7 @@ class Gone:
 
     def left(self, user_ids: Sequence[str]) -> list[str]:
         """Those of some users who are not forgotten."""
-        return [user_id for user_id in user_ids if hashed(user_id) not in self.users] if self.users else [*user_ids]
+        return [user_id for user_id in user_ids if user_hash(user_id) not in self.users] if self.users else [*user_ids]
 
 
 def _configured(config: RunConfig) -> str:

@@ -69,11 +69,11 @@ class LearnerLoop:
     def _run(self) -> None:
         while True:
             read = 0
-            try:
-                for engine in self._engines.all():
+            for engine in self._engines.all():
+                try:
                     read += self._learn(engine)
-            except UnavailableError as error:
-                logger.warning("learning waits: %s", error)
+                except UnavailableError as error:  # of one model, whose snapshot may be what cannot be written
+                    logger.warning("model %s: learning waits: %s", engine.version, error)
             time.sleep(0 if read else self._poll_s)
 
     def _learn(self, engine: Engine) -> int:
@@ -90,7 +90,7 @@ class LearnerLoop:
             read = follower.catch_up()
             saved, at = self._saved.get(engine.version, (follower.sequence, time.monotonic()))
             if follower.sequence != saved and time.monotonic() - at > self._snapshot_s:
-                follower.save()
+                follower.save(len(self._followers))
                 saved, at = follower.sequence, time.monotonic()
             self._saved[engine.version] = (saved, at)
             return read

@@ -1,6 +1,9 @@
 """The preprocess stage: its steps as Ray Data jobs."""
 
+import logging
+
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.cluster.event_log import Gone
 from llm4rec.cluster.resume import Steps
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
@@ -9,13 +12,22 @@ from llm4rec.preprocess.stage import preprocess
 from llm4rec.preprocess.work import Work
 from llm4rec.preprocess.write import write_corpus
 
+log = logging.getLogger("llm4rec")
+
 
 def run(store: RunStore, config: RunConfig) -> Artifact:
-    """Raw files -> corpus; the result is the same on any number of nodes."""
+    """Raw files -> corpus; the result is the same on any number of nodes.
+
+    Users whom the service's log has forgotten by then are left out. Who is forgotten later does not make a finished
+    corpus a wrong one: the service, which knows, would train all of it anew at its next start.
+    """
 
     def build(writer: ArtifactWriter) -> None:
-        steps = Steps("preprocess", writer.work)
-        write_corpus(writer, preprocess(config.source, config.preprocess, Work(writer.work), steps.each))
+        steps, forgotten = Steps("preprocess", writer.work), Gone.of(config).users
+        if forgotten:
+            log.info("preprocess: %d users are forgotten; those of them in the source are left out", len(forgotten))
+        parts = preprocess(config.source, config.preprocess, Work(writer.work), steps.each, forgotten)
+        write_corpus(writer, parts)
 
     return run_stage(
         store,

@@ -113,6 +113,7 @@ class Engines:
         if routing.candidate is not None and routing.candidate.version not in engines:
             routing, complete = Routing(routing.main, None, routing.before), False  # its users get the main model
         if routing.main.version not in engines:
+            self._stand_in(routing.before)
             return False
         # Those before stay for requests that are under way.
         number = self._config.serve.roll_backs_kept
@@ -120,6 +121,17 @@ class Engines:
         self._now = (routing, {version: engine for version, engine in engines.items() if version in kept})
         self._fetch(routing.kept(number))  # what a roll-back needs; only now, so that nobody waits for it
         return complete
+
+    def _stand_in(self, before: tuple[Release, ...]) -> None:
+        """Let the newest of some models that can be opened answer, unless one of them, or a newer, answers by now."""
+        for place in reversed(range(len(before))):
+            release = before[place]
+            if release.sequence <= self._now[0].main.sequence:
+                return
+            self._fetch([release])
+            if release.version in self._now[1]:
+                self._now = (Routing(release, None, before[:place]), self._now[1])
+                return
 
     def _fetch(self, releases: Sequence[Release]) -> None:
         """Open those that are not at hand."""

@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 from ray.exceptions import RayTaskError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from llm4rec.cluster.engine import Drawn
 from llm4rec.cluster.online import Ask, News
+from llm4rec.cluster.resume import LOSSES
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.shards import AWAY, PAUSE_S, IndexUnavailableError, ShardedIndex
 from llm4rec.cluster.snapshot import Snapshot
@@ -21,7 +22,7 @@ from llm4rec.explain.grounds import Grounds
 from llm4rec.explain.reason import Reason
 from llm4rec.index.approximate import is_large
 from llm4rec.serve.contract import RecommendRequest
-from llm4rec.serve.errors import BusyError
+from llm4rec.serve.errors import BusyError, NotReadyError
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ PART_ANSWERS_S = 5.0
 """Serve sees a lost replica after two seconds and needs a few to start another."""
 PART_OPENS_S = 600.0
 """For millions of vectors to be read, checked and opened."""
+
+
+LOST = (*LOSSES, DeploymentUnavailableError)
+"""What Serve raises of a replica that ended with a request in its hands. Drawing writes nothing: another may draw."""
 
 
 class RemoteDrawing:
@@ -43,8 +48,19 @@ class RemoteDrawing:
 
         Raises:
             BusyError: too many wait for the ranker, or for the retriever.
+            NotReadyError: two that were at it ended.
             Llm4RecError: what else they say the caller can mend.
         """
+        try:
+            return await self._draw(request)
+        except LOST:
+            logger.warning("who drew a slate ended; it is drawn once more")
+        try:
+            return await self._draw(request)
+        except LOST:
+            raise NotReadyError("the processes that draw slates are being replaced; try again") from None
+
+    async def _draw(self, request: RecommendRequest) -> Drawn:
         try:
             drawn = await self._ranker.draw.remote(request)
         except BackPressureError:

@@ -113,6 +113,7 @@ class Service:
         self._replica = uuid.uuid4().hex[:8]
         self._anonymous: OrderedDict[str, Person] = OrderedDict()
         self._look: asyncio.Future[bool] | None = None
+        self._forgetting: dict[str, asyncio.Future[None]] = {}
         self._looked = 0.0
 
     def refuses_slates(self) -> bool:
@@ -209,7 +210,11 @@ class Service:
 
     async def delete_user(self, user_id: str) -> None:
         """Forget a user."""
-        await _in_thread(lambda: self._forget(user_id))
+        if user_id not in self._forgetting:  # who asks again, since it took long, waits for the same
+            begun = asyncio.ensure_future(_in_thread(lambda: self._forget(user_id)))
+            self._forgetting[user_id] = begun
+            begun.add_done_callback(lambda _: self._forgetting.pop(user_id))
+        await asyncio.shield(self._forgetting[user_id])
 
     async def status(self) -> contract.Status:
         """Version and counts."""

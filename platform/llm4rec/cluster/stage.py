@@ -3,8 +3,9 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, told_if_full
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.config import StrictModel, content_hash
 
@@ -15,7 +16,7 @@ def run_stage(
     store: RunStore,
     name: str,
     *,
-    config: Mapping[str, StrictModel | str],
+    config: Mapping[str, Any],
     inputs: Mapping[str, str],
     seed: int,
     build: Callable[[ArtifactWriter], None],
@@ -25,13 +26,13 @@ def run_stage(
     Args:
         store: the run's artifacts.
         name: the artifact's name.
-        config: the parts of the configuration that the artifact depends on.
+        config: the parts of the configuration that the artifact depends on, as sections or plain values.
         inputs: content hashes of what it is made from.
         seed: the run's seed.
         build: writes the artifact's files.
 
     Raises:
-        ArtifactError: the artifact exists but is damaged.
+        ArtifactError: the artifact exists but is damaged, or a disk is full.
     """
     values = {part: c.model_dump(mode="json") if isinstance(c, StrictModel) else c for part, c in config.items()}
     key = {"config_hash": content_hash(values), "inputs": dict(inputs), "seed": seed}
@@ -40,7 +41,7 @@ def run_stage(
         return found
     log.info("%s: started", name)
     started = time.monotonic()
-    with store.write(name, key) as writer:
+    with told_if_full(f"the artifact {name}"), store.write(name, key) as writer:
         build(writer)
         writer.seconds = round(time.monotonic() - started, 1)
     artifact = store.open(name)

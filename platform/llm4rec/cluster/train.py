@@ -49,7 +49,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     artifact = run_stage(
         store,
         "model",
-        config={"train": config.train, "evaluate": config.evaluate, "split": config.run.split},
+        config=_decisive(config),
         inputs=inputs,
         seed=config.run.seed,
         build=build,
@@ -146,12 +146,17 @@ def _told_by_a_worker(error: TrainingFailedError) -> Llm4RecError | None:
 
 def _name(config: RunConfig, inputs: dict[str, str]) -> str:
     """Equal for trainings that may go on from each other's checkpoints, whose number of workers may differ."""
+    return content_hash({**_decisive(config), "seed": config.run.seed, "inputs": inputs})
+
+
+def _decisive(config: RunConfig) -> dict[str, Any]:
+    """What decides which model comes out: not how the work is spread, nor how reports are made."""
     free = {"num_workers", "zero_stage", "accumulation", "gradient_checkpointing", "checkpoint_steps", "max_failures"}
-    train = config.train.model_dump(mode="json", exclude=free)
-    evaluate = config.evaluate.model_dump(mode="json")
-    return content_hash(
-        {"train": train, "evaluate": evaluate, "split": config.run.split, "seed": config.run.seed, "inputs": inputs}
-    )
+    return {
+        "train": config.train.model_dump(mode="json", exclude=free),
+        "remove_seen": config.evaluate.remove_seen,  # of the validation split
+        "split": config.run.split,
+    }
 
 
 def _train_here(writer: ArtifactWriter, store: RunStore, config: RunConfig) -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from tensorboardX import SummaryWriter
 
-from llm4rec.artifacts import RunStore
+from llm4rec.artifacts import RunStore, told_if_full
 from llm4rec.cluster import checkpoint
 from llm4rec.cluster.deepspeed import DeepSpeedEngine, build_engine
 from llm4rec.cluster.elastic import whole
@@ -181,7 +181,7 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
             _agree(progress, worker)
             better = progress.record(gain, time.monotonic() - started)
             if better and worker.rank == 0:
-                with checkpoint.told_if_full("the best weights so far"):
+                with told_if_full("the best weights so far"):
                     save_weights(model, best)
             report.epoch()
             checkpoint.save(engine, progress, report.steps, best, worker.rank)

@@ -23,6 +23,7 @@ from llm4rec.schema import FloatMatrix, FloatVector, IntVector
 
 Codes = npt.NDArray[np.int64]
 MAX_LEVELS = 20
+PAIRS_AT_ONCE = 100_000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -108,7 +109,8 @@ def fit_propensities(covariates: Covariates, config: DebiasConfig, seed: int) ->
         of_sample = (sample.pairs, sample.observed, sample.scale, held_out, sample.density)
         quantile, imbalance = choose_quantile(*of_sample, config)
         diagnostics["imbalance"] = {f"{q:g}": value for q, value in imbalance.items()}
-    predicted = model.predict(covariates.pairs(train.user, train.item))
+    parts = [slice(start, start + PAIRS_AT_ONCE) for start in range(0, len(train.user), PAIRS_AT_ONCE)]
+    predicted = np.concatenate([model.predict(covariates.pairs(train.user[at], train.item[at])) for at in parts])
     return Propensities(model, predicted, diagnostics, warnings, quantile)
 
 

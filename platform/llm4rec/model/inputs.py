@@ -3,6 +3,7 @@
 Shapes: B users, L history, A attributes.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -94,8 +95,9 @@ class AttributeCodec:
         if name in self.edges:
             bin_code = np.searchsorted(self.edges[name], value, side="right") if _is_number(value) else PADDING
             return 1 + int(bin_code)
-        known = self.vocabularies[name]
-        return known.index(str(value)) + 1 if str(value) in known else 0
+        known = self.vocabularies[name]  # in order
+        place = bisect_left(known, str(value))
+        return place + 1 if known[place : place + 1] == [str(value)] else 0
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -1,6 +1,6 @@
 """The item tower: e_i = id_i + W h_fused(i). Shapes: I items, D width of item vectors, M modalities, F fusion width."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,8 +18,14 @@ class ItemTower(nn.Module):
     """Item vectors of a whole catalogue from ids and fused content.
 
     Cold items (codes from `num_warm_items` on) have no id vector: content alone places them, so that they can be
-    recommended at once. An item without any content has its id vector alone.
+    recommended at once. So are warm items placed that nobody had in the train split: nothing could be learnt of their
+    ids but that they are not chosen. An item without any content has its id vector alone.
+
+    Attributes:
+        by_content_alone: the warm ones among these, shape (I_warm,), bool; None if there are none.
     """
+
+    by_content_alone: Tensor | None
 
     def __init__(
         self,
@@ -29,6 +35,7 @@ class ItemTower(nn.Module):
         *,
         num_items: int,
         num_warm_items: int,
+        by_content_alone: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.num_items = num_items
@@ -39,6 +46,13 @@ class ItemTower(nn.Module):
         self.content = nn.Linear(config.fusion_size, config.embedding_size, bias=False) if widths else None
         self.id_emb = nn.Embedding(num_warm_items, config.embedding_size)
         nn.init.normal_(self.id_emb.weight, std=config.id_scale / config.embedding_size**0.5)
+        alone = None
+        if by_content_alone:
+            alone = torch.zeros(num_warm_items, dtype=torch.bool)
+            alone[list(by_content_alone)] = True
+            with torch.no_grad():
+                self.id_emb.weight[alone] = 0
+        self.register_buffer("by_content_alone", alone, persistent=False)
 
     def forward(self, vectors: Tensors, present: Tensors) -> Tensor:
         """Vectors of all I items, warm ones first, shape (I, D)."""
@@ -52,6 +66,8 @@ class ItemTower(nn.Module):
         What only known items have is dropped so that content learns to stand in for it (Volkovs et al., DropoutNet).
         """
         weight = self.id_emb.weight
+        if self.by_content_alone is not None:  # zero they are; as evidence of others they would learn
+            weight = weight.masked_fill(self.by_content_alone[:, None], 0)
         if not self.training or self.id_dropout == 0 or not self.widths:
             return weight
         has_content = torch.stack([present[name] for name in self.widths]).any(0)[: len(weight)]

@@ -19,6 +19,7 @@ def weighted_softmax_loss(
     weight_BT: Tensor,
     causal_weight: float,
     totals: tuple[float, float] | None = None,
+    left_out_I: Tensor | None = None,
 ) -> Tensor:
     """Full softmax cross entropy, plain and inverse-propensity weighted: (L_rank + beta L_causal) / (1 + beta).
 
@@ -31,13 +32,14 @@ def weighted_softmax_loss(
         weight_BT: weights w of the targets.
         causal_weight: beta, not negative.
         totals: number of targets and sum of weights to divide by, where these are a part of a batch; else their own.
+        left_out_I: items that the softmax does not run over.
     """
     kept = target_BT != PADDING
     weights = weight_BT[kept]
     count, weight = totals if totals is not None else (len(weights), float(weights.sum()))
     causal = weights / max(weight, torch.finfo(weights.dtype).tiny)
     share = (1 / count + causal_weight * causal) / (1 + causal_weight)
-    return softmax_loss(states_BTD[kept], items_ID, target_BT[kept], share)
+    return softmax_loss(states_BTD[kept], items_ID, target_BT[kept], share, left_out_I)
 
 
 def outcome_loss(

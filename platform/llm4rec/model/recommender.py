@@ -6,6 +6,7 @@ Score: h_u . e_i / tau, both normalised. Shapes: B users, L history, T = L + 1, 
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,6 +33,7 @@ class Shape:
         frames: of each modality that is a series of frames, how many.
         attributes: codes of user attributes.
         history: codes of histories.
+        by_content_alone: codes of warm items with content that nobody had in the train split.
     """
 
     num_items: int
@@ -40,6 +42,7 @@ class Shape:
     frames: dict[str, int]
     attributes: AttributeCodec
     history: HistoryCodec
+    by_content_alone: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, corpus: Corpus, features: Features, config: ModelConfig) -> "Shape":
@@ -49,6 +52,8 @@ class Shape:
             ConfigError: `config.modalities` names what was not encoded.
         """
         chosen = chosen_features(features, config)
+        content = [modality.present[: corpus.num_warm_items] for modality in chosen.values()]
+        untrained = ~np.isin(np.arange(corpus.num_warm_items), corpus.part(TRAIN).item)
         return cls(
             num_items=corpus.num_items,
             num_warm_items=corpus.num_warm_items,
@@ -56,6 +61,7 @@ class Shape:
             frames={name: modality.shape[0] for name, modality in chosen.items() if modality.shape},
             attributes=AttributeCodec.fit(corpus.users),
             history=HistoryCodec.fit(corpus, corpus.part(TRAIN).value, config.history_length),
+            by_content_alone=tuple(np.flatnonzero(untrained & np.any(content, axis=0)).tolist()) if content else (),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -66,7 +72,9 @@ class Shape:
     def from_json(cls, values: dict[str, object]) -> "Shape":
         """From plain values."""
         attributes, history = AttributeCodec(**values["attributes"]), HistoryCodec(**values["history"])  # type: ignore[arg-type]
-        return cls(**{**values, "attributes": attributes, "history": history})  # type: ignore[arg-type]
+        alone: tuple[int, ...] = tuple(values.get("by_content_alone", ()))  # type: ignore[arg-type]
+        read = {"attributes": attributes, "history": history, "by_content_alone": alone}
+        return cls(**{**values, **read})  # type: ignore[arg-type]
 
 
 class Outputs(NamedTuple):
@@ -96,7 +104,12 @@ class Recommender(nn.Module):
         self.config = config
         self.shape = shape
         self.items = ItemTower(
-            config, shape.widths, shape.frames, num_items=shape.num_items, num_warm_items=shape.num_warm_items
+            config,
+            shape.widths,
+            shape.frames,
+            num_items=shape.num_items,
+            num_warm_items=shape.num_warm_items,
+            by_content_alone=shape.by_content_alone,
         )
         self.users = UserTower(
             config,

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from llm4rec.schema import TEXT, Modality
 
-ROWS = 1024
+COSINES = 4_000_000
+"""Held at once."""
 
 
 def retrieve(features: Mapping[str, Modality], num_items: int, count: int) -> Tensor:
@@ -49,7 +50,7 @@ def nearest(vectors: Tensor, present: Tensor, count: int) -> Tensor:
     if found < 1:
         return codes
     unit_PD = F.normalize(vectors[known].float(), dim=-1)
-    for rows in torch.arange(len(known)).split(ROWS):
+    for rows in torch.arange(len(known)).split(max(1, COSINES // len(known))):
         cosine_RP = unit_PD[rows] @ unit_PD.T
         cosine_RP[torch.arange(len(rows)), rows] = -2.0
         codes[known[rows], :found] = known[_best(cosine_RP, found)]
@@ -58,6 +59,17 @@ def nearest(vectors: Tensor, present: Tensor, count: int) -> Tensor:
 
 def _best(scores_RP: Tensor, count: int) -> Tensor:
     """Columns of the `count` highest scores of each row, best first, equal ones by column: `topk` promises no order."""
+    values, columns = scores_RP.topk(min(count + 1, scores_RP.shape[1]), dim=1)
+    columns = columns[:, :count].sort(dim=1).values
+    order = scores_RP.gather(1, columns).sort(dim=1, descending=True, stable=True).indices
+    best = columns.gather(1, order)
+    if values.shape[1] > count and (tied := values[:, count] == values[:, count - 1]).any():
+        best[tied] = _best_with_ties(scores_RP[tied], count)
+    return best
+
+
+def _best_with_ties(scores_RP: Tensor, count: int) -> Tensor:
+    """The same where what comes next is as good as the last of them, which takes several times as long."""
     bar_R1 = scores_RP.topk(count, dim=1).values[:, -1:]
     above, level = scores_RP > bar_R1, scores_RP == bar_R1
     wanted = level.cumsum(dim=1) <= count - above.sum(dim=1, keepdim=True)

@@ -24,6 +24,10 @@ BUSY_TIMEOUT = "busy_timeout_s"
 """An engine's option: how long a writer of SQLite waits for others."""
 
 
+SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+"""Settings of libpq, which else waits a quarter of an hour, or for ever, for a server that a network has lost."""
+
+
 def open_engine(url: str, busy_timeout_s: float) -> Engine:
     """An engine on a SQLite file or a PostgreSQL database whose commits are on the disk.
 
@@ -91,12 +95,15 @@ def _open_postgresql(url: URL, busy_timeout_s: float) -> Engine:
     own = f"-c lock_timeout={int(busy_timeout_s * 1000)} -c synchronous_commit=on"
     asked = url.query  # what is passed beside the URL takes the place of what it says
     options = " ".join([*([str(asked["options"])] if "options" in asked else []), own])
+    connect = {"connect_timeout": max(1, int(busy_timeout_s)), **SILENCE} | {
+        name: value for name, value in asked.items() if name in {"connect_timeout", *SILENCE}
+    }
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         hide_parameters=True,  # they are users' ids, and errors are logged
         pool_timeout=busy_timeout_s,
-        connect_args={"options": options, "connect_timeout": asked.get("connect_timeout", max(1, int(busy_timeout_s)))},
+        connect_args={"options": options, **connect},
     )
 
     # One writer at a time, as with SQLite: numbers drawn from a sequence would otherwise appear out of order, and a
@@ -188,9 +195,9 @@ def erase_remains(engine: Engine) -> None:
     """Remove what deleted rows have left on the disk.
 
     SQLite: the file is written anew, since copies of rows that once moved to another page stay in the free part of the
-    first; then the write-ahead log is cut to zero. Others wait meanwhile. PostgreSQL: the tables are written anew, and
-    their statistics, which hold frequent values; its write-ahead log and its backups keep them for as long as the
-    server is told to keep those.
+    first; then the write-ahead log is cut to zero. Who writes meanwhile waits, for the engine's busy timeout at most.
+    PostgreSQL: the tables are written anew, and their statistics, which hold frequent values; its write-ahead log and
+    its backups keep them for as long as the server is told to keep those.
 
     Raises:
         UnavailableError: others are reading old copies, or the disk is full.
@@ -203,7 +210,7 @@ def erase_remains(engine: Engine) -> None:
         try:
             cursor = connection.cursor()
             cursor.execute("VACUUM")
-            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            busy = not _cut_write_ahead_log(cursor, engine.get_execution_options()[BUSY_TIMEOUT])
             cursor.close()
         finally:
             connection.close()
@@ -212,6 +219,20 @@ def erase_remains(engine: Engine) -> None:
             f"{_name(engine)} is being read, so remains of deleted rows may still be in its write-ahead log; "
             "delete once more"
         )
+
+
+def _cut_write_ahead_log(cursor: Any, seconds: float) -> bool:
+    """Bring all of the log into the file and cut it to zero; False where others do not let it within some time.
+
+    Each commit of another connection begins a checkpoint of its own while the log is as long as the file, and SQLite
+    does not wait for that one to end.
+    """
+    deadline = time.monotonic() + seconds
+    while busy := cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(RETRY_S)
+    return not busy
 
 
 def _rewrite(engine: Engine) -> None:

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 PAGE = 500
 """Events read at once."""
-MODELS_KEPT = 4
-"""Of which the log keeps snapshots, the newest: the main one, one on trial, and some to roll back to."""
+MODELS_KEPT = 2
+"""Of which the log keeps snapshots besides those that are followed: other processes may follow newer ones."""
 
 
 class Follower:
@@ -105,10 +105,14 @@ class Follower:
             self._before = None
         return len(rows)
 
-    def save(self) -> bool:
-        """Keep a snapshot; False where a user was forgotten meanwhile, whose events it may hold."""
+    def save(self, followed: int = 1) -> bool:
+        """Keep a snapshot; False where a user was forgotten meanwhile, whose events it may hold.
+
+        Args:
+            followed: how many models have learners, whose snapshots all stay.
+        """
         state = to_snapshot(self.learner, self.sequence, self._forgotten)
-        return self._log.save_snapshot(self.key, state, MODELS_KEPT * self._shards)
+        return self._log.save_snapshot(self.key, state, (followed + MODELS_KEPT) * self._shards)
 
     def update_since(self, epoch: str, examples: int) -> Update:
         """What has changed since somebody had an update of this epoch and number of examples; all in another epoch.

@@ -15,12 +15,12 @@ from llm4rec.online.rows import (
     exposure_rows,
     feedback_row,
     forgotten_of,
-    hashed,
     logged_feedback,
     place,
     require_same,
 )
 from llm4rec.online.tables import EXPOSURES, FEEDBACK, PLAIN, STATES
+from llm4rec.schema import user_hash
 
 Write = Sequence[Feedback] | Slate
 """A batch of feedback, or a slate."""
@@ -87,7 +87,7 @@ class Group:
         return Appended(accepted=len(new), duplicates=len(events) - len(new))
 
     def _record(self, slate: Slate) -> None:
-        if slate.user_id is not None and slate.forgotten < self.forgotten.get(hashed(slate.user_id), 0):
+        if slate.user_id is not None and slate.forgotten < self.forgotten.get(user_hash(slate.user_id), 0):
             raise ConflictError(
                 f"user {slate.user_id!r} was deleted while a slate was being drawn; nothing was written"
             )

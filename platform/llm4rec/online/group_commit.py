@@ -16,7 +16,8 @@ class GroupCommit:
     """Appends to a log, for the coroutines of one event loop; each returns when its own write is on the disk.
 
     While a transaction is being written, those that come meanwhile wait and are the next one together. A transaction
-    that fails has acknowledged none of its writes.
+    that fails has acknowledged none of its writes. A slate whose request was given up while it waited is not written:
+    nobody has seen it.
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -66,6 +67,7 @@ class GroupCommit:
                 _settle(future, result)
 
     def _next_group(self) -> list[tuple[Write, "asyncio.Future[Appended | None]"]]:
+        self._waiting = [one for one in self._waiting if not (isinstance(one[0], Slate) and one[1].done())]
         size = 0
         for place, (write, _) in enumerate(self._waiting):
             size += len(write.exposures if isinstance(write, Slate) else write)

@@ -30,7 +30,6 @@ from llm4rec.online.rows import (
     feedback_of,
     forgotten_of,
     good_items,
-    hashed,
     hashes_forgotten,
     logged_slates,
     overlay,
@@ -55,6 +54,7 @@ from llm4rec.online.tables import (
 )
 from llm4rec.online.trial import OfUser
 from llm4rec.online.user_state import DISLIKED_RATING, NEGATIVE_EVENTS, RATE
+from llm4rec.schema import user_hash
 
 Record = Mapping[str, Any]
 
@@ -83,6 +83,7 @@ class EventLog:
         self._engine = open_engine(url, busy_timeout_s)
         self._driver: Any = self._engine.dialect.loaded_dbapi
         self._known: Any = KNOWN.compile(dialect=self._engine.dialect)
+        self._erased: set[str] = set()  # hashes of users of whom this process has left no remains
         with writing(self._engine) as connection:
             create_tables(connection)
 
@@ -205,7 +206,7 @@ class EventLog:
 
     def known(self, user_id: str) -> Known:
         """What the log holds of a user that counts: of feedback the newest on each item."""
-        values = {"user_id": user_id, "user_hash": hashed(user_id)}
+        values = {"user_id": user_id, "user_hash": user_hash(user_id)}
         order = self._known.positiontup
         with asking(self._engine) as cursor:
             cursor.execute(self._known.string, values if order is None else [values[name] for name in order])
@@ -241,12 +242,12 @@ class EventLog:
     def delete_user(self, user_id: str) -> None:
         """Forget a user: attributes, feedback and exposures leave the disk, and a hash marks the id as forgotten.
 
-        Of who is forgotten and has left nothing since only remains are erased, and learners need not begin again.
+        Of who has left nothing since the last time only remains are erased, unless this process has done so.
 
         Raises:
             UnavailableError: not all remains could be removed; call it again.
         """
-        named = self._slates_naming(user_id)
+        named, mark = self._slates_naming(user_id), user_hash(user_id)
         with writing(self._engine) as connection:
             rows = 0
             for table in (USERS, FEEDBACK):
@@ -260,9 +261,12 @@ class EventLog:
                     rows += connection.execute(delete(table).where(table.c.slate_id.in_(part))).rowcount
             if rows or not forgotten_of(connection, [user_id]):
                 connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
-                _replace(connection, FORGOTTEN, user_hash=hashed(user_id))
-                connection.execute(insert(CHANGES).values(kind="forgotten", key=hashed(user_id)))
-        erase_remains(self._engine)
+                _replace(connection, FORGOTTEN, user_hash=mark)
+                connection.execute(insert(CHANGES).values(kind="forgotten", key=mark))
+                self._erased.discard(mark)
+        if mark not in self._erased:
+            erase_remains(self._engine)
+            self._erased.add(mark)
 
     def _slates_naming(self, user_id: str) -> list[str]:
         """All slates of a user, those without items too, to which `SLATES_OF_USER` does not lead.

@@ -1,6 +1,5 @@
 """Between records and rows of the log."""
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from llm4rec.online.feedback import Exposure, Feedback, ItemOverlay, Plain, Slat
 from llm4rec.online.releases import Release
 from llm4rec.online.tables import CHANGES, EXPOSURES, FEEDBACK, FORGOTTEN, PLAIN, RELEASES, STATES, USERS
 from llm4rec.online.user_state import is_negative
+from llm4rec.schema import user_hash
 
 IDS_PER_QUERY = 500  # SQLite limits the parameters of one statement
 
@@ -68,7 +68,7 @@ def logged_feedback(connection: Connection, event_ids: Sequence[str]) -> dict[st
 
 def hashes_forgotten(cursor: Any, user_ids: Iterable[str]) -> set[str]:
     """Hashes of those of some users who have ever been deleted, through a cursor of the driver."""
-    hashes, found = [hashed(user_id) for user_id in user_ids], set()
+    hashes, found = [user_hash(user_id) for user_id in user_ids], set()
     for start in range(0, len(hashes), IDS_PER_QUERY):
         part = hashes[start : start + IDS_PER_QUERY]
         places = ", ".join([place(cursor)] * len(part))
@@ -170,11 +170,6 @@ def timed(row: RowMapping) -> Feedback:
 def overlay(row: RowMapping) -> ItemOverlay:
     """What a row says of an item."""
     return ItemOverlay(row["item_id"], None if row["deleted"] else row["record"])
-
-
-def hashed(user_id: str) -> str:
-    """What a user is remembered by after being forgotten."""
-    return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 def feedback_of(connection: Connection, user_id: str) -> list[Feedback]:

@@ -1,6 +1,7 @@
 """The tables of the log."""
 
 from sqlalchemy import (
+    INTEGER,
     JSON,
     BigInteger,
     Boolean,
@@ -22,13 +23,16 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 
+# SQLite numbers rows by itself, and with 64 bits, in columns of exactly this name alone.
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
 # `sequence` is the order of arrival and never used again, so a reader can remember how far it came.
 FEEDBACK = Table(
     "feedback",
     METADATA,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("sequence", NUMBER, primary_key=True, autoincrement=True),
     Column("event_id", String, nullable=False, unique=True),
-    Column("user_id", String, nullable=False, index=True),
+    Column("user_id", String, nullable=False),
     Column("item_id", String, nullable=False),
     Column("event", String, nullable=False),
     Column("value", Float),
@@ -37,6 +41,9 @@ FEEDBACK = Table(
     Column("received", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# From a user to the newest event on each item, without reading the others: somebody, or some machine, may have many.
+NEWEST_OF_USER = Index("ix_feedback_newest_of_user", FEEDBACK.c.user_id, FEEDBACK.c.item_id, FEEDBACK.c.sequence)
 
 EXPOSURES = Table(
     "exposures",
@@ -79,7 +86,7 @@ PLAIN = Table(
     Column("timestamp", BigInteger, nullable=False, index=True),
     Column("diversity", Float),
     Column("debias", Float),
-    Column("heard", Integer),  # the user's newest feedback that it was drawn after, 0 of none; NULL of older versions
+    Column("heard", NUMBER),  # the user's newest feedback that it was drawn after, 0 of none; NULL of older versions
     sqlite_with_rowid=False,
 )
 
@@ -105,7 +112,7 @@ FORGOTTEN = Table("forgotten_users", METADATA, Column("user_hash", String, prima
 CHANGES = Table(
     "changes",
     METADATA,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("sequence", NUMBER, primary_key=True, autoincrement=True),
     Column("kind", String, nullable=False),
     Column("key", String, nullable=False),  # of an item its id, of a user the hash
     sqlite_autoincrement=True,
@@ -119,7 +126,7 @@ SNAPSHOTS = Table(
     "snapshots",
     METADATA,
     Column("key", String, primary_key=True),
-    Column("sequence", Integer, nullable=False),  # of the last feedback it is made of
+    Column("sequence", NUMBER, nullable=False),  # of the last feedback it is made of
     Column("forgotten", Integer, nullable=False),  # users forgotten when it was made
     Column("contents", LargeBinary, nullable=False),
     Column("sha256", String, nullable=False),
@@ -129,7 +136,7 @@ SNAPSHOTS = Table(
 RELEASES = Table(
     "releases",
     METADATA,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("sequence", NUMBER, primary_key=True, autoincrement=True),
     Column("step", String, nullable=False),
     Column("version", String, nullable=False),
     Column("path", String, nullable=False),
@@ -139,11 +146,12 @@ RELEASES = Table(
 )
 
 OLDER_INDEXES = {
+    "feedback": "ix_feedback_user_id",
     "plain_requests": "ix_plain_requests_user_id",
     "states": "ix_states_user_id",
     "exposures": "ix_exposures_user_id",
 }
-"""By table, what a user's rows were found by before there was `BY_USER`."""
+"""By table, what a user's rows were found by before there were `NEWEST_OF_USER` and `BY_USER`."""
 
 
 def create_tables(connection: Connection) -> None:
@@ -151,14 +159,28 @@ def create_tables(connection: Connection) -> None:
     METADATA.create_all(connection)
     known = inspect(connection)
     if PLAIN.c.heard.name not in {column["name"] for column in known.get_columns(PLAIN.name)}:
-        connection.execute(text(f"ALTER TABLE {PLAIN.name} ADD COLUMN {PLAIN.c.heard.name} INTEGER"))
+        connection.execute(text(f"ALTER TABLE {PLAIN.name} ADD COLUMN {PLAIN.c.heard.name} BIGINT"))
+    if connection.dialect.name == "postgresql":
+        _widen_numbers(connection)
     BY_KEY.create(connection, checkfirst=True)
     older = [
         index
         for table, index in OLDER_INDEXES.items()
         if any(found["name"] == index for found in known.get_indexes(table))
     ]
-    if older:
-        BY_USER.create(connection, checkfirst=True)
-    for index in older:
-        connection.execute(text(f"DROP INDEX {index}"))
+    for index in (NEWEST_OF_USER, BY_USER) if older else ():
+        index.create(connection, checkfirst=True)
+    for name in older:
+        connection.execute(text(f"DROP INDEX {name}"))
+
+
+def _widen_numbers(connection: Connection) -> None:
+    """Give 64 bits to numbers of rows that an older version made with 32, which two thousand million events use up."""
+    known = inspect(connection)
+    for table in METADATA.sorted_tables:
+        narrow = {column["name"] for column in known.get_columns(table.name) if type(column["type"]) is INTEGER}
+        for column in table.columns:
+            if isinstance(column.type, BigInteger) and column.name in narrow:
+                connection.execute(text(f"ALTER TABLE {table.name} ALTER COLUMN {column.name} TYPE BIGINT"))
+                if column.primary_key:
+                    connection.execute(text(f"ALTER SEQUENCE {table.name}_{column.name}_seq AS BIGINT"))

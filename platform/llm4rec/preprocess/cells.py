@@ -23,7 +23,9 @@ def read_texts(records: Records, column: str | None, separator: str = "|") -> li
     array = records.columns[column]
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         parts = array.to_pylist()
-        cells = [None if part is None else separator.join(map(str, part)) for part in parts]
+        cells = [
+            None if part is None else separator.join(str(cell) for cell in part if cell is not None) for part in parts
+        ]
     else:
         cells = as_text(array, column).to_pylist()
     return [cell.strip() or None if cell is not None else None for cell in cells]

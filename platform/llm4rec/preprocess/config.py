@@ -41,8 +41,8 @@ class InteractionsFile(RawFile):
     other_item_id: str | None = None
     """Column of the item ids to take where `item_id` is empty."""
     timestamp: str | None = None
-    """Column of times: seconds, milliseconds or ISO dates, 20240105 too where all are such; of what happened within one
-    second the order is kept. None: the order of the file stands for time."""
+    """Column of times: seconds, milliseconds or ISO dates, 20240105 too where most are such; what happened within one
+    second stays in order. None: the order of the file stands for time."""
     value: str | None = None
     """Column of values such as ratings. None: every value is 1.0."""
     event: str | None = None

@@ -175,12 +175,11 @@ def _moments(array: pa.Array) -> np.ndarray:
         stamps = array if pa.types.is_timestamp(array.type) else array.cast(pa.timestamp("ms"), safe=False)
         ticks = pc.cast(stamps.cast(pa.int64()), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return ticks / _TICKS[stamps.type.unit]
-    numbers = as_numbers(array)
-    if (days := _days(numbers)) is not None:
-        return days
+    numbers = _as_days(as_numbers(array))
     unread = np.flatnonzero(np.isnan(numbers))
-    if len(unread) and not pa.types.is_floating(array.type):
-        texts = pd.Series(array.take(pa.array(unread)).to_pylist(), dtype=object)
+    cells = array.take(pa.array(unread)).to_pylist()
+    if any(isinstance(cell, str) for cell in cells):
+        texts = pd.Series([cell if isinstance(cell, str) else None for cell in cells], dtype=object)
         dates = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
         numbers = numbers.copy()  # Arrow hands out read-only memory.
         since = dates.dt.as_unit("us").astype("int64").to_numpy(np.float64) / 1e6
@@ -188,14 +187,19 @@ def _moments(array: pa.Array) -> np.ndarray:
     return numbers
 
 
-def _days(numbers: np.ndarray) -> np.ndarray | None:
-    """Seconds of dates such as 20240105; None where some number is none. As seconds all lie in one month of 1970."""
-    known = numbers[np.isfinite(numbers)]
-    if not len(known) or known.min() < _FIRST_DAY or known.max() > _LAST_DAY or (known % 1).any():
-        return None
-    dates = pd.to_datetime(pd.Series(known.astype(np.int64).astype(str)), format="%Y%m%d", utc=True, errors="coerce")
-    if dates.isna().any():
-        return None
-    days = numbers.copy()
-    days[np.isfinite(numbers)] = dates.dt.as_unit("s").astype("int64").to_numpy(np.float64)
+def _as_days(numbers: np.ndarray) -> np.ndarray:
+    """Seconds of dates such as 20240105 where at least half of the numbers are such, and NaN of the others there.
+
+    As seconds they would all lie in one month of 1970, of which one number in thirty looks like a date.
+    """
+    known = np.flatnonzero(np.isfinite(numbers))
+    plausible = known[(numbers[known] >= _FIRST_DAY) & (numbers[known] <= _LAST_DAY) & (numbers[known] % 1 == 0)]
+    if not len(plausible) or 2 * len(plausible) < len(known):
+        return numbers
+    texts = pd.Series(numbers[plausible].astype(np.int64).astype(str))
+    dates = pd.to_datetime(texts, format="%Y%m%d", utc=True, errors="coerce")
+    if 2 * dates.notna().sum() < len(known):
+        return numbers
+    days = np.full(len(numbers), np.nan)
+    days[plausible] = np.where(dates.isna(), np.nan, dates.dt.as_unit("s").astype("int64").to_numpy(np.float64))
     return days

@@ -9,7 +9,19 @@ import pyarrow.compute as pc
 from llm4rec.config import StrictModel
 from llm4rec.preprocess.log import FRACTION, ORDER
 from llm4rec.preprocess.work import Work
-from llm4rec.schema import EVENT, ITEM, ITEM_ID, REVIEW, TIMESTAMP, USER, USER_ID, VALUE, BoolVector, IntVector
+from llm4rec.schema import (
+    EVENT,
+    ITEM,
+    ITEM_ID,
+    REVIEW,
+    TIMESTAMP,
+    USER,
+    USER_ID,
+    VALUE,
+    BoolVector,
+    IntVector,
+    user_hash,
+)
 
 PIECES = "pieces"
 """Table of the pieces of the log: name, source (the file's place), before (rows of all files before it)."""
@@ -24,6 +36,8 @@ class SettleTask(StrictModel):
     bucket: int
     timed: bool
     """Whether the source has times; otherwise the order of the rows stands for time."""
+    forgotten: frozenset[str] = frozenset()
+    """Hashes of users whose rows are left out."""
 
 
 def settle(task: SettleTask) -> dict[str, Any]:
@@ -40,6 +54,8 @@ def settle(task: SettleTask) -> dict[str, Any]:
         _placed(work.read_batch(f"log/{name}", task.bucket), before)
         for name, before in zip(pieces["name"].to_pylist(), pieces["before"].to_pylist(), strict=True)
     )
+    if task.forgotten:
+        log = log.filter(_of_others(log[USER_ID], task.forgotten))
     if not task.timed:
         log = log.set_column(log.schema.get_field_index(TIMESTAMP), TIMESTAMP, log[ORDER])
     user_ids = pc.unique(log[USER_ID]).sort()
@@ -55,6 +71,13 @@ def settle(task: SettleTask) -> dict[str, Any]:
     work.write(f"users/{task.bucket:05d}", pa.table({USER_ID: user_ids}))
     work.write(f"doubles/{task.bucket:05d}", log.filter(pa.array(repeated)).select([ORDER, USER_ID, ITEM_ID]))
     return {"num_rows": len(rows), "num_users": len(user_ids), "doubles": int(repeated.sum())}
+
+
+def _of_others(user_ids: pa.ChunkedArray, forgotten: frozenset[str]) -> pa.Array:
+    """Which rows are of users who are not forgotten."""
+    users = user_ids.unique()
+    left = [user_hash(user_id) not in forgotten for user_id in users.to_pylist()]
+    return pc.is_in(user_ids, value_set=users.filter(pa.array(left, pa.bool_())))
 
 
 def _placed(log: pa.Table, before: int) -> pa.Table:

@@ -16,11 +16,13 @@ def each(step: str, function: Callable[[Task], Answer], tasks: Sequence[Task]) -
     return [function(task) for task in tasks]
 
 
-def write_preprocessed(writer: ArtifactWriter, source: SourceConfig, config: PreprocessConfig) -> None:
-    """Raw files into a corpus artifact on a local file system.
+def write_preprocessed(
+    writer: ArtifactWriter, source: SourceConfig, config: PreprocessConfig, forgotten: frozenset[str] = frozenset()
+) -> None:
+    """Raw files into a corpus artifact on a local file system, without users of some hashes.
 
     Raises:
         DataError: the source cannot be used at all.
     """
     with tempfile.TemporaryDirectory(dir=writer.path) as folder:
-        write_corpus(writer, preprocess(source, config, Work(folder), each))
+        write_corpus(writer, preprocess(source, config, Work(folder), each, forgotten))

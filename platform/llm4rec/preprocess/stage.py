@@ -72,11 +72,24 @@ class CorpusParts:
     statistics: CorpusStatistics
 
 
-def preprocess(source: SourceConfig, config: PreprocessConfig, work: Work, each: Each) -> CorpusParts:
+def preprocess(
+    source: SourceConfig,
+    config: PreprocessConfig,
+    work: Work,
+    each: Each,
+    forgotten: frozenset[str] = frozenset(),
+) -> CorpusParts:
     """Make a corpus.
 
     Users are coded bucket by bucket in the order of their ids. Items keep the order of the catalogue's files, warm
     ones first; one that the catalogue lacks gets a row made from the id, behind the known warm ones.
+
+    Args:
+        source: what is read.
+        config: how.
+        work: for unfinished parts.
+        each: does a step's tasks.
+        forgotten: hashes of users who are left out.
 
     Raises:
         DataError: the source cannot be used, the log has no item of the catalogue, or no interaction is left after the
@@ -92,7 +105,8 @@ def preprocess(source: SourceConfig, config: PreprocessConfig, work: Work, each:
     known = read_known(layout, config, work, each)
     num_buckets = _read_log(layout, config, work, each)
     candidates = _candidates(work, known)
-    tasks = [SettleTask(work=work.location, bucket=b, timed=_timed(layout)) for b in range(num_buckets)]
+    timed = _timed(layout)
+    tasks = [SettleTask(work=work.location, bucket=b, timed=timed, forgotten=forgotten) for b in range(num_buckets)]
     settled = each("settle", settle, tasks)
     core = _core(work, config, num_buckets, len(candidates), sum(answer["num_rows"] for answer in settled))
     final = _final_codes(core)

@@ -1,4 +1,4 @@
-"""HTTP requests whose heads, and what frames their bodies, are not endless; nor are heads endlessly slow."""
+"""HTTP requests whose heads, and what frames their bodies, are not endless; no head, and no reader, takes for ever."""
 
 import asyncio
 
@@ -8,6 +8,8 @@ HEAD_BYTES = 64 * 1024
 """Far more than browsers and gateways send."""
 HEAD_S = 30.0
 """From the first byte, or the connection, to the end of a head."""
+SEND_S = 30.0
+"""That a reader may leave as much of an answer unread as the transport takes; nobody else has its place meanwhile."""
 TOO_LARGE = (b"431 Request Header Fields Too Large", b"request line and headers may have 64 KiB")
 TOO_SLOW = (b"408 Request Timeout", b"the head of a request may take 30 s")
 BYTES_PER_BODY_BYTE = 16
@@ -18,6 +20,7 @@ class BoundedHeads(HttpToolsProtocol):
     """uvicorn's protocol, which by itself keeps a head of any size, and waits for it for ever."""
 
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _in_head, _size, _too_large = True, 0, False
     _framing = 0
 
@@ -29,7 +32,19 @@ class BoundedHeads(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._end()
+        self._read_on()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Let the reader catch up, though not for ever."""
+        super().pause_writing()
+        self._read_on()
+        self._unread = self.loop.call_later(SEND_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Send on."""
+        self._read_on()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head is too large; what ends a head may hold a body as well, and is not counted here."""
@@ -87,6 +102,10 @@ class BoundedHeads(HttpToolsProtocol):
         self._in_head = False
         if self._late is not None:
             self._late.cancel()
+
+    def _read_on(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
 
     def _refuse(self, status: bytes, why: bytes) -> None:
         self._end()

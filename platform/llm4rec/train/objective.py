@@ -27,7 +27,9 @@ def objective(network: Recommender, outputs: Outputs, batch: Windows, config: Tr
     loss = torch.zeros((), device=device)
     if config.rank_weight:
         totals = (batch.totals.targets, batch.totals.weight) if batch.totals is not None else None
-        rank = weighted_softmax_loss(outputs.states, outputs.items, target, weight, config.causal_weight, totals)
+        rank = weighted_softmax_loss(
+            outputs.states, outputs.items, target, weight, config.causal_weight, totals, network.items.by_content_alone
+        )
         loss = loss + config.rank_weight * rank
     if outputs.outcomes is not None and batch.outcomes is not None and config.outcome_weight:
         loss = loss + config.outcome_weight * _outcome_term(

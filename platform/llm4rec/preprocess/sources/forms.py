@@ -56,14 +56,19 @@ def stored(names: Iterable[str], *files: str) -> str | None:
 
 
 def require(file: str, columns: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise a DataError if a file lacks a wanted column."""
+    """Raise a DataError if a file lacks a wanted column, or has two of its name."""
+    if twice := sorted({name for name in wanted if list(columns).count(name) > 1}):
+        raise DataError(f"{file}: more than one column is called {', '.join(map(repr, twice))}")
     if missing := sorted(set(wanted) - set(columns)):
         raise DataError(f"{file}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))}")
 
 
 def _header(folder: Folder, raw: RawFile, delimiter: str, *, quote: bool, typed: bool) -> tuple[str, ...]:
     line = folder.first_line(raw.file, raw.encoding)
-    columns = next(csv.reader([line], delimiter=delimiter)) if quote else line.split(delimiter)
+    try:
+        columns = next(csv.reader([line], delimiter=delimiter)) if quote else line.split(delimiter)
+    except csv.Error as error:
+        raise DataError(f"{raw.file}: its first line cannot be read as column names: {error}") from None
     # RecBole's headers carry types: `user_id:token`.
     return tuple(name.partition(":")[0] if typed else name for name in columns)
 
@@ -72,5 +77,5 @@ def _parquet_columns(folder: Folder, file: str) -> Sequence[str]:
     try:
         with folder.open(file) as stream:
             return list(pq.read_schema(stream).names)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file} in {folder.location!r} is not a Parquet file: {error}") from None

@@ -32,9 +32,14 @@ def find_movielens(folder: Folder, config: MovieLensConfig) -> Layout:
         DataError: no layout fits, or a file is empty or lacks a column.
     """
     names = folder.names()
-    inter = next((name for name in names if name.removesuffix(".gz").endswith(".inter")), None)
-    if inter is not None:
-        return _recbole(folder, names, inter)
+    inter = [name for name in names if name.removesuffix(".gz").endswith(".inter")]
+    if len(inter) > 1:
+        raise DataError(
+            f"{folder.location!r} holds {len(inter)} logs, {shown(inter)}; put all interactions into one file, which "
+            "run.split splits"
+        )
+    if inter:
+        return _recbole(folder, names, inter[0])
     layouts: dict[str, Callable[[Folder, list[str], str, MovieLensConfig], Layout]] = {
         "u.data": _ml_100k,
         "ratings.dat": _ml_1m,
