@@ -1,4 +1,4 @@
-"""demo: raw MovieLens in, an explained recommendation out over HTTP.
+"""demo: raw files in (as it stands MovieLens), an explained recommendation out over HTTP.
 
 Starts a Ray on loopback, runs the pipeline through `ray job submit`, deploys the app, shows what it answers, and
 serves until Ctrl-C (with --once: checks itself over HTTP and ends). No process is left behind.
@@ -18,8 +18,8 @@ from llm4rec.errors import Llm4RecError
 def main() -> int:
     """Run the demo; 0 when it ended as wished, Ctrl-C while it serves included, and 2 when a step failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="configs/demo.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=value")
+    parser.add_argument("--config", default="configs/demo.yaml", help="YAML file, see configs/; default: %(default)s")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="override a setting")
     parser.add_argument("--once", action="store_true", help="check the app over HTTP and end")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):

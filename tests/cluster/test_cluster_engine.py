@@ -131,6 +131,14 @@ def test_what_another_replica_changes_is_known_at_the_next_look(snapshot: Snapsh
         here.delete_item("new")
 
 
+def test_a_history_may_name_an_item_that_was_put_elsewhere_just_now(snapshot: Snapshot, log: EventLog) -> None:
+    here, there = new_engine(snapshot, log), new_engine(snapshot, log)
+    here.put_item("new", RECORD)
+    assert "new" not in shown(there, history=["new", "a"])
+    with pytest.raises(NotFoundError, match="unknown item 'newer'"):
+        shown(there, history=["newer"])
+
+
 def test_codes_of_added_items_are_the_same_in_all_processes(snapshot: Snapshot, log: EventLog) -> None:
     here, there = new_engine(snapshot, log), new_engine(snapshot, log)
     here.put_item("z", RECORD)

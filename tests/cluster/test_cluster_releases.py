@@ -11,6 +11,7 @@ from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.errors import ArtifactError
+from llm4rec.online.feedback import Feedback
 from llm4rec.online.log import EventLog
 from llm4rec.serve.contract import RecommendRequest
 from llm4rec.serve.errors import NotReadyError
@@ -171,6 +172,16 @@ def damaged(run: str, name: str) -> None:
     contents = bytearray(path.read_bytes())
     contents[len(contents) // 2] ^= 1
     path.write_bytes(contents)
+
+
+def test_users_who_were_forgotten_and_are_in_a_new_model_are_counted(
+    runs: list[str], log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.append_feedback([Feedback("e1", "u0", "i1", "like")])
+    log.delete_user("u0")
+    with caplog.at_level("WARNING"):
+        publish(settings(runs[0]), log, runs[1])
+    assert "made with the interactions of 1 users whom the log has forgotten" in caplog.text
 
 
 def test_a_damaged_file_is_refused_by_name(runs: list[str], log: EventLog, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import psutil
 import yaml
 
 from llm4rec.artifacts import RunStore
+from llm4rec.cluster.event_log import LOG_URL
 from llm4rec.cluster.local import DIRECT, LocalCluster, require_free
 from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.errors import Llm4RecError
@@ -35,6 +36,8 @@ def demo(home: Path, config: str, overrides: Sequence[str], *, once: bool) -> No
     run = load_run(home / config, overrides, home)
     settings = [part for override in overrides for part in ("--set", override)]
     require_free(run.serve.port)
+    if LOG_URL in os.environ and not run.online.url:
+        _say(f"{LOG_URL} is not used here, since it may be another service's; say --set online.url=... to log there")
     with LocalCluster(home, home / ".demo") as cluster:
         _say(f"Ray runs at {cluster.address}; its token is in {cluster.folder / 'token'}")
         cluster.submit(["python", "jobs/pipeline.py", "--config", config, "--home", str(home), *settings])

@@ -149,6 +149,8 @@ class Engine:
 
     def retrieve(self, request: contract.RecommendRequest) -> Retrieved:
         """Find out who asks, and score every item for them, or of a large catalogue those that may compete."""
+        if not all(entry.item_id in self._catalogue.codes for entry in request.entries):
+            self.follow()  # an item may have been put elsewhere just now
         catalogue = self.catalogue
         return self._retrieved(request, self.people.asking(request, catalogue), catalogue)
 

@@ -10,16 +10,26 @@ from llm4rec.errors import ConfigError
 from llm4rec.online.log import EventLog
 from llm4rec.schema import user_hash
 
+LOG_URL = "LLM4REC_LOG_URL"
+"""Environment variable with the address of the log where none is configured; it may hold a password."""
+
 
 def open_log(config: RunConfig) -> EventLog:
-    """The service's log."""
+    """The service's log.
+
+    Raises:
+        ConfigError: it would be in the folder of a run that is not there.
+    """
+    if not _configured(config) and "://" not in config.run.path and not Path(config.run.path).is_dir():
+        raise ConfigError(
+            f"there is no run at {config.run.path}, in which the log would be; run jobs/pipeline.py first, or say "
+            "which run with --config or --set run.path=..."
+        )
     return EventLog(log_url(config), config.online.busy_timeout_s, config.online.disliked_rating)
 
 
 def log_url(config: RunConfig) -> str:
     """Where the event log lives: as configured, else a SQLite file in the run folder.
-
-    The environment's LLM4REC_LOG_URL, which may hold a password, counts where nothing is configured.
 
     Raises:
         ConfigError: the run folder is remote, where SQLite cannot work.
@@ -64,7 +74,7 @@ class Gone:
 
 
 def _configured(config: RunConfig) -> str:
-    return config.online.url or os.environ.get("LLM4REC_LOG_URL", "")
+    return config.online.url or os.environ.get(LOG_URL, "")
 
 
 def _own_file(config: RunConfig) -> Path:

@@ -18,6 +18,7 @@ from typing import Self
 import psutil
 
 from llm4rec.artifacts import git_revision
+from llm4rec.cluster.event_log import LOG_URL
 from llm4rec.cluster.session import LOOPBACK, LOOPBACK_ONLY, OBJECT_STORE_BYTES
 from llm4rec.errors import Llm4RecError
 
@@ -55,7 +56,7 @@ class LocalCluster:
     def environment(self) -> dict[str, str]:
         """What processes of this cluster, and commands that talk to it, need in their environment."""
         paths = [str(self.home / "platform"), str(self.home), *filter(None, [os.environ.get("PYTHONPATH")])]
-        own = {name: value for name, value in os.environ.items() if name != "LLM4REC_LOG_URL"}  # of another service
+        own = {name: value for name, value in os.environ.items() if name != LOG_URL}  # of another service
         return {
             **own,
             **LOOPBACK_ONLY,

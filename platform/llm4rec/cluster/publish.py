@@ -14,7 +14,7 @@ from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.online.log import EventLog
 from llm4rec.online.releases import Release, Routing, routing_after
-from llm4rec.schema import TEST, FloatMatrix, FloatVector, History
+from llm4rec.schema import TEST, FloatMatrix, FloatVector, History, user_hash
 
 log = logging.getLogger("llm4rec")
 
@@ -53,6 +53,13 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
     first, routing = current(config, events)
     if new.version == routing.main.version:
         raise ArtifactError(f"{path} holds model {new.version}, which answers already")
+    if forgotten := known_forgotten(new.corpus.user_ids, events):
+        log.warning(
+            "publish: %s was made with the interactions of %d users whom the log has forgotten; preprocess leaves out "
+            "those forgotten before it where its online.url is that of this log",
+            path,
+            forgotten,
+        )
     old = Snapshot.open(RunStore(routing.main.path), _at(config, routing.main.path))
     _require_alike(new, old, path)
     found = canary(new, old, config.serve.canary_users)
@@ -66,6 +73,12 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
         )
     events.publish(new.version, path, share)
     return found
+
+
+def known_forgotten(user_ids: Sequence[str], events: EventLog) -> int:
+    """How many of some users were deleted."""
+    forgotten = {change.key for change in events.changes_after(0) if change.kind == "forgotten"}
+    return sum(user_hash(user_id) in forgotten for user_id in user_ids) if forgotten else 0
 
 
 def _opened(config: RunConfig, path: str) -> Snapshot:

@@ -11,7 +11,8 @@ from llm4rec.preprocess.sources.yelp import PHOTO_PLACE
 def fingerprint(source: SourceConfig) -> str:
     """sha256 over the names, sizes and contents of the source's files; other files in the folder do not count.
 
-    Of media only which there are counts: a picture that is added is noticed, another one of the same name is not.
+    Of media by id only which there are counts: a picture that is added is noticed, another one of the same name is not,
+    nor is any that a column names.
 
     Raises:
         DataError: as `find_layout`.
