@@ -211,6 +211,19 @@ def test_what_is_missing_within_a_list_is_no_category(folder):
     assert item["categories"] == ["x", "y"]
 
 
+def test_a_misspelt_key_of_json_lines_is_named(folder, caplog):
+    (folder / "items.jsonl").write_text('{"item_id": "a", "name": "A"}\nbroken\n{"item_id": "b", "price": 1}\n')
+    mapping = {"file": "items.jsonl", "title": "name", "numbers": ["price"]}
+    find_layout(tabular(folder, interactions=LOG, items=mapping))
+    wrong = tabular(folder, interactions=LOG, items={**mapping, "text": "about"})
+    with pytest.raises(DataError, match=r"none of its records has 'about'; they have 'item_id', 'name', 'price'"):
+        find_layout(wrong)
+    with (folder / "items.jsonl").open("a") as more:
+        more.write('{"item_id": "c"}\n' * 70_000)
+    find_layout(wrong)  # those behind may have it
+    assert "records has 'about'" in caplog.text
+
+
 def test_two_columns_of_one_name_are_refused(folder):
     (folder / "twice.csv").write_text("item_id,name,name\na,A,B\n")
     with pytest.raises(DataError, match=r"twice\.csv: more than one column is called 'name'"):

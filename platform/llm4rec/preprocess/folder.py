@@ -110,13 +110,29 @@ class Folder:
         Raises:
             DataError: it is missing, empty or not text in that encoding.
         """
+        line, _, _ = self._beginning(name).partition(b"\n")
+        try:
+            return line.removeprefix(b"\xef\xbb\xbf").decode(encoding).rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name} in {self.location!r}: the header line cannot be read: {error}") from None
+
+    def first_lines(self, name: str) -> tuple[list[bytes], bool]:
+        """The whole lines of a file's first mebibyte, decompressed, and whether the file has no others.
+
+        Raises:
+            DataError: it is missing, empty or cannot be read.
+        """
+        data = self._beginning(name)
+        lines = data.split(b"\n")
+        return (lines, True) if len(data) < _BLOCK else (lines[:-1], False)
+
+    def _beginning(self, name: str) -> bytes:
         try:
             with self.open(name) as raw:
                 stream = gzip.GzipFile(fileobj=raw) if name.endswith(".gz") else raw
-                line, _, _ = stream.read(_BLOCK).partition(b"\n")
-            return line.removeprefix(b"\xef\xbb\xbf").decode(encoding).rstrip("\r\n")
-        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{name} in {self.location!r}: the header line cannot be read: {error}") from None
+                return bytes(stream.read(_BLOCK))
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{name} in {self.location!r}: its beginning cannot be read: {error}") from None
 
     def read_lines(self, name: str, start: int, stop: int) -> bytes:
         """The lines that start inside the byte range [start, stop), each whole."""

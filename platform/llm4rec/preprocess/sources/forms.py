@@ -1,7 +1,10 @@
 """How the bytes of a file become columns: what its name, its header and its mapping say."""
 
 import csv
+import json
+import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +13,8 @@ from llm4rec.errors import DataError
 from llm4rec.preprocess.config import RawFile
 from llm4rec.preprocess.folder import Folder
 from llm4rec.preprocess.records import FileForm
+
+log = logging.getLogger("llm4rec")
 
 _QUOTED = {"csv": ",", "tsv": "\t"}
 _RECBOLE = {"inter", "item", "user"}
@@ -61,6 +66,25 @@ def require(file: str, columns: Sequence[str], wanted: Sequence[str]) -> None:
         raise DataError(f"{file}: more than one column is called {', '.join(map(repr, twice))}")
     if missing := sorted(set(wanted) - set(columns)):
         raise DataError(f"{file}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))}")
+
+
+def require_keys(folder: Folder, file: str, wanted: Sequence[str]) -> None:
+    """Raise a DataError if no record of a JSON-lines file has a wanted key; warn if none of the first has it."""
+    lines, whole = folder.first_lines(file)
+    known: dict[str, None] = {}
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            known |= dict.fromkeys(record) if isinstance(record, dict) else {}
+    missing = sorted(set(wanted) - set(known))
+    if known and missing:
+        records = "its records" if whole else f"its first {len(lines)} records"
+        message = (
+            f"{file}: none of {records} has {', '.join(map(repr, missing))}; they have {', '.join(map(repr, known))}"
+        )
+        if whole:
+            raise DataError(message)
+        log.warning("preprocess: %s", message)
 
 
 def _header(folder: Folder, raw: RawFile, delimiter: str, *, quote: bool, typed: bool) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from llm4rec.preprocess.config import ItemsFile, TabularConfig
+from llm4rec.preprocess.config import InteractionsFile, ItemsFile, TabularConfig, UsersFile
 from llm4rec.preprocess.folder import Folder
-from llm4rec.preprocess.sources.forms import find_form
+from llm4rec.preprocess.records import FileForm
+from llm4rec.preprocess.sources.forms import find_form, require_keys
 from llm4rec.preprocess.sources.layout import CatalogueFile, DetailFile, Layout, LogFile
 
 
@@ -19,15 +20,23 @@ def find_tabular(folder: Folder, config: TabularConfig) -> Layout:
     users = config.users
     return Layout(
         folder,
-        tuple(LogFile(form=find_form(folder, mapping, mapping.wanted), mapping=mapping) for mapping in logs),
+        tuple(LogFile(form=_form(folder, mapping), mapping=mapping) for mapping in logs),
         tuple(_catalogue_file(folder, mapping) for mapping in _each(folder, config.items)),
         tuple(
-            DetailFile(form=find_form(folder, mapping, mapping.wanted), mapping=mapping)
+            DetailFile(form=_form(folder, mapping), mapping=mapping)
             for more in config.more_items
             for mapping in _each(folder, more)
         ),
-        (find_form(folder, users, users.wanted), users) if users else None,
+        (_form(folder, users), users) if users else None,
     )
+
+
+def _form(folder: Folder, mapping: InteractionsFile | ItemsFile | UsersFile) -> FileForm:
+    """The form of a file whose columns somebody has named, and may have misspelt."""
+    form = find_form(folder, mapping, mapping.wanted)
+    if form.kind == "jsonl":
+        require_keys(folder, mapping.file, mapping.wanted)
+    return form
 
 
 def _each(folder: Folder, mapping: ItemsFile | None) -> Iterator[ItemsFile]:
@@ -37,5 +46,5 @@ def _each(folder: Folder, mapping: ItemsFile | None) -> Iterator[ItemsFile]:
 
 
 def _catalogue_file(folder: Folder, mapping: ItemsFile) -> CatalogueFile:
-    form = find_form(folder, mapping, mapping.wanted)
+    form = _form(folder, mapping)
     return CatalogueFile(form=form, mapping=mapping, reader="movies" if mapping.titles == "movielens" else "plain")
