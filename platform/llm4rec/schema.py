@@ -57,7 +57,7 @@ def user_hash(user_id: str) -> str:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Parallel arrays of shape (N,), sorted by (user, timestamp, order in the source file)."""
+    """Parallel arrays of shape (N,), sorted by (user, moment, order in the source file)."""
 
     user: IntVector
     item: IntVector

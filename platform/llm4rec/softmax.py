@@ -50,7 +50,8 @@ class _SoftmaxLoss(torch.autograd.Function):
         states, count = states_ND.to(items_ID.dtype), len(states_ND)
         if states.device.type == "cpu" and states.dtype == torch.bfloat16:
             missing = -count % COMPILED_ROWS
-            states, target_N, share_N = (_filled_up(part, missing) for part in (states, target_N, share_N))
+            states, share_N = _filled_up(states, missing), _filled_up(share_N, missing)
+            target_N = torch.cat([target_N, target_N[:1].expand(missing)])  # one that is not left out
         of_states, of_items = torch.empty_like(states), torch.zeros_like(items_ID, dtype=torch.float32)
         loss = torch.zeros((), device=states.device)
         rows = CPU_ROWS if states.device.type == "cpu" else GPU_ROWS

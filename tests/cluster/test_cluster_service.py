@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.service import Service
 from llm4rec.online.errors import UnavailableError
+from llm4rec.online.feedback import Feedback
 from llm4rec.online.log import EventLog
 from llm4rec.serve.admission import Queue
 from llm4rec.serve.contract import FeedbackEvent, ItemRecord
@@ -65,6 +67,31 @@ def test_items_are_found_by_title_as_many_as_are_wanted(service: Service) -> Non
     assert [item.item_id for item in asyncio.run(service.items("FOUND", 10)).items] == ["x1", "x2"]
     assert [item.item_id for item in asyncio.run(service.items("found", 1)).items] == ["x1"]
     assert [item.item_id for item in asyncio.run(service.items("x2", 10)).items] == ["x2"]
+
+
+def test_who_asks_again_while_a_user_is_being_deleted_is_answered_when_nothing_is_left(
+    service: Service, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, erased = Event(), Event()
+
+    def erase(_: object) -> None:
+        begun.set()
+        assert erased.wait(10)
+
+    async def ask() -> None:
+        first = asyncio.ensure_future(service.delete_user("u0"))
+        await asyncio.to_thread(begun.wait, 10)
+        log.append_feedback([Feedback("late", "u0", "a", "like")])
+        again = asyncio.ensure_future(service.delete_user("u0"))
+        await asyncio.sleep(0.05)
+        first.cancel()  # as a request that takes too long
+        assert not again.done()
+        erased.set()
+        await again
+
+    monkeypatch.setattr("llm4rec.online.log.erase_remains", erase)
+    asyncio.run(ask())
+    assert log.counts("feedback") == {"feedback": 0} and not service._forgetting
 
 
 def test_who_asks_whether_it_is_ready_shares_one_look(

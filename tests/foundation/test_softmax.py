@@ -50,6 +50,16 @@ def test_items_in_bfloat16_give_gradients_of_both_types():
     torch.testing.assert_close(loss, cross_entropy(states @ items.T, target), rtol=2e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("positions", [1, 5, 32])
+def test_rows_that_fill_up_want_no_item_that_is_left_out(positions):
+    states, items, _ = example(positions, torch.float32)
+    left_out = torch.arange(11) == 0
+    target = 1 + torch.arange(positions) % 10
+    found = softmax_loss(states, items.bfloat16(), target, left_out_I=left_out)
+    torch.testing.assert_close(found, cross_entropy(states @ items[1:].T, target - 1), rtol=2e-2, atol=1e-2)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(found, (states, items)))
+
+
 @pytest.mark.parametrize("positions", [1, 4, 6])
 def test_rows_that_fill_up_bfloat16_products_count_for_nothing(monkeypatch, positions):
     found = []

@@ -221,6 +221,10 @@ def test_a_user_is_forgotten_while_slates_are_being_written(tmp_path: Path) -> N
         one.close()
 
 
+def fails(_: object) -> None:
+    raise UnavailableError("delete once more")
+
+
 def test_remains_are_erased_once(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     erased: list[object] = []
     monkeypatch.setattr(online_log, "erase_remains", erased.append)
@@ -231,6 +235,24 @@ def test_remains_are_erased_once(log: EventLog, monkeypatch: pytest.MonkeyPatch)
     log.append_feedback([like("e2")])  # came back
     log.delete_user("u1")
     assert len(erased) == 2
+    other = EventLog(log._engine.url.render_as_string(hide_password=False))  # another process, which fails to erase
+    other.append_feedback([like("e3")])
+    monkeypatch.setattr(online_log, "erase_remains", fails)
+    with pytest.raises(UnavailableError, match="once more"):
+        other.delete_user("u1")
+    other.close()
+    monkeypatch.setattr(online_log, "erase_remains", erased.append)
+    log.delete_user("u1")
+    assert len(erased) == 3
+
+
+def test_a_server_that_a_network_has_lost_is_given_up(postgres: Postgres) -> None:
+    for asked, seconds in (("", "10"), ("?keepalives_idle=77", "77")):
+        log = EventLog(postgres.new_database() + asked)
+        with reading(log._engine) as connection:
+            told = connection.connection.dbapi_connection.info.get_parameters()  # type: ignore[union-attr]
+        assert (told["keepalives_idle"], told["tcp_user_timeout"]) == (seconds, "25000")
+        log.close()
 
 
 def test_postgresql_numbers_events_beyond_32_bits_in_a_log_of_an_older_version_too(postgres: Postgres) -> None:

@@ -274,6 +274,8 @@ def test_days_without_separators_are_dates_where_most_are(tmp_path):
 
 
 def test_seconds_that_look_like_days_are_seconds_where_most_do_not(tmp_path):
+    write_csv(tmp_path, "u1,i1,20240105,1,click", "u1,i2,1700000000,1,click")
+    assert read(tabular(tmp_path)).interactions["timestamp"].to_pylist() == [20240105, 1700000000]
     write_csv(tmp_path, *(f"u1,i{n},{20240100 + n},1,click" for n in range(90)))
     times = read(tabular(tmp_path)).interactions["timestamp"].to_pylist()
     assert times == list(range(20240100, 20240190))

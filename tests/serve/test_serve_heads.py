@@ -118,6 +118,22 @@ def test_who_does_not_read_the_answers_is_cut_off_and_leaves_the_place_to_others
             while piece := connection.recv(2**20):  # what the kernel holds
                 received += piece
     assert 0 < received.count(b"HTTP/1.1 200") < 500
+
+
+def test_who_has_caught_up_may_go_on(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_heads, "SEND_S", 1.0)
+    with connected(port) as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 300)
+        time.sleep(0.5)
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 300:
+            received += connection.recv(2**20)
+        time.sleep(1.5)
+        connection.sendall(GOOD)
+        answer = b""
+        while b"HTTP/1.1 200" not in answer:
+            answer += (piece := connection.recv(65536))
+            assert piece
     assert sent(port, GOOD) == 200
 
 

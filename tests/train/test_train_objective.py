@@ -64,6 +64,23 @@ def test_of_items_that_nobody_had_in_training_content_alone_is_learnt(tmp_path: 
     assert torch.equal(vectors[unseen], content[unseen]) and not torch.allclose(vectors[0], content[0], atol=0.01)
 
 
+def test_no_choice_is_made_among_items_that_nobody_had_in_training(tmp_path: Path) -> None:
+    corpus = loops_corpus()
+    log, unseen = corpus.interactions, np.arange(corpus.num_warm_items) < 2
+    corpus = replace(corpus, interactions=replace(log, split=np.where(unseen[log.item], TEST, log.split)))
+    network = tiny_recommender(corpus, random_features(corpus.num_items), tmp_path).eval()
+    config = TrainConfig.model_validate({**FAST, "causal_weight": 0.0, "model": network.config})
+    attributes = network.shape.attributes.encode_table(corpus.users)
+    windows = build_windows(corpus, network.shape.history, attributes, np.ones(len(log), np.float32))
+    (batch,) = islice(windows.batches(16, seed=0, epoch=0), 1)
+    outputs, target = network(batch.history, batch.attributes), torch.from_numpy(batch.target)
+    kept = target != PADDING
+    expected = torch.nn.functional.cross_entropy(outputs.scores[kept][:, 2:], target[kept] - 2)
+    torch.testing.assert_close(objective(network, outputs, batch, config), expected, rtol=1e-5, atol=1e-6)
+    reduced = outputs._replace(items=outputs.items.bfloat16())
+    torch.testing.assert_close(objective(network, reduced, batch, config), expected, rtol=2e-2, atol=2e-2)
+
+
 def attacker_auc(corpus: Corpus, network: Recommender) -> float:
     """Of a logistic regression on the states of half of the users, asked about the other half."""
     attributes = network.shape.attributes.encode_table(corpus.users)

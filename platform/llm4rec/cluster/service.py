@@ -210,11 +210,12 @@ class Service:
 
     async def delete_user(self, user_id: str) -> None:
         """Forget a user."""
-        if user_id not in self._forgetting:  # who asks again, since it took long, waits for the same
-            begun = asyncio.ensure_future(_in_thread(lambda: self._forget(user_id)))
-            self._forgetting[user_id] = begun
-            begun.add_done_callback(lambda _: self._forgetting.pop(user_id))
-        await asyncio.shield(self._forgetting[user_id])
+        while (under_way := self._forgetting.get(user_id)) is not None:  # who asks again, since it took long
+            await asyncio.wait([under_way])
+        begun = asyncio.ensure_future(_in_thread(lambda: self._forget(user_id)))  # what has come since goes, too
+        self._forgetting[user_id] = begun
+        begun.add_done_callback(lambda _: self._forgetting.pop(user_id))
+        await asyncio.shield(begun)
 
     async def status(self) -> contract.Status:
         """Version and counts."""

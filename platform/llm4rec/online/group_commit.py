@@ -56,6 +56,8 @@ class GroupCommit:
     async def _write_all(self) -> None:
         while self._waiting:
             group = self._next_group()
+            if not group:
+                continue
             try:
                 writes, loop = [write for write, _ in group], asyncio.get_running_loop()
                 results = await loop.run_in_executor(self._thread, self._log.write_group, writes)

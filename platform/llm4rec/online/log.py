@@ -83,7 +83,7 @@ class EventLog:
         self._engine = open_engine(url, busy_timeout_s)
         self._driver: Any = self._engine.dialect.loaded_dbapi
         self._known: Any = KNOWN.compile(dialect=self._engine.dialect)
-        self._erased: set[str] = set()  # hashes of users of whom this process has left no remains
+        self._erased: dict[str, int] = {}  # by hash of a user, after how many deletions this process left no remains
         with writing(self._engine) as connection:
             create_tables(connection)
 
@@ -263,10 +263,10 @@ class EventLog:
                 connection.execute(delete(SNAPSHOTS))  # what was learnt from the user goes too
                 _replace(connection, FORGOTTEN, user_hash=mark)
                 connection.execute(insert(CHANGES).values(kind="forgotten", key=mark))
-                self._erased.discard(mark)
-        if mark not in self._erased:
+            times = forgotten_of(connection, [user_id])[mark]
+        if self._erased.get(mark) != times:
             erase_remains(self._engine)
-            self._erased.add(mark)
+            self._erased[mark] = times
 
     def _slates_naming(self, user_id: str) -> list[str]:
         """All slates of a user, those without items too, to which `SLATES_OF_USER` does not lead.

@@ -188,17 +188,17 @@ def _moments(array: pa.Array) -> np.ndarray:
 
 
 def _as_days(numbers: np.ndarray) -> np.ndarray:
-    """Seconds of dates such as 20240105 where at least half of the numbers are such, and NaN of the others there.
+    """Seconds of dates such as 20240105 where most of the numbers are such, and NaN of the others there.
 
     As seconds they would all lie in one month of 1970, of which one number in thirty looks like a date.
     """
     known = np.flatnonzero(np.isfinite(numbers))
     plausible = known[(numbers[known] >= _FIRST_DAY) & (numbers[known] <= _LAST_DAY) & (numbers[known] % 1 == 0)]
-    if not len(plausible) or 2 * len(plausible) < len(known):
+    if not len(plausible) or 2 * len(plausible) <= len(known):
         return numbers
     texts = pd.Series(numbers[plausible].astype(np.int64).astype(str))
     dates = pd.to_datetime(texts, format="%Y%m%d", utc=True, errors="coerce")
-    if 2 * dates.notna().sum() < len(known):
+    if 2 * dates.notna().sum() <= len(known):
         return numbers
     days = np.full(len(numbers), np.nan)
     days[plausible] = np.where(dates.isna(), np.nan, dates.dt.as_unit("s").astype("int64").to_numpy(np.float64))

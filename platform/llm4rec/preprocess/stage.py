@@ -1,8 +1,8 @@
 """The whole stage: raw files into the parts of a corpus, step by step.
 
 Each step runs one function on many tasks; `each` says where. No step holds more than a chunk of a file, a bucket of
-users, or the ids of the items and a flag a user, so memory follows the settings and the catalogue, not the length of
-the log:
+users, the users file, or the ids of the items and a flag a user, so memory follows the settings, the catalogue and the
+users, not the length of the log:
 
     catalogue   chunk of the catalogue  -> parsed items
     log         chunk of the log        -> rows by bucket of users, items seen
@@ -47,6 +47,8 @@ from llm4rec.preprocess.summary import CorpusStatistics, summarise
 from llm4rec.preprocess.work import Work
 from llm4rec.schema import ITEM, ITEM_ID, NUMBERS, TIMESTAMP, USER, USER_ID, WARM, IntVector, LongVector
 
+READER = 2
+"""Another number when the same files come out otherwise, so that corpora of before are made again."""
 _GZIP_FACTOR = 4  # a rough size of a .gz once unpacked, for choosing the number of buckets
 
 
