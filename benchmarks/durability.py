@@ -26,7 +26,7 @@ import psutil
 from chaos import FAULTS, INGRESS, SPREAD
 from load import CONFIG, settings_of
 from measure import HOME, free_port, store
-from served import Served, arguments
+from served import STAGES, Served, arguments, run_jobs
 
 from llm4rec.cluster.demo import deploy
 from llm4rec.cluster.local import LocalCluster
@@ -52,7 +52,7 @@ def main() -> None:
         url = options.log or f"sqlite:///{folder}/events.db"
         settings = [*settings_of(options), f"online.url={url}", "online.learner.snapshot_s=1", *SPREAD]
         life = Life(Path(folder), [*settings, f"serve.port={free_port()}"])
-        life.start()
+        life.start(*STAGES)
         try:
             sent = sending(life)
             figures = {**sent, **learnt(life, url)}
@@ -76,10 +76,11 @@ class Life:
     items: list[str] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=lambda: {"gcs_port": free_port(), "dashboard_port": free_port()})
 
-    def start(self) -> None:
-        """Start Ray and the app, and wait until it answers."""
+    def start(self, *stages: str) -> None:
+        """Start Ray and the app, after some jobs, and wait until it answers."""
         self.cluster = LocalCluster(HOME, self.folder / uuid.uuid4().hex, **self.ports)
         self.cluster.__enter__()
+        run_jobs(self.cluster, CONFIG, self.settings, *stages)
         config = load_run(HOME / CONFIG, self.settings, HOME)
         client = deploy(self.cluster, config, CONFIG, self.settings)
         self.app = Served(client, self.cluster, config)

@@ -109,8 +109,13 @@ def served(config: str, settings: Sequence[str], environment: Mapping[str, str],
     ports = {"gcs_port": free_port(), "dashboard_port": free_port()}
     with tempfile.TemporaryDirectory() as folder, LocalCluster(HOME, Path(folder), **ports) as cluster:
         settings = [f"online.url=sqlite:///{folder}/events.db", *settings, f"serve.port={free_port()}"]
-        asked = [part for setting in settings for part in ("--set", setting)]
-        for stage in stages:
-            cluster.submit(["python", f"jobs/{stage}.py", "--config", config, "--home", str(HOME), *asked])
+        run_jobs(cluster, config, settings, *stages)
         run = load_run(HOME / config, settings, HOME)
         yield Served(deploy(cluster, run, config, settings), cluster, run)
+
+
+def run_jobs(cluster: LocalCluster, config: str, settings: Sequence[str], *stages: str) -> None:
+    """Run jobs of a run on its cluster; those whose artifacts are complete do nothing."""
+    asked = [part for setting in settings for part in ("--set", setting)]
+    for stage in stages:
+        cluster.submit(["python", f"jobs/{stage}.py", "--config", config, "--home", str(HOME), *asked])
