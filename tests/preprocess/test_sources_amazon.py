@@ -73,6 +73,7 @@ def test_a_category_is_read_from_either_layout(tmp_path, packed, raw):
         "timestamp": 1588687728,
         "value": 5.0,
         "event": "purchase",
+        "fraction": pytest.approx(0.923, abs=1e-6),
         "order": 1,
         "review": "Lights the whole yard.<br />Love it",
     }

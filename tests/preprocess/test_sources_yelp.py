@@ -73,6 +73,7 @@ def test_the_files_are_read_under_either_name(tmp_path, packed, prefix):
         "timestamp": 1531001351,
         "value": 4.0,
         "event": "review",
+        "fraction": 0.0,
         "order": 1,
         "review": "Good coffee.\nWill return.",
     }
