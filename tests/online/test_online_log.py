@@ -199,8 +199,9 @@ def test_a_snapshot_is_replaced_and_goes_when_a_user_is_forgotten(log: EventLog)
 
 def test_a_user_is_forgotten_while_slates_are_being_written(tmp_path: Path) -> None:
     log, other, ended = EventLog(f"sqlite:///{tmp_path}/log.db"), EventLog(f"sqlite:///{tmp_path}/log.db"), Event()
-    many = [replace(SLATE, slate_id=f"{n}", user_id=f"u{n % 20}", state=b"s" * 256) for n in range(5000)]
-    for start in range(0, len(many), 1000):
+    ten = tuple(Exposure(f"item {n}", 1.0, 0.5) for n in range(10))
+    many = [Slate(f"{n}", f"u{n % 20}", "v1", 1, ten, state=bytes(256)) for n in range(20_000)]
+    for start in range(0, len(many), 1000):  # 20 MB: more than a commit leaves in the write-ahead log
         log.write_group(many[start : start + 1000])
 
     def write() -> int:
@@ -212,9 +213,11 @@ def test_a_user_is_forgotten_while_slates_are_being_written(tmp_path: Path) -> N
 
     with ThreadPoolExecutor(1) as pool:
         writing_on = pool.submit(write)
-        for number in range(8):
-            log.delete_user(f"u{number}")
-        ended.set()
+        try:
+            for number in range(8):
+                log.delete_user(f"u{number}")
+        finally:
+            ended.set()
         assert writing_on.result() > 10
     assert log.slate("3") is None and log.slate("late 3") is not None
     for one in (log, other):
