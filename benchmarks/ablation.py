@@ -25,18 +25,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from measure import HOME, RESULTS, store
 from offline_runs import Job, arguments, finished
-from quality import (
-    ALONE,
-    MAIN_SPLIT,
-    SAMPLES,
-    TABLES,
-    compete,
-    found_best,
-    new_job,
-    of_seed,
-    on_validation,
-    rounded,
-)
+from quality import MAIN_SPLIT, SAMPLES, compete, of_seed, on_validation, rounded
+from quality_runs import ALONE, TABLES, found_best, new_job
 from trials import OURS, Settings
 from user_figures import OfSeed, publish, published, seeds_of
 

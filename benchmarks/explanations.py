@@ -30,7 +30,7 @@ import torch
 from audit import Audit, Claim
 from measure import HOME, revision, store
 from offline_runs import arguments, read_run, trained
-from quality import found_best, new_job
+from quality_runs import found_best, new_job
 from trials import OURS
 
 from llm4rec.artifacts import RunStore

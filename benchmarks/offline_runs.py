@@ -23,6 +23,7 @@ from measure import HOME, hardware, peak_gb, revision
 from safetensors.torch import load_file
 
 from llm4rec.artifacts import MANIFEST, RunStore
+from llm4rec.baselines.checkpoint import State
 from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.config import content_hash
 from llm4rec.debias.estimate import estimate
@@ -195,6 +196,39 @@ def kept_seconds(job: Job) -> float:
     return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
 
 
+class KeptState:
+    """A baseline's training on disk, for one that was cut short; removed when the figures are kept.
+
+    Like figures, it is used by whatever later revision has the same settings.
+
+    Attributes:
+        seconds: what earlier processes spent on it.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._path = Path(job.run).parent / "models" / f"{job.training}.state"
+        self._started, self.seconds = busy_seconds(), 0.0
+
+    def load(self) -> State | None:
+        """The newest state, if there is one."""
+        if not self._path.exists():
+            return None
+        state: State = torch.load(self._path, map_location="cpu", weights_only=True)
+        self.seconds = state["seconds"]
+        return state
+
+    def save(self, state: State) -> None:
+        """Keep a state, with the seconds spent so far."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._path.with_suffix(f".{os.getpid()}.part")
+        torch.save(state | {"seconds": self.seconds + busy_seconds() - self._started}, part)
+        part.rename(self._path)
+
+    def remove(self) -> None:
+        """Forget the state."""
+        self._path.unlink(missing_ok=True)
+
+
 def train(corpus: Corpus, features: Features, settings: RunConfig, seed: int) -> ModelScorer:
     """Train in this process; the best epoch by validation NDCG@10 is kept."""
     config, weight = settings.train, np.ones(len(corpus.interactions), np.float32)
@@ -264,6 +298,7 @@ def finished(
                 with open(path.with_suffix(".part"), "wb") as stream:
                     np.savez(stream, allow_pickle=False, **measured)
                 path.with_suffix(".part").rename(path)
+                KeptState(job).remove()
                 yield job, measured
     if failed:
         sys.exit(f"error: failed: {'; '.join(failed)}; what the others measured is kept, and the same command uses it")

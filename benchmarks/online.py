@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from measure import store
 from offline_runs import arguments, read_run, trained
-from quality import found_best, new_job
+from quality_runs import found_best, new_job
 from trials import OURS
 
 from llm4rec.evaluate.metrics import ndcg

@@ -26,30 +26,38 @@ row and a search; `precision: auto` is bfloat16 on the one and on some of the ot
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import RESULTS, store
-from offline_runs import (
-    Job,
-    Measured,
-    arguments,
-    finished,
-    kept_seconds,
-    prepared,
-    read_run,
-    trained,
+from measure import store
+from offline_runs import Job, KeptState, Measured, arguments, finished, kept_seconds, read_run, trained
+from quality_runs import (
+    ALONE,
+    DEBIAS,
+    DEBIASED,
+    DIVERSITY,
+    DRAWS_NOTHING,
+    MODELS,
+    POPULAR,
+    QUESTIONS,
+    TABLES,
+    VARIED,
+    WITH_GATE,
+    best_settings,
+    half_searched,
+    new_job,
+    settings_of,
+    table_jobs,
 )
-from trials import OURS, Settings, trials
+from trials import OURS
 from user_figures import OfSeed, place, publish, published, seeds_of
 
 from llm4rec.baselines.popular import Popular, PopularConfig
 from llm4rec.baselines.sequence import SequenceModel
-from llm4rec.cluster.baselines import MAKERS, Baseline, new_baseline
+from llm4rec.cluster.baselines import Baseline, new_baseline
 from llm4rec.debias.estimate import estimate
 from llm4rec.evaluate.bootstrap import confidence_interval, holm, paired_p_value
 from llm4rec.evaluate.config import EvaluateConfig
@@ -63,37 +71,7 @@ from llm4rec.recommend.prices import learn_prices
 from llm4rec.recommend.scorers import Debiased, Varied
 from llm4rec.schema import TEST, TEXT, VALID, Corpus, Features, FloatMatrix, FloatVector, History, IntVector, SplitName
 
-POPULAR = "popular"
-ALONE = f"{OURS}_network"
-"""Our network without the gate."""
-DEBIASED = f"{OURS}_debias_1"
-"""Our model with the popularity of slates corrected as far as `index.debias_loss` allows."""
-DEBIAS, DIVERSITY = 0.75, 0.5
-"""What tradeoff.py's rule chose on ML-1M's validation part, of a training on a GPU; of one on a core it chooses .75 and
-.4 (tradeoff.json). Kept, since it was settled before its figures of the test part were seen."""
-VARIED = f"{OURS}_debias_{DEBIAS}_diversity_{DIVERSITY}"
-GATED = "gate 2"
-"""Another name, should the gate change: figures of ours are kept by it."""
-QUESTIONS = {
-    OURS: GATED,
-    ALONE: "network",
-    DEBIASED: f"{GATED} debias",
-    VARIED: f"{GATED} debias {DEBIAS} diversity {DIVERSITY}",
-}
-"""What is asked of one trained model of ours, by row; figures are kept under these words. Only the first row is
-compared with those of others."""
-WITH_GATE = {"sasrec_gated": "sasrec", "hstu_gated": "hstu"}
-"""Baselines whose scores are logits, behind a gate as ours has."""
-MODELS = [*QUESTIONS, *WITH_GATE, POPULAR, *MAKERS]
-DRAWS_NOTHING = {POPULAR, "item_knn", "item_knn_last", "ease", "ease_decayed"}
-SPLITS: dict[str, SplitName] = {"": "leave_one_out", " temporal": "temporal"}
-TABLES = {
-    data + ending: (data, SPLITS[ending])
-    for data, endings in {"ml-1m-seq": [""], "ml-100k": SPLITS, "ml-latest-small": SPLITS}.items()
-    for ending in endings
-}
 MAIN_SPLIT: dict[str, SplitName] = {"ml-1m-seq": "leave_one_out", "ml-100k": "temporal", "ml-latest-small": "temporal"}
-SEARCH = RESULTS / "search.json"
 GROUPS = {"gender", "age"}
 SAMPLES = 10_000
 SEEN_REMOVED, SEEN_KEPT = EvaluateConfig(), EvaluateConfig(remove_seen=False)
@@ -122,89 +100,13 @@ def on_validation(measured: Measured) -> dict[str, float]:
     return {name: rounded(mean_by_user(users, metric(ranks, 10)).mean()) for name, metric in metrics.items()}
 
 
-def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -> list[Job]:
-    """The runs of one table, of models whose settings have been searched for."""
-    jobs = []
-    for model in models:
-        settings = best_settings(table, model)
-        if settings is not None and model != POPULAR:
-            require_searched_here(table, model, settings, options)
-        seeds = options.seeds[: 1 if model in DRAWS_NOTHING else None]
-        jobs += [new_job(table, model, settings, seed, options) for seed in seeds if settings is not None]
-    return jobs
-
-
-def require_searched_here(table: str, model: str, settings: Settings, options: argparse.Namespace) -> None:
-    """End the process where settings were found on other data than this: they may know what this part is to hide."""
-    trained = trained_as(model)
-    here = Path(new_job(table, trained, settings, 0, options).file).stem
-    if not options.trial and here not in {trial["training"] for trial in tried(table, model)}:
-        sys.exit(
-            f"error: the trials of {trained} on {table} in search.json were made on other data; run python "
-            f'benchmarks/search.py --tables "{table}" --models {trained}'
-        )
-
-
-def settings_of(job: Job) -> Settings:
-    """What search.py chose for a job's model."""
-    table, model = job.name.split(":")
-    return best_settings(table, model) or {}
-
-
-def best_settings(table: str, model: str) -> Settings | None:
-    """The settings that search.py found best of those it tries; None if it has not looked."""
-    if model == POPULAR:
-        return {}
-    found = tried(table, model)
-    return max(found, key=lambda trial: trial["ndcg10"])["settings"] if found else None
-
-
-def tried(table: str, model: str) -> list[dict[str, Any]]:
-    """The trials that count of what a row is trained as."""
-    known = json.loads(SEARCH.read_text())["figures"] if SEARCH.exists() else {}
-    trained = trained_as(model)
-    return [trial for trial in known.get(table, {}).get(trained, []) if trial["settings"] in trials(table, trained)]
-
-
-def trained_as(model: str) -> str:
-    """The model that is trained for a row."""
-    return OURS if model in QUESTIONS else WITH_GATE.get(model, model)
-
-
-def found_best(table: str, model: str) -> Settings:
-    """The same, for who cannot do without; ends the process where search.py has not looked."""
-    settings = best_settings(table, model)
-    if settings is None:
-        sys.exit(
-            f"error: search.json has no trial of {model} on {table} that trials.py still has; run python "
-            f'benchmarks/search.py --tables "{table}" --models {model}'
-        )
-    return settings
-
-
-def new_job(table: str, model: str, settings: Settings, seed: int, options: argparse.Namespace) -> Job:
-    """The run of a model with these settings and the defaults beside them."""
-    data, split = TABLES[table]
-    baseline = WITH_GATE.get(model, model)
-    section = "train" if model in QUESTIONS else f"baselines.{baseline}"
-    overrides = [] if model == POPULAR else [f"{section}={json.dumps(settings)}"]
-    config, run = prepared(data, options, [*overrides, f"run.split={split}"])
-    if model in QUESTIONS:
-        same = "" if model == OURS else f"{table}:{OURS}"
-        name, asked = f"{table}:{model}", QUESTIONS[model]
-        asked += f" of {config.recommend.candidates}" if model == VARIED else ""
-        return Job(name, seed, run, config, tune=False, question=asked, trained_as=same)
-    asked = GATED if model in WITH_GATE else ""
-    return Job(f"{table}:{model}", seed, run, config, tune=False, question=asked, baseline=baseline)
-
-
 def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
     model = job.name.split(":")[1]
-    waited = 0.0 if job.baseline or job.trained_as else kept_seconds(job)
+    state, waited = KeptState(job), 0.0 if job.baseline or job.trained_as else kept_seconds(job)
     network = None if job.baseline else trained(job, corpus, features)
-    scorer: Scorer = network or fitted(job, corpus, features)
+    scorer: Scorer = network or fitted(job, corpus, features, state)
     if (network and model != ALONE) or model in WITH_GATE:
         scorer = gated(scorer, corpus)
     valid, rows = (EvaluationSet.successive(corpus, split) for split in (VALID, TEST))
@@ -227,7 +129,7 @@ def compete(job: Job) -> Measured:
         "split_hash": np.array(rows.split_hash),
         "valid user": valid.users,
         "valid rank": valid_rank,
-        "kept seconds": np.array(waited),
+        "kept seconds": np.array(waited + state.seconds),
     }
 
 
@@ -260,14 +162,19 @@ class Remembering:
         return self._known[key].copy()
 
 
-def fitted(job: Job, corpus: Corpus, features: Features) -> Baseline:
-    """The baseline of a job, trained."""
+def fitted(job: Job, corpus: Corpus, features: Features, state: KeptState) -> Baseline:
+    """The baseline of a job, trained; a network goes on from the state that a process before this one left."""
     if job.baseline == POPULAR:
         return Popular(PopularConfig()).fit(corpus)
     baseline = new_baseline(job.baseline, job.config.baselines, job.seed, features)
     if isinstance(baseline, SequenceModel):
-        return baseline.fit(corpus, progress=lambda line: print(f"{job.name}, seed {job.seed}: {line}", flush=True))
+        return baseline.fit(corpus, progress=partial(say, job), checkpoint=state)
     return baseline.fit(corpus)
+
+
+def say(job: Job, line: str) -> None:
+    """Print how a training is getting on."""
+    print(f"{job.name}, seed {job.seed}: {line}", flush=True)
 
 
 def report(data: str, options: argparse.Namespace) -> None:
@@ -302,14 +209,6 @@ def report(data: str, options: argparse.Namespace) -> None:
     revisions = {"measured_at": sorted({one.told["git"] for one in runs})}
     seconds = sum(one.told["seconds"] for one in runs)
     store(f"quality_{data}", summary | figures | revisions, seconds, sorted({one.told["seed"] for one in runs}))
-
-
-def half_searched(table: str, model: str) -> str:
-    """How many of a model's trials have been run, where that is not all."""
-    if model == POPULAR:
-        return ""
-    done, wanted = len(tried(table, model)), len(trials(table, trained_as(model)))
-    return f"{done} of {wanted}" if done < wanted else ""
 
 
 def compare(models: Mapping[str, Sequence[OfSeed]]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from typing import Any
 
 from measure import store
 from offline_runs import arguments, finished
-from quality import SEARCH, TABLES, compete, new_job, on_validation
+from quality import compete, on_validation
+from quality_runs import SEARCH, TABLES, new_job
 from trials import OURS, trials
 
 from llm4rec.cluster.baselines import MAKERS

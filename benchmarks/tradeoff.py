@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import torch
 from measure import HOME, store
 from offline_runs import arguments, read_run, trained
-from quality import DEBIAS, DIVERSITY, SEEN_REMOVED, VARIED, Remembering, found_best, gated, new_job, prices, rounded
+from quality import SEEN_REMOVED, Remembering, gated, prices, rounded
+from quality_runs import DEBIAS, DIVERSITY, VARIED, found_best, new_job
 
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer, rank

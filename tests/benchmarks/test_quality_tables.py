@@ -9,9 +9,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-import quality
+import quality_runs
 import search
-from quality import BY_USER, best_settings, compare, found_best, half_searched, on_validation
+from quality import BY_USER, compare, on_validation
+from quality_runs import best_settings, found_best, half_searched
 from trials import trials
 from user_figures import OfSeed
 
@@ -74,7 +75,7 @@ def test_the_best_trial_among_those_that_are_still_tried_gives_the_settings(monk
     found = [{"settings": known[place], "ndcg10": 0.1 * place, "training": f"{place}"} for place in (0, 1)]
     path = tmp_path / "search.json"
     path.write_text(json.dumps({"figures": {"ml-100k": {"sasrec": [old, *found]}}}))
-    monkeypatch.setattr(quality, "SEARCH", path)
+    monkeypatch.setattr(quality_runs, "SEARCH", path)
     monkeypatch.setattr(search, "SEARCH", path)
     assert best_settings("ml-100k", "sasrec") == known[1] == best_settings("ml-100k", "sasrec_gated")
     assert best_settings("ml-100k", "hstu") is None and best_settings("ml-100k", "popular") == {}

@@ -13,7 +13,7 @@ import pytest
 HOME = Path(__file__).parents[2]
 sys.path.insert(0, str(HOME / "benchmarks"))
 
-import quality  # noqa: E402
+import quality_runs  # noqa: E402
 import search  # noqa: E402
 from trials import trials  # noqa: E402
 
@@ -60,11 +60,11 @@ def test_settings_that_were_found_on_other_data_are_not_used(monkeypatch: pytest
         trial = {"settings": first, "ndcg10": 0.9, "training": training}
         (tmp_path / "search.json").write_text(json.dumps({"figures": {TABLE: {MODEL: [trial]}}}))
 
-    monkeypatch.setattr(quality, "SEARCH", tmp_path / "search.json")
-    monkeypatch.setattr(quality, "new_job", job)
+    monkeypatch.setattr(quality_runs, "SEARCH", tmp_path / "search.json")
+    monkeypatch.setattr(quality_runs, "new_job", job)
     tried_as("here-0")
-    assert quality.best_settings(TABLE, MODEL) == first
-    quality.require_searched_here(TABLE, MODEL, first, OPTIONS)  # type: ignore[arg-type]
+    assert quality_runs.best_settings(TABLE, MODEL) == first
+    quality_runs.require_searched_here(TABLE, MODEL, first, OPTIONS)  # type: ignore[arg-type]
     tried_as("elsewhere-0")
     with pytest.raises(SystemExit, match="of sasrec on ml-100k in search.json were made on other data"):
-        quality.require_searched_here(TABLE, MODEL, first, OPTIONS)  # type: ignore[arg-type]
+        quality_runs.require_searched_here(TABLE, MODEL, first, OPTIONS)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import pytest
 from llm4rec.cluster.demo import Client, deploy, listeners_outside_loopback
 from llm4rec.cluster.local import LocalCluster
 from llm4rec.cluster.run_config import load_run
+from llm4rec.errors import Llm4RecError
 from tests.ports import free_port
 from tests.ray.conftest import HOME, SMOKE
 
@@ -74,6 +75,17 @@ def test_the_app_is_replaced_under_load_and_nobody_notices(
         deploy(cluster, load_run(HOME / SMOKE, app_settings, HOME), SMOKE, app_settings)
         wait_for(lambda: len(replicas(cluster)) == 1)
     assert len(statuses) > 20 and set(statuses) == {200}
+
+
+def test_an_app_that_cannot_be_built_is_told_of_at_once(tmp_path: Path) -> None:
+    settings = [f"run.path={tmp_path}/nothing", f"online.url=sqlite:///{tmp_path}/events.db"]
+    settings += [f"serve.port={free_port()}"]
+    config = load_run(HOME / SMOKE, settings, HOME)
+    with LocalCluster(HOME, tmp_path / "ray", gcs_port=free_port(), dashboard_port=free_port()) as cluster:
+        assert cluster.deploy_failure("recommender") is None
+        # Not "is not ready after", which is what waiting to the end would say.
+        with pytest.raises(Llm4RecError, match=r"could not be deployed: \S*ArtifactError: no \w+ artifact at"):
+            deploy(cluster, config, SMOKE, settings)
 
 
 def test_the_app_spread_out_answers_and_learns(finished_run: Path, tmp_path: Path) -> None:

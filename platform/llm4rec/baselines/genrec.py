@@ -12,6 +12,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from llm4rec.baselines.checkpoint import Checkpoint
 from llm4rec.baselines.sequence import PADDING, SequenceModel, SequenceNetwork, WindowConfig, padded
 from llm4rec.baselines.titles import Titles, Trie, tokenized
 from llm4rec.heaviest import heaviest_of_each
@@ -181,7 +182,11 @@ class GenRec(SequenceModel):
         self._titles: Titles | None = None
 
     def fit(
-        self, corpus: Corpus, splits: tuple[int, ...] = (TRAIN,), progress: Callable[[str], None] | None = None
+        self,
+        corpus: Corpus,
+        splits: tuple[int, ...] = (TRAIN,),
+        progress: Callable[[str], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Train on the given splits.
 
@@ -190,7 +195,7 @@ class GenRec(SequenceModel):
         """
         tokenizer = load_tokenizer(self.config.backbone, f"{SETTING}.backbone")
         self._titles = tokenized(corpus.titles[: corpus.num_warm_items], tokenizer)
-        return super().fit(corpus, splits, progress)
+        return super().fit(corpus, splits, progress, checkpoint)
 
     def new_network(self, num_items: int) -> TitleNetwork:
         """The first layers of the language model, with the words of titles alone."""

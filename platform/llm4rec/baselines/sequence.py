@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from llm4rec.baselines.checkpoint import Checkpoint, Training
 from llm4rec.baselines.validation import Validation
 from llm4rec.config import StrictModel
 from llm4rec.device import Precision, best_device, number_type
@@ -126,18 +127,23 @@ class SequenceModel:
         return np.append(num_items, items[-self.config.history_length :]).astype(np.int32)
 
     def fit(
-        self, corpus: Corpus, splits: tuple[int, ...] = (TRAIN,), progress: Callable[[str], None] | None = None
+        self,
+        corpus: Corpus,
+        splits: tuple[int, ...] = (TRAIN,),
+        progress: Callable[[str], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Train on the given splits; `progress` receives one line at each validation.
 
         With `patience` set and validation interactions that are not trained on, the weights with the best validation
-        NDCG@10 are kept and training stops early.
+        NDCG@10 are kept and training stops early. With a `checkpoint`, training goes on from what it holds, which must
+        be of the same settings and corpus, and saves its state there at each measurement.
         """
         self._device = best_device()  # here, since it may be made in one process and trained in another
         self._type = number_type(self.config.precision, self._device)
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(self.config.seed)
-            self._train(corpus, splits, progress or (lambda line: None))
+            self._train(corpus, splits, progress or (lambda line: None), checkpoint)
         return self
 
     def score(self, users: IntVector, histories: Sequence[History]) -> FloatMatrix:
@@ -154,7 +160,9 @@ class SequenceModel:
                 scores[first : first + len(rows)] = network.logits(states).cpu().numpy()
         return scores
 
-    def _train(self, corpus: Corpus, splits: tuple[int, ...], say: Callable[[str], None]) -> None:
+    def _train(
+        self, corpus: Corpus, splits: tuple[int, ...], say: Callable[[str], None], checkpoint: Checkpoint | None
+    ) -> None:
         config = self.config
         network = self._network = self.new_network(corpus.num_warm_items).to(self._device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -164,19 +172,22 @@ class SequenceModel:
         if config.patience is not None and VALID not in splits:
             validation = Validation.of(corpus, config.patience, self.validation_rows)
         rng = np.random.default_rng(config.seed)
-        for epoch in range(1, config.epochs + 1):
+        training = Training(network, optimizer, schedule, rng, validation, self._device)
+        if checkpoint is not None and (state := checkpoint.load()) is not None:
+            training.restore(state)
+            say(f"{self.name} goes on after epoch {training.epoch}/{config.epochs}")
+        while training.epoch < config.epochs and not (validation and validation.should_stop):
             loss = self._train_epoch(network, optimizer, histories, rng)
             schedule.step()
-            if epoch % config.validate_every and epoch < config.epochs:
+            training.epoch += 1
+            if training.epoch % config.validate_every and training.epoch < config.epochs:
                 continue
-            line = f"{self.name} epoch {epoch}/{config.epochs} loss {loss:.4f}"
-            if validation is None:
-                say(line)
-                continue
-            ndcg = validation.measure(self.score, network)
-            say(f"{line} valid ndcg@10 {ndcg:.4f}")
-            if validation.should_stop:
-                break
+            line = f"{self.name} epoch {training.epoch}/{config.epochs} loss {loss:.4f}"
+            if validation is not None:
+                line += f" valid ndcg@10 {validation.measure(self.score, network):.4f}"
+            say(line)
+            if checkpoint is not None:
+                checkpoint.save(training.state())
         if validation is not None:
             validation.restore(network)
 

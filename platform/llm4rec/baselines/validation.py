@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from torch import Tensor, nn
@@ -64,6 +64,14 @@ class Validation:
         scores[rows, items] = -np.inf
         # Written so that NaN, which compares false, counts against the model too.
         return (~(scores < wanted[:, None])).sum(axis=1)
+
+    def state(self) -> dict[str, Any]:
+        """What has been found so far."""
+        return {"best": self.best, "misses": self._misses, "weights": self._weights}
+
+    def continue_from(self, state: dict[str, Any]) -> None:
+        """Know what the one knew whose `state` this is."""
+        self.best, self._misses, self._weights = state["best"], state["misses"], state["weights"]
 
     def restore(self, network: nn.Module) -> None:
         """Put the best weights back."""

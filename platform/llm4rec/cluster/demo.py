@@ -58,7 +58,11 @@ def demo(home: Path, config: str, overrides: Sequence[str], *, once: bool) -> No
 
 
 def deploy(cluster: LocalCluster, run: RunConfig, config: str, overrides: Sequence[str]) -> "Client":
-    """Deploy the app with `serve deploy` and wait until it is ready."""
+    """Deploy the app with `serve deploy` and wait until it is ready.
+
+    Raises:
+        Llm4RecError: Serve gave up, or the app is not ready in time.
+    """
     app = yaml.safe_load((cluster.home / "serve_apps" / "recommender.yaml").read_text(encoding="utf-8"))
     app["http_options"] = {"host": run.serve.host, "port": run.serve.port}
     if run.cluster.profile == "cluster":
@@ -68,7 +72,7 @@ def deploy(cluster: LocalCluster, run: RunConfig, config: str, overrides: Sequen
     deployed.write_text(yaml.safe_dump(app), encoding="utf-8")
     cluster.run(["serve", "deploy", "--address", cluster.address, str(deployed)])
     client = Client(f"http://{run.serve.host}:{run.serve.port}")
-    client.wait(READY_SECONDS)
+    client.wait(READY_SECONDS, lambda: cluster.deploy_failure(app["applications"][0]["name"]))
     return client
 
 
@@ -91,11 +95,11 @@ class Client:
         except urllib.error.HTTPError as error:
             return error.code, _decoded(error.read())
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, failure: Callable[[], str | None] = lambda: None) -> None:
         """Wait until the app is ready.
 
         Raises:
-            Llm4RecError: it is not, in time.
+            Llm4RecError: it is not, in time, or `failure` tells why it will not be.
         """
         deadline = time.monotonic() + seconds
         last = "no answer"
@@ -107,6 +111,8 @@ class Client:
                 last = f"{status} {answer}"
             except OSError as error:
                 last = str(error)
+            if (why := failure()) is not None:
+                raise Llm4RecError(f"the app could not be deployed: {why}")
             time.sleep(1)
         raise Llm4RecError(f"the app at {self.url} is not ready after {seconds:.0f} s: {last}; see `serve status`")
 

@@ -1,5 +1,6 @@
 """A Ray cluster of one node on loopback, started and stopped with everything that belongs to it."""
 
+import json
 import os
 import secrets
 import signal
@@ -7,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Sequence
@@ -125,6 +125,18 @@ class LocalCluster:
         # Ray would let the job join whatever cluster was started last on this machine (2.60, JobSupervisor).
         return [*submit, "env", f"RAY_ADDRESS={LOOPBACK}:{self.gcs_port}", *entrypoint]
 
+    def deploy_failure(self, app: str) -> str | None:
+        """Why Serve has given up deploying an app, None if it has not, or does not answer."""
+        try:
+            apps = json.loads(self._ask("/api/serve/applications/")[1])["applications"]
+        except OSError:
+            return None
+        if app not in apps or apps[app]["status"] != "DEPLOY_FAILED":
+            return None
+        message = str(apps[app]["message"])
+        ends = [line for line in message.splitlines() if line.strip() and not line[0].isspace()]  # of tracebacks
+        return ends[-1] if ends else message
+
     def processes(self) -> list[psutil.Process]:
         """All running processes of this cluster: those with its mark, and what its head has started.
 
@@ -185,15 +197,18 @@ class LocalCluster:
             time.sleep(0.5)
 
     def _answers(self) -> bool:
-        token = Path(self.folder, "token").read_text()
-        # a first job that does nothing: the dashboard answers some seconds before it can place jobs
-        headers = {"Authorization": f"Bearer {token}", "content-type": "application/json"}
-        request = urllib.request.Request(f"{self.address}/api/jobs/", b'{"entrypoint": "true"}', headers)
         try:
-            with DIRECT.open(request, timeout=30) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+            # a first job that does nothing: the dashboard answers some seconds before it can place jobs
+            return self._ask("/api/jobs/", b'{"entrypoint": "true"}')[0] == 200
+        except OSError:
             return False
+
+    def _ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """What the dashboard answers: a status below 400 and the body."""
+        token = Path(self.folder, "token").read_text()
+        headers = {"Authorization": f"Bearer {token}", "content-type": "application/json"}
+        with DIRECT.open(urllib.request.Request(self.address + path, body, headers), timeout=30) as answer:
+            return answer.status, answer.read()
 
 
 def require_free(port: int) -> None:
