@@ -51,10 +51,13 @@ def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -
     jobs = []
     for model in models:
         settings = best_settings(table, model)
-        if settings is not None and model != POPULAR:
+        if settings is None:
+            print(f"{table}: {model} is not run, since search.json has no trial of it there", flush=True)
+            continue
+        if model != POPULAR:
             require_searched_here(table, model, settings, options)
         seeds = options.seeds[: 1 if model in DRAWS_NOTHING else None]
-        jobs += [new_job(table, model, settings, seed, options) for seed in seeds if settings is not None]
+        jobs += [new_job(table, model, settings, seed, options) for seed in seeds]
     return jobs
 
 

@@ -77,7 +77,7 @@ def test_the_app_is_replaced_under_load_and_nobody_notices(
     assert len(statuses) > 20 and set(statuses) == {200}
 
 
-def test_an_app_that_cannot_be_built_is_told_of_at_once(tmp_path: Path) -> None:
+def test_why_an_app_cannot_be_built_is_told(tmp_path: Path) -> None:
     settings = [f"run.path={tmp_path}/nothing", f"online.url=sqlite:///{tmp_path}/events.db"]
     settings += [f"serve.port={free_port()}"]
     config = load_run(HOME / SMOKE, settings, HOME)
