@@ -40,7 +40,8 @@ from llm4rec.debias.estimate import estimate
 from llm4rec.debias.propensity import fit_propensities
 from llm4rec.debias.weights import clip, clip_threshold, training_weights
 from llm4rec.encode.stage import FeatureEncoder
-from llm4rec.model.loss import OutcomeLoss, outcome_loss
+from llm4rec.model.config import OutcomeLoss
+from llm4rec.model.loss import outcome_loss
 from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.preprocess.single_process import write_preprocessed
 from llm4rec.schema import TRAIN, VALID, Corpus, Features, History, read_features

@@ -58,6 +58,11 @@ def peak_gb() -> float:
     return int(line.split()[1]) / 2**20
 
 
+def busy_seconds() -> float:
+    """A clock for one thread's work: its processor's, so that nothing else here counts; with a GPU, the wall's."""
+    return time.monotonic() if torch.cuda.is_available() else time.process_time()
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:

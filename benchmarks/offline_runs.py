@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import HOME, hardware, peak_gb, revision
+from kept_state import KeptState
+from measure import HOME, busy_seconds, hardware, peak_gb, revision
 from safetensors.torch import load_file
 
 from llm4rec.artifacts import MANIFEST, RunStore
-from llm4rec.baselines.checkpoint import State
 from llm4rec.cluster.run_config import RunConfig, load_run
 from llm4rec.config import content_hash
 from llm4rec.debias.estimate import estimate
@@ -196,37 +196,9 @@ def kept_seconds(job: Job) -> float:
     return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
 
 
-class KeptState:
-    """A baseline's training on disk, for one that was cut short; removed when the figures are kept.
-
-    Like figures, it is used by whatever later revision has the same settings.
-
-    Attributes:
-        seconds: what earlier processes spent on it.
-    """
-
-    def __init__(self, job: Job) -> None:
-        self._path = Path(job.run).parent / "models" / f"{job.training}.state"
-        self._started, self.seconds = busy_seconds(), 0.0
-
-    def load(self) -> State | None:
-        """The newest state, if there is one."""
-        if not self._path.exists():
-            return None
-        state: State = torch.load(self._path, map_location="cpu", weights_only=True)
-        self.seconds = state["seconds"]
-        return state
-
-    def save(self, state: State) -> None:
-        """Keep a state, with the seconds spent so far."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(f".{os.getpid()}.part")
-        torch.save(state | {"seconds": self.seconds + busy_seconds() - self._started}, part)
-        part.rename(self._path)
-
-    def remove(self) -> None:
-        """Forget the state."""
-        self._path.unlink(missing_ok=True)
+def kept_state(job: Job) -> KeptState:
+    """Where the state of a baseline's training is kept; like figures, a later revision of the same settings uses it."""
+    return KeptState(Path(job.run).parent / "models" / f"{job.training}.state")
 
 
 def train(corpus: Corpus, features: Features, settings: RunConfig, seed: int) -> ModelScorer:
@@ -267,6 +239,7 @@ def finished(
     waiting = []
     for job in jobs:
         if (measured := kept(job, options)) is not None:
+            kept_state(job).discard()  # a process may have been ended between the two
             yield job, measured
         else:
             waiting.append(job)
@@ -298,7 +271,7 @@ def finished(
                 with open(path.with_suffix(".part"), "wb") as stream:
                     np.savez(stream, allow_pickle=False, **measured)
                 path.with_suffix(".part").rename(path)
-                KeptState(job).remove()
+                kept_state(job).discard()
                 yield job, measured
     if failed:
         sys.exit(f"error: failed: {'; '.join(failed)}; what the others measured is kept, and the same command uses it")
@@ -315,11 +288,6 @@ def _shelf(job: Job, options: argparse.Namespace) -> Path:
     return place
 
 
-def busy_seconds() -> float:
-    """A clock for one thread's work: its processor's, so that nothing else here counts; with a GPU, the wall's."""
-    return time.process_time() if best_device().type == "cpu" else time.monotonic()
-
-
 def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     torch.set_num_threads(1)
     print(f"{job.name}, seed {job.seed}: started", flush=True)
@@ -330,8 +298,8 @@ def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     print(f"{job.name}, seed {job.seed}: {seconds:.0f} s, {shown}", flush=True)
     found = {
         "seconds": seconds + float(measured.get("kept seconds", 0.0)),
-        "peak_gb": peak_gb(),
-        "git": revision(HOME),
+        "peak_gb": max(peak_gb(), float(measured.get("kept peak_gb", 0.0))),
+        "git": " and ".join(sorted({*measured.get("kept revisions", []), revision(HOME)})),
         "hardware": hardware(),
     }
     return {**measured, **{name: np.array(value) for name, value in found.items()}}

@@ -23,8 +23,9 @@ import pandas as pd
 from measure import HOME, store
 from offline_runs import prepared, read_run, relative_interval
 
-from llm4rec.baselines.ials import IALS, IALSConfig
-from llm4rec.baselines.sasrec import SASRec, SASRecConfig
+from llm4rec.baselines.config import IALSConfig, SASRecConfig
+from llm4rec.baselines.ials import IALS
+from llm4rec.baselines.sasrec import SASRec
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet

@@ -32,8 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_state import KeptState
 from measure import store
-from offline_runs import Job, KeptState, Measured, arguments, finished, kept_seconds, read_run, trained
+from offline_runs import Job, Measured, arguments, finished, kept_seconds, kept_state, read_run, trained
 from quality_runs import (
     ALONE,
     DEBIAS,
@@ -55,7 +56,8 @@ from quality_runs import (
 from trials import OURS
 from user_figures import OfSeed, place, publish, published, seeds_of
 
-from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.baselines.config import PopularConfig
+from llm4rec.baselines.popular import Popular
 from llm4rec.baselines.sequence import SequenceModel
 from llm4rec.cluster.baselines import Baseline, new_baseline
 from llm4rec.debias.estimate import estimate
@@ -104,7 +106,8 @@ def compete(job: Job) -> Measured:
     """Train one model and rank with it: the test part for the tables, the validation part for the search."""
     corpus, features = read_run(job.run, job.config.run.split)
     model = job.name.split(":")[1]
-    state, waited = KeptState(job), 0.0 if job.baseline or job.trained_as else kept_seconds(job)
+    waited = 0.0 if job.baseline or job.trained_as else kept_seconds(job)
+    state = kept_state(job)
     network = None if job.baseline else trained(job, corpus, features)
     scorer: Scorer = network or fitted(job, corpus, features, state)
     if (network and model != ALONE) or model in WITH_GATE:
@@ -130,6 +133,8 @@ def compete(job: Job) -> Measured:
         "valid user": valid.users,
         "valid rank": valid_rank,
         "kept seconds": np.array(waited + state.seconds),
+        "kept peak_gb": np.array(state.peak_gb),
+        "kept revisions": np.array(state.revisions, np.str_),
     }
 
 

@@ -52,7 +52,7 @@ def table_jobs(table: str, models: Sequence[str], options: argparse.Namespace) -
     for model in models:
         settings = best_settings(table, model)
         if settings is None:
-            print(f"{table}: {model} is not run, since search.json has no trial of it there", flush=True)
+            print(f"{table}: {model} is not run: {not_searched(table, model)}", flush=True)
             continue
         if model != POPULAR:
             require_searched_here(table, model, settings, options)
@@ -102,11 +102,17 @@ def found_best(table: str, model: str) -> Settings:
     """The same, for who cannot do without; ends the process where search.py has not looked."""
     settings = best_settings(table, model)
     if settings is None:
-        sys.exit(
-            f"error: search.json has no trial of {model} on {table} that trials.py still has; run python "
-            f'benchmarks/search.py --tables "{table}" --models {model}'
-        )
+        sys.exit(f"error: {not_searched(table, model)}")
     return settings
+
+
+def not_searched(table: str, model: str) -> str:
+    """What is missing where a row has no settings, and the command that finds them."""
+    wanted = trained_as(model)
+    return (
+        f"search.json has no trial of {wanted} on {table} that trials.py still has; run python "
+        f'benchmarks/search.py --tables "{table}" --models {wanted}'
+    )
 
 
 def new_job(table: str, model: str, settings: Settings, seed: int, options: argparse.Namespace) -> Job:

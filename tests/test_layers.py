@@ -24,7 +24,7 @@ FOUNDATION = {
     "schema": {"errors", "artifacts"},
     "errors": set(),
     "page": set(),
-    "device": set(),
+    "device": {"config"},
     "softmax": set(),
     "heaviest": {"schema"},
     "history_matrix": {"schema"},
@@ -155,6 +155,18 @@ def test_the_checker_lets_good_imports_pass(tmp_path: Path, name: str, source: s
     path.parent.mkdir(parents=True)
     path.write_text(source)
     assert violations(tmp_path) == []
+
+
+def test_a_configuration_is_read_without_what_takes_seconds_to_import() -> None:
+    """Every command reads one, also to say no more than what is wrong with it."""
+    heavy = ("torch", "transformers", "sklearn", "scipy", "pandas", "implicit", "ray", "deepspeed", "econml")
+    code = (
+        "import sys; sys.path.insert(0, 'platform');"
+        "import llm4rec.cluster.command;"
+        f"print(*(name for name in {heavy} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_the_source_root_does_not_shadow_the_standard_library() -> None:

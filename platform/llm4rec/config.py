@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -14,6 +14,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from llm4rec.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+Precision = Literal["auto", "bf16", "fp32"]
+"""Of matrix products; `auto` is settled by the device, see `number_type`."""
 
 
 class StrictModel(BaseModel):

@@ -1,10 +1,9 @@
 """Where networks run, and in which numbers."""
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["auto", "bf16", "fp32"]
+from llm4rec.config import Precision
+
 BFLOAT16_PRODUCTS = ("avx512_bf16", "amx_bf16", "bf16")
 """What CPUs call their instructions for products of bfloat16 matrices: two of x86's, and ARM's."""
 

@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 from pydantic import Field, PositiveInt
-from sklearn.cluster import KMeans
 
 from llm4rec.config import StrictModel
 from llm4rec.schema import FloatMatrix, IntVector
@@ -63,6 +62,8 @@ class SemanticIds:
             codebook_size: K, clusters a level; fewer where there are fewer distinct residuals.
             seed: of the first centres.
         """
+        from sklearn.cluster import KMeans  # here, since settings are read from this file with every configuration
+
         rest, columns, centres = np.array(vectors, np.float32), [], []
         for _ in range(levels):
             clusters = min(codebook_size, len(np.unique(rest, axis=0)))

@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llm4rec.baselines.ease import EASE, EASEConfig
-from llm4rec.baselines.ials import IALS, IALSConfig
-from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
-from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.baselines.config import EASEConfig, IALSConfig, ItemKNNConfig, PopularConfig
+from llm4rec.baselines.ease import EASE
+from llm4rec.baselines.ials import IALS
+from llm4rec.baselines.item_knn import ItemKNN
+from llm4rec.baselines.popular import Popular
 from llm4rec.schema import ITEM_ID, TITLE, TRAIN, USER_ID, Corpus, History, Interactions
 
 

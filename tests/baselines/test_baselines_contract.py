@@ -4,15 +4,26 @@ import numpy as np
 import pytest
 from loops import LOOP, NUM_USERS, NUM_WARM, loops_corpus
 
-from llm4rec.baselines.bert4rec import BERT4Rec, BERT4RecConfig
-from llm4rec.baselines.ease import EASE, EASEConfig
-from llm4rec.baselines.genrec import GenRec, GenRecConfig
-from llm4rec.baselines.hstu import HSTU, HSTUConfig
-from llm4rec.baselines.ials import IALS, IALSConfig
-from llm4rec.baselines.item_knn import ItemKNN, ItemKNNConfig
-from llm4rec.baselines.popular import Popular, PopularConfig
-from llm4rec.baselines.sasrec import SASRec, SASRecConfig
-from llm4rec.baselines.tiger import TIGER, TIGERConfig
+from llm4rec.baselines.bert4rec import BERT4Rec
+from llm4rec.baselines.config import (
+    BERT4RecConfig,
+    EASEConfig,
+    GenRecConfig,
+    HSTUConfig,
+    IALSConfig,
+    ItemKNNConfig,
+    PopularConfig,
+    SASRecConfig,
+    TIGERConfig,
+)
+from llm4rec.baselines.ease import EASE
+from llm4rec.baselines.genrec import GenRec
+from llm4rec.baselines.hstu import HSTU
+from llm4rec.baselines.ials import IALS
+from llm4rec.baselines.item_knn import ItemKNN
+from llm4rec.baselines.popular import Popular
+from llm4rec.baselines.sasrec import SASRec
+from llm4rec.baselines.tiger import TIGER
 from llm4rec.schema import EMPTY_HISTORY, TEST, TRAIN, VALID, Corpus
 from tests.corpora import tiny_writer
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loops import loops_corpus
 
-from llm4rec.baselines.genrec import NOT_WRITTEN, GenRec, GenRecConfig, TitleNetwork
+from llm4rec.baselines.config import GenRecConfig
+from llm4rec.baselines.genrec import NOT_WRITTEN, GenRec, TitleNetwork
 from llm4rec.baselines.titles import END, Titles, Trie, tokenized
 from llm4rec.errors import ConfigError
 from llm4rec.language_model import load_tokenizer

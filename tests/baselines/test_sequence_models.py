@@ -1,7 +1,6 @@
 """Models of sequences: who sees what, windows, losses, early stopping."""
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch
 from loops import LENGTH, loops_corpus
 from pydantic import ValidationError
 
-from llm4rec.baselines.bert4rec import BERT4Rec, BERT4RecConfig
-from llm4rec.baselines.checkpoint import State
-from llm4rec.baselines.hstu import HSTUBlock, HSTUConfig, HSTUNetwork
-from llm4rec.baselines.sasrec import SASRec, SASRecConfig
-from llm4rec.baselines.sequence import IGNORED, PADDING, SequenceConfig, SequenceNetwork, cut_windows
+from llm4rec.baselines.bert4rec import BERT4Rec
+from llm4rec.baselines.config import BERT4RecConfig, HSTUConfig, SASRecConfig, SequenceConfig
+from llm4rec.baselines.hstu import HSTUBlock, HSTUNetwork
+from llm4rec.baselines.sasrec import SASRec
+from llm4rec.baselines.sequence import IGNORED, PADDING, SequenceNetwork, cut_windows
 from llm4rec.baselines.sequence_loss import sampled_bce_loss
 from llm4rec.baselines.transformer import Transformer
 from llm4rec.baselines.validation import Validation
@@ -179,48 +178,6 @@ def test_fit_leaves_the_callers_random_state_alone():
     torch.testing.assert_close(torch.rand(3), expected)
 
 
-class Cut(Exception):
-    """Stands for a kill."""
-
-
-class InFile:
-    """A checkpoint in a file; a process that uses it dies at its `dies`-th save, before or after it."""
-
-    def __init__(self, path: Path, dies: int = 0, before: bool = False) -> None:
-        self.path, self.left, self.before = path, dies, before
-
-    def load(self) -> State | None:
-        return torch.load(self.path, weights_only=True) if self.path.exists() else None
-
-    def save(self, state: State) -> None:
-        self.left -= 1
-        if self.left == 0 and self.before:
-            raise Cut
-        torch.save(state, self.path)
-        if self.left == 0:
-            raise Cut
-
-
-@pytest.mark.parametrize("patience", [None, 2])
-@pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize(("model", "config"), [(SASRec, SASRecConfig), (BERT4Rec, BERT4RecConfig)])
-def test_a_training_that_was_cut_ends_as_one_that_was_not(tmp_path, model, config, before, patience):
-    """To the last bit: windows, masks, dropout, AdamW's moments, the schedule and the best weights are carried on."""
-    settings = config(**TINY, dropout=0.3, epochs=6, validate_every=1, patience=patience, learning_rate=0.05)
-    corpus = loops_corpus()
-    whole: list[str] = []
-    expected = model(settings).fit(corpus, progress=whole.append)
-    said: list[str] = []
-    for dies in (2, 1):
-        with pytest.raises(Cut):
-            model(settings).fit(corpus, progress=said.append, checkpoint=InFile(tmp_path / "state", dies, before))
-    found = model(settings).fit(corpus, progress=said.append, checkpoint=InFile(tmp_path / "state"))
-    for weights, wanted in zip(found._network.parameters(), expected._network.parameters(), strict=True):
-        assert torch.equal(weights, wanted)
-    assert [line for line in dict.fromkeys(said) if "goes on" not in line] == whole
-    assert any("goes on after epoch" in line for line in said)
-
-
 def test_early_stopping_keeps_the_best_weights():
     corpus = loops_corpus()
     validation = Validation.of(corpus, patience=2)
@@ -237,7 +194,7 @@ def test_early_stopping_keeps_the_best_weights():
     assert not validation.should_stop
     assert validation.measure(lambda users, histories: perfect * np.nan, network) == 0.0  # diverged
     assert validation.should_stop
-    validation.restore(network)
+    validation.restore_best(network)
     assert network.weight.item() == 1.0
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from llm4rec.baselines.tiger import TIGERConfig, TIGERNetwork, walk
+from llm4rec.baselines.config import TIGERConfig
+from llm4rec.baselines.tiger import TIGERNetwork, walk
 from llm4rec.semantic_ids import SemanticIds, tree
 
 NUM_ITEMS = 23

@@ -66,7 +66,7 @@ def test_what_weights_are_estimated_by_counts_where_they_are_used(tmp_path):
 
 
 def ranks(job: Job) -> Measured:
-    """What a run may come to: the second one fails."""
+    """What a run may come to: that of seed 1 fails."""
     if job.seed == 1:
         raise ValueError("no such luck")
     return {"rank": np.array([job.seed])}
@@ -75,13 +75,10 @@ def ranks(job: Job) -> Measured:
 def test_a_run_that_fails_costs_no_other_its_figures(tmp_path, capfd):
     name(tmp_path)
     config = load_run(HOME / "benchmarks" / "configs" / "ml-100k.yaml", ["baselines.sasrec={}"], HOME)
-    jobs = [Job("ml-100k:sasrec", seed, str(tmp_path), config, tune=False, baseline="sasrec") for seed in range(3)]
+    jobs = [Job("ml-100k:sasrec", seed, str(tmp_path), config, tune=False, baseline="sasrec") for seed in (1, 2)]
     options = argparse.Namespace(work=tmp_path / "work", budget=1e9, parallel=1)
     with pytest.raises(SystemExit, match="ml-100k:sasrec, seed 1; what the others measured is kept"):
         list(finished(jobs, ranks, options))
     assert "ml-100k:sasrec, seed 1: failed, ValueError: no such luck" in capfd.readouterr().err
     options.budget = 0
-    assert [(job.seed, measured["rank"].tolist()) for job, measured in finished(jobs, ranks, options)] == [
-        (0, [0]),
-        (2, [2]),
-    ]
+    assert [(job.seed, measured["rank"].tolist()) for job, measured in finished(jobs, ranks, options)] == [(2, [2])]

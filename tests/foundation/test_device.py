@@ -5,7 +5,8 @@ import platform
 import pytest
 import torch
 
-from llm4rec.device import Precision, best_device, number_type
+from llm4rec.config import Precision
+from llm4rec.device import best_device, number_type
 
 ASKED: list[Precision] = ["auto", "bf16", "fp32"]
 

@@ -9,7 +9,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from llm4rec.artifacts import RunStore
-from llm4rec.baselines.ease import EASE, EASEConfig
+from llm4rec.baselines.config import EASEConfig
+from llm4rec.baselines.ease import EASE
 from llm4rec.errors import ArtifactError
 from llm4rec.recommend import gate as module
 from llm4rec.recommend.gate import Gate, Gated, Likelihood, Linear, learn_gate, linear_items

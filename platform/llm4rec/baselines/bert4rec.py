@@ -1,20 +1,11 @@
 """BERT4Rec: a transformer that reads both ways and fills gaps."""
 
 import numpy as np
-from pydantic import Field
 
-from llm4rec.baselines.sequence import IGNORED, SequenceConfig, SequenceModel
+from llm4rec.baselines.config import BERT4RecConfig
+from llm4rec.baselines.sequence import IGNORED, SequenceModel
 from llm4rec.baselines.transformer import Transformer
 from llm4rec.schema import IntVector
-
-
-class BERT4RecConfig(SequenceConfig):
-    """Settings of BERT4Rec."""
-
-    mask_share: float = Field(default=0.2, gt=0, le=1)
-    """Share of a window's items that are hidden and predicted."""
-    last_share: float = Field(default=0.1, ge=0, le=1)
-    """Share of windows of which the last item alone is hidden, as it is when the model is asked."""
 
 
 class BERT4Rec(SequenceModel):

@@ -20,7 +20,10 @@ class Checkpoint(Protocol):
         """The state that was saved last; None if there is none."""
 
     def save(self, state: State) -> None:
-        """Keep this state in place of the one before."""
+        """Keep this state in place of the one before, and be done when this returns: its tensors are the training's."""
+
+    def discard(self) -> None:
+        """Forget what is kept, which is of another training."""
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Training:
     rng: np.random.Generator
     validation: Validation | None
     device: torch.device
+    numbers: torch.dtype
+    """Of matrix products."""
     epoch: int = 0
     """Epochs that are done."""
 
@@ -40,24 +45,42 @@ class Training:
         """The state after an epoch, with those of torch's generators."""
         return {
             "epoch": self.epoch,
+            "made_for": self._made_for,
+            "buffers": dict(self.network.named_buffers()),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "windows": self.rng.bit_generator.state,
-            "cpu": torch.get_rng_state(),
-            "gpu": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "numpy_rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "validation": None if self.validation is None else self.validation.state(),
         }
 
+    def fits(self, state: State) -> bool:
+        """Whether a state is of a network like this one, with its buffers (TIGER's are items' codes), trained here."""
+        if state.get("made_for") != self._made_for:
+            return False
+        here = {"network": self.network.state_dict(), "buffers": dict(self.network.named_buffers())}
+        shapes = {name: tensor.shape for name, tensor in here["network"].items()}
+        return (
+            shapes == {name: tensor.shape for name, tensor in state["network"].items()}
+            and here["buffers"].keys() == state["buffers"].keys()
+            and all(torch.equal(tensor.cpu(), state["buffers"][name]) for name, tensor in here["buffers"].items())
+        )
+
+    @property
+    def _made_for(self) -> str:
+        return f"{self.numbers} on {self.device.type}"
+
     def restore(self, state: State) -> None:
-        """Be as the training was whose state this is."""
+        """Be as the training was whose state this is, one that fits."""
         self.epoch = state["epoch"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.rng.bit_generator.state = state["windows"]
-        torch.set_rng_state(state["cpu"])
-        if state["gpu"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["gpu"], self.device)
+        self.rng.bit_generator.state = state["numpy_rng"]
+        torch.set_rng_state(state["torch_rng"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         if self.validation is not None:
             self.validation.continue_from(state["validation"])

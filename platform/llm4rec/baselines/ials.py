@@ -5,26 +5,10 @@ from typing import Self
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from llm4rec.config import StrictModel
+from llm4rec.baselines.config import IALSConfig
 from llm4rec.history_matrix import binary_matrix
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, History, IntVector
-
-
-class IALSConfig(StrictModel):
-    """Settings of iALS; the defaults were chosen on the validation split of ML-100K."""
-
-    factors: PositiveInt = 128
-    """Width of user and item vectors."""
-    reg: PositiveFloat = 30.0
-    """L2 regularisation of every vector."""
-    alpha: float = Field(default=10.0, ge=1)
-    """How many times more an interaction counts than its absence."""
-    iterations: PositiveInt = 15
-    """Times that all users and then all items are solved for."""
-    seed: NonNegativeInt = 0
-    """Seed of the vectors at the start."""
 
 
 class IALS:

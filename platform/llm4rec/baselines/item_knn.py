@@ -4,24 +4,10 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from llm4rec.config import StrictModel
+from llm4rec.baselines.config import ItemKNNConfig
 from llm4rec.history_matrix import binary_matrix, weighted_matrix
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, IntVector
-
-
-class ItemKNNConfig(StrictModel):
-    """Settings of ItemKNN; the defaults were chosen on the validation split of ML-100K."""
-
-    num_neighbors: PositiveInt = 200
-    """Neighbours kept for each item; the similarity to all others counts as 0."""
-    shrink: NonNegativeFloat = 10.0
-    """Added to the denominator of the cosine, so that rare items do not look similar by accident."""
-    last: PositiveInt | None = 5
-    """How many of the newest history items count; null counts the whole history, unweighted."""
-    decay: float = Field(default=0.8, gt=0, le=1)
-    """With `last` set, the n-th newest item (from 0) weighs decay ** n."""
 
 
 class ItemKNN:

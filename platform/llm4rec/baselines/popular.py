@@ -5,12 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from llm4rec.config import StrictModel
+from llm4rec.baselines.config import PopularConfig
 from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, History, IntVector
-
-
-class PopularConfig(StrictModel):
-    """Popular has nothing to set."""
 
 
 class Popular:

@@ -1,39 +1,13 @@
 """SASRec: with full softmax the baseline to beat, with binary cross entropy on sampled items, and as gSASRec."""
 
-from typing import Literal
-
-from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from llm4rec.baselines.sequence import IGNORED, SequenceConfig, SequenceModel, SequenceNetwork
+from llm4rec.baselines.config import Loss, SASRecConfig
+from llm4rec.baselines.sequence import IGNORED, SequenceModel, SequenceNetwork
 from llm4rec.baselines.sequence_loss import sampled_bce_loss
 from llm4rec.baselines.transformer import Transformer
 
-Loss = Literal["softmax", "bce", "gbce"]
 NAMES: dict[Loss, str] = {"softmax": "sasrec", "bce": "sasrec_bce", "gbce": "gsasrec"}
-
-
-class SASRecConfig(SequenceConfig):
-    """Settings of SASRec."""
-
-    loss: Loss = "softmax"
-    """softmax over the whole catalogue; bce on the target and items drawn evenly; gbce, gSASRec's correction of it."""
-    num_negatives: PositiveInt = 256
-    """With bce and gbce: items drawn for each position. SASRec's authors draw 1, gSASRec's 256."""
-    calibration: float = Field(default=0.75, ge=0, le=1)
-    """With gbce: t, how much of the error that drawing makes is made good."""
-
-
-class SASRecBCEConfig(SASRecConfig):
-    """Settings of SASRec with binary cross entropy."""
-
-    loss: Literal["bce"] = "bce"
-
-
-class GSASRecConfig(SASRecConfig):
-    """Settings of gSASRec."""
-
-    loss: Literal["gbce"] = "gbce"
 
 
 class SASRec(SequenceModel):

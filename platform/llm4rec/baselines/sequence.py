@@ -8,13 +8,12 @@ from typing import Self
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from llm4rec.baselines.checkpoint import Checkpoint, Training
+from llm4rec.baselines.config import WindowConfig
 from llm4rec.baselines.validation import Validation
-from llm4rec.config import StrictModel
-from llm4rec.device import Precision, best_device, number_type
+from llm4rec.device import best_device, number_type
 from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, History, IntVector
 from llm4rec.softmax import softmax_loss
 
@@ -23,49 +22,6 @@ PADDING = -1
 """Stands in tokens where a history has ended."""
 IGNORED = -100
 """Stands in targets where nothing is to be predicted."""
-
-
-class WindowConfig(StrictModel):
-    """How a model learns from windows of histories."""
-
-    history_length: PositiveInt = 30
-    """Interactions the network sees at once; longer histories are trained in windows of this length."""
-    epochs: PositiveInt = 40
-    """Passes over the training interactions, at most."""
-    batch_size: PositiveInt = 32
-    """Windows a step."""
-    learning_rate: PositiveFloat = 2e-3
-    """Learning rate of AdamW at the start; it falls to 0 along a half cosine."""
-    weight_decay: NonNegativeFloat = 0.0
-    """Decoupled weight decay of AdamW."""
-    precision: Precision = "fp32"
-    """Of matrix products in training; weights are float32 either way."""
-    validate_every: PositiveInt = 5
-    """Epochs between two measurements of NDCG@10 on the validation split."""
-    patience: PositiveInt | None = 4
-    """Stop after this many measurements without a better one and keep the best weights; null runs all epochs."""
-    seed: NonNegativeInt = 0
-    """Seed of the weights, the windows and dropout."""
-
-
-class SequenceConfig(WindowConfig):
-    """Settings of models of item vectors; the defaults were chosen for SASRec on the validation split of ML-100K."""
-
-    embedding_size: PositiveInt = 64
-    """Width of the item embeddings and of every state."""
-    num_blocks: PositiveInt = 2
-    """Blocks of attention."""
-    num_heads: PositiveInt = 1
-    """Attention heads; must divide embedding_size."""
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Share of units dropped in training: embeddings, and in blocks where the network's own paper drops, but for
-    attention weights."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.embedding_size % self.num_heads:
-            raise ValueError(f"num_heads {self.num_heads} must divide embedding_size {self.embedding_size}")
-        return self
 
 
 class SequenceNetwork(nn.Module):
@@ -137,7 +93,8 @@ class SequenceModel:
 
         With `patience` set and validation interactions that are not trained on, the weights with the best validation
         NDCG@10 are kept and training stops early. With a `checkpoint`, training goes on from what it holds, which must
-        be of the same settings and corpus, and saves its state there at each measurement.
+        be of the same settings and corpus, and saves its state there at each measurement; a state of another network,
+        device or kind of numbers is discarded.
         """
         self._device = best_device()  # here, since it may be made in one process and trained in another
         self._type = number_type(self.config.precision, self._device)
@@ -172,11 +129,15 @@ class SequenceModel:
         if config.patience is not None and VALID not in splits:
             validation = Validation.of(corpus, config.patience, self.validation_rows)
         rng = np.random.default_rng(config.seed)
-        training = Training(network, optimizer, schedule, rng, validation, self._device)
+        training = Training(network, optimizer, schedule, rng, validation, self._device, self._type)
         if checkpoint is not None and (state := checkpoint.load()) is not None:
-            training.restore(state)
-            say(f"{self.name} goes on after epoch {training.epoch}/{config.epochs}")
-        while training.epoch < config.epochs and not (validation and validation.should_stop):
+            if training.fits(state):
+                training.restore(state)
+                say(f"{self.name} goes on after epoch {training.epoch}/{config.epochs}")
+            else:
+                checkpoint.discard()
+                say(f"{self.name} begins anew: what was kept is of another network, device or kind of numbers")
+        while training.epoch < config.epochs and not (validation is not None and validation.should_stop):
             loss = self._train_epoch(network, optimizer, histories, rng)
             schedule.step()
             training.epoch += 1
@@ -189,7 +150,7 @@ class SequenceModel:
             if checkpoint is not None:
                 checkpoint.save(training.state())
         if validation is not None:
-            validation.restore(network)
+            validation.restore_best(network)
 
     def _train_epoch(
         self,

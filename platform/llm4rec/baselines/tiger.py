@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm4rec.baselines.config import TIGERConfig
 from llm4rec.baselines.dropout import Dropout
-from llm4rec.baselines.sequence import PADDING, SequenceConfig, SequenceModel, SequenceNetwork, padded
+from llm4rec.baselines.sequence import PADDING, SequenceModel, SequenceNetwork, padded
 from llm4rec.baselines.transformer import Block
 from llm4rec.schema import FloatMatrix, History, IntVector
 from llm4rec.semantic_ids import SemanticIds, TreeLevel, tree
@@ -22,15 +22,6 @@ from llm4rec.semantic_ids import SemanticIds, TreeLevel, tree
 Cache = tuple[Tensor, Tensor]
 """Keys and values."""
 SCORE_BATCH = 16
-
-
-class TIGERConfig(SequenceConfig):
-    """Settings of TIGER."""
-
-    levels: PositiveInt = 3
-    """Codes of an item that come from its content; one more tells apart items that share them."""
-    codebook_size: PositiveInt = 64
-    """Codes a level."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm4rec.baselines.config import SequenceConfig
 from llm4rec.baselines.dropout import Dropout
-from llm4rec.baselines.sequence import PADDING, SequenceConfig, SequenceNetwork
+from llm4rec.baselines.sequence import PADDING, SequenceNetwork
 
 
 class Block(nn.Module):

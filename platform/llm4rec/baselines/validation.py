@@ -73,6 +73,6 @@ class Validation:
         """Know what the one knew whose `state` this is."""
         self.best, self._misses, self._weights = state["best"], state["misses"], state["weights"]
 
-    def restore(self, network: nn.Module) -> None:
+    def restore_best(self, network: nn.Module) -> None:
         """Put the best weights back."""
         network.load_state_dict(self._weights)

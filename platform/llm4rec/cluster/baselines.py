@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from llm4rec.baselines.bert4rec import BERT4Rec
+from llm4rec.baselines.config import PopularConfig
 from llm4rec.baselines.ease import EASE
 from llm4rec.baselines.genrec import GenRec
 from llm4rec.baselines.hstu import HSTU
 from llm4rec.baselines.ials import IALS
 from llm4rec.baselines.item_knn import ItemKNN
-from llm4rec.baselines.popular import Popular, PopularConfig
+from llm4rec.baselines.popular import Popular
 from llm4rec.baselines.sasrec import SASRec
 from llm4rec.baselines.tiger import TIGER
 from llm4rec.cluster.run_config import BaselinesSection

@@ -60,6 +60,8 @@ def demo(home: Path, config: str, overrides: Sequence[str], *, once: bool) -> No
 def deploy(cluster: LocalCluster, run: RunConfig, config: str, overrides: Sequence[str]) -> "Client":
     """Deploy the app with `serve deploy` and wait until it is ready.
 
+    Where one runs already, its replicas answer until the new ones are there, so no failure of those is seen.
+
     Raises:
         Llm4RecError: Serve gave up, or the app is not ready in time.
     """
@@ -112,7 +114,7 @@ class Client:
             except OSError as error:
                 last = str(error)
             if (why := failure()) is not None:
-                raise Llm4RecError(f"the app could not be deployed: {why}")
+                raise Llm4RecError(f"the app could not be deployed: {why}; see `serve status`")
             time.sleep(1)
         raise Llm4RecError(f"the app at {self.url} is not ready after {seconds:.0f} s: {last}; see `serve status`")
 

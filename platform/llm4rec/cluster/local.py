@@ -11,6 +11,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ import psutil
 
 from llm4rec.artifacts import git_revision
 from llm4rec.cluster.event_log import LOG_URL
+from llm4rec.cluster.serve_status import failure_of
 from llm4rec.cluster.session import LOOPBACK, LOOPBACK_ONLY, OBJECT_STORE_BYTES
 from llm4rec.errors import Llm4RecError
 
@@ -51,6 +53,7 @@ class LocalCluster:
         self.mark = uuid.uuid4().hex
         self._dashboard_port = dashboard_port
         self._process: subprocess.Popen[bytes] | None = None
+        self._token = secrets.token_hex(32)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -126,16 +129,12 @@ class LocalCluster:
         return [*submit, "env", f"RAY_ADDRESS={LOOPBACK}:{self.gcs_port}", *entrypoint]
 
     def deploy_failure(self, app: str) -> str | None:
-        """Why Serve has given up deploying an app, None if it has not, or does not answer."""
+        """Why Serve has given up deploying an app; None if it has not, or gives no answer that can be read."""
         try:
-            apps = json.loads(self._ask("/api/serve/applications/")[1])["applications"]
-        except OSError:
+            applications = json.loads(self._ask("/api/serve/applications/")[1]).get("applications", {})
+        except (OSError, HTTPException, ValueError):
             return None
-        if app not in apps or apps[app]["status"] != "DEPLOY_FAILED":
-            return None
-        message = str(apps[app]["message"])
-        ends = [line for line in message.splitlines() if line.strip() and not line[0].isspace()]  # of tracebacks
-        return ends[-1] if ends else message
+        return failure_of(applications, app)
 
     def processes(self) -> list[psutil.Process]:
         """All running processes of this cluster: those with its mark, and what its head has started.
@@ -183,7 +182,7 @@ class LocalCluster:
         path = self.folder / "token"
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as token:
-            token.write(secrets.token_hex(32))
+            token.write(self._token)
 
     def _wait(self) -> None:
         """Wait until jobs can be submitted."""
@@ -200,13 +199,12 @@ class LocalCluster:
         try:
             # a first job that does nothing: the dashboard answers some seconds before it can place jobs
             return self._ask("/api/jobs/", b'{"entrypoint": "true"}')[0] == 200
-        except OSError:
+        except (OSError, HTTPException):
             return False
 
     def _ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """What the dashboard answers: a status below 400 and the body."""
-        token = Path(self.folder, "token").read_text()
-        headers = {"Authorization": f"Bearer {token}", "content-type": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token}", "content-type": "application/json"}
         with DIRECT.open(urllib.request.Request(self.address + path, body, headers), timeout=30) as answer:
             return answer.status, answer.read()
 

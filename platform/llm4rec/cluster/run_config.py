@@ -8,14 +8,19 @@ from typing import Literal, Self
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from llm4rec.artifacts import location_inside
-from llm4rec.baselines.bert4rec import BERT4RecConfig
-from llm4rec.baselines.ease import EASEConfig, EASEDecayedConfig
-from llm4rec.baselines.genrec import GenRecConfig
-from llm4rec.baselines.hstu import HSTUConfig
-from llm4rec.baselines.ials import IALSConfig
-from llm4rec.baselines.item_knn import ItemKNNConfig
-from llm4rec.baselines.sasrec import GSASRecConfig, SASRecBCEConfig, SASRecConfig
-from llm4rec.baselines.tiger import TIGERConfig
+from llm4rec.baselines.config import (
+    BERT4RecConfig,
+    EASEConfig,
+    EASEDecayedConfig,
+    GenRecConfig,
+    GSASRecConfig,
+    HSTUConfig,
+    IALSConfig,
+    ItemKNNConfig,
+    SASRecBCEConfig,
+    SASRecConfig,
+    TIGERConfig,
+)
 from llm4rec.config import StrictModel, load
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.encode.config import EncodeConfig

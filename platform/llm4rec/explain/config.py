@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm4rec.config import StrictModel
-from llm4rec.device import Precision
+from llm4rec.config import Precision, StrictModel
 
 
 class TuneConfig(StrictModel):

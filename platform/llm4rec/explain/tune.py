@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from llm4rec.artifacts import Artifact, ArtifactWriter
-from llm4rec.device import Precision, best_device, number_type
+from llm4rec.config import Precision
+from llm4rec.device import best_device, number_type
 from llm4rec.explain.chat import Chat
 from llm4rec.explain.config import TuneConfig
 from llm4rec.explain.prompt import Prompt

@@ -1,11 +1,12 @@
 """Configuration of the network."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from llm4rec.config import StrictModel
 
+OutcomeLoss = Literal["naive", "weighted", "doubly_robust"]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 

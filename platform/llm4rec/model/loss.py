@@ -1,15 +1,12 @@
 """The terms of the training objective. Shapes: B users, T positions, I items, D width, N kept positions."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from llm4rec.model.config import OutcomeLoss
 from llm4rec.model.inputs import PADDING
 from llm4rec.softmax import softmax_loss
-
-OutcomeLoss = Literal["naive", "weighted", "doubly_robust"]
 
 
 def weighted_softmax_loss(

@@ -4,10 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from llm4rec.config import StrictModel
-from llm4rec.device import Precision
-from llm4rec.model.config import ModelConfig
-from llm4rec.model.loss import OutcomeLoss
+from llm4rec.config import Precision, StrictModel
+from llm4rec.model.config import ModelConfig, OutcomeLoss
 
 
 class TrainConfig(StrictModel):
