@@ -74,7 +74,7 @@ def title(process: psutil.Process) -> str:
 
 def finished_run(table: str, options: argparse.Namespace) -> Path:
     """A run folder with the model that quality.py measures for a collection, and all that serving needs of it."""
-    from quality_runs import found_best, new_job  # which needs what only quality needs
+    from quality_runs import found_best, new_job  # here, since it imports every baseline
 
     fewer = [f"train.epochs={options.epochs}"] if options.epochs else []
     asked = SimpleNamespace(data=options.data, work=options.work, set=fewer, users=None)
