@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@cache
 def revision(checkout: Path) -> str:
     """The revision measured, with a mark if the checkout was changed by more than results, which runs write.
 
-    Where only files were copied, without git's folder, the variable LLM4REC_REVISION says it.
+    What it is when a process first asks counts, since that is what it runs. Where only files were copied, without git's
+    folder, the variable LLM4REC_REVISION says it.
     """
     if told := os.environ.get("LLM4REC_REVISION"):
         return told

@@ -290,6 +290,7 @@ def _shelf(job: Job, options: argparse.Namespace) -> Path:
 
 def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     torch.set_num_threads(1)
+    ran = revision(HOME)
     print(f"{job.name}, seed {job.seed}: started", flush=True)
     started = busy_seconds()
     measured = work(job)
@@ -299,7 +300,7 @@ def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
     found = {
         "seconds": seconds + float(measured.get("kept seconds", 0.0)),
         "peak_gb": max(peak_gb(), float(measured.get("kept peak_gb", 0.0))),
-        "git": " and ".join(sorted({*measured.get("kept revisions", []), revision(HOME)})),
+        "git": " and ".join(sorted({*measured.get("kept revisions", []), ran})),
         "hardware": hardware(),
     }
     return {**measured, **{name: np.array(value) for name, value in found.items()}}
@@ -307,7 +308,7 @@ def _timed(work: Callable[[Job], Measured], job: Job) -> Measured:
 
 def measured_at(runs: Iterable[Measured]) -> list[str]:
     """The revisions that measured; kept figures may be older than the report that is made of them."""
-    return sorted({str(run["git"]) for run in runs if "git" in run})
+    return sorted({one for run in runs if "git" in run for one in str(run["git"]).split(" and ")})
 
 
 def of_common_seeds(done: Mapping[str, Mapping[int, Measured]]) -> dict[str, list[Measured]]:

@@ -211,7 +211,7 @@ def report(data: str, options: argparse.Namespace) -> None:
         return
     first = figures.get(MAIN_SPLIT[data], {})
     summary = {key: first[key] for key in ("ndcg10", "hr10", "p_value") if key in first}
-    revisions = {"measured_at": sorted({one.told["git"] for one in runs})}
+    revisions = {"measured_at": sorted({revision for one in runs for revision in one.told["git"].split(" and ")})}
     seconds = sum(one.told["seconds"] for one in runs)
     store(f"quality_{data}", summary | figures | revisions, seconds, sorted({one.told["seed"] for one in runs}))
 

@@ -162,7 +162,7 @@ def test_a_configuration_is_read_without_what_takes_seconds_to_import() -> None:
     heavy = ("torch", "transformers", "sklearn", "scipy", "pandas", "implicit", "ray", "deepspeed", "econml")
     code = (
         "import sys; sys.path.insert(0, 'platform');"
-        "import llm4rec.cluster.command;"
+        "import llm4rec.cluster.command, llm4rec.cluster.demo;"
         f"print(*(name for name in {heavy} if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

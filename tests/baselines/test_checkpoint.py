@@ -49,7 +49,7 @@ class InFile:
         self.path, self.left, self.before = path, dies, before
 
     def load(self) -> State | None:
-        return torch.load(self.path, weights_only=True) if self.path.exists() else None
+        return torch.load(self.path, map_location="cpu", weights_only=True) if self.path.exists() else None
 
     def save(self, state: State) -> None:
         self.left -= 1

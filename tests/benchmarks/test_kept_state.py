@@ -1,5 +1,7 @@
 """A training's state on disk: what it took is added up, and a file or disk in bad order costs no training."""
 
+import hashlib
+import io
 import os
 import resource
 import subprocess
@@ -52,15 +54,43 @@ def test_a_file_that_was_cut_short_is_named_removed_and_not_used(path: Path, siz
         stream.truncate(size)
     state = KeptState(path)
     assert state.load() is None
-    assert f"{path} cannot be read" in capsys.readouterr().out
+    assert f"{path} is damaged" in capsys.readouterr().out
     assert not path.exists() and state.seconds == 0
+
+
+@pytest.mark.parametrize("at", [10, 60, 3000, -1])
+def test_a_single_wrong_byte_is_seen(path: Path, at: int, capsys) -> None:
+    """Torch itself takes what stands in a tensor as it is."""
+    KeptState(path).save(STATE)
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert KeptState(path).load() is None
+    assert "is damaged: removed, its training begins anew" in capsys.readouterr().out
 
 
 def test_a_file_of_an_older_kind_is_not_used(path: Path, capsys) -> None:
     path.parent.mkdir()
-    torch.save({"epoch": 3}, path)
+    written = io.BytesIO()
+    torch.save({"epoch": 3}, written)
+    path.write_bytes(hashlib.sha256(written.getvalue()).digest() + written.getvalue())
     assert KeptState(path).load() is None
-    assert "cannot be read" in capsys.readouterr().out
+    assert "is of another version" in capsys.readouterr().out
+
+
+def test_a_fault_of_the_machine_costs_no_state(path: Path) -> None:
+    KeptState(path).save(STATE)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    state = KeptState(path)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, most[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            state.load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert KeptState(path).load() is not None
 
 
 def test_a_full_disk_is_said_and_leaves_the_state_before(path: Path, capsys) -> None:

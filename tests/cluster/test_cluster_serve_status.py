@@ -54,6 +54,8 @@ def test_of_replicas_that_cannot_start_each_deployment_tells_its_own_reason() ->
 
 
 def test_a_replica_that_missed_a_health_check_while_it_started_may_recover() -> None:
+    actor = deployment("DEPLOY_FAILED", "DEPLOYMENT_ACTOR_FAILED", "Error:\nOSError: no")
+    assert failure_of(failed("Failed.", ranker=actor), "recommender") == "ranker: OSError: no"
     slow = deployment("DEPLOY_FAILED", "HEALTH_CHECK_FAILED", "A replica's health check failed.")
     assert failure_of(failed("Failed to update the deployments ['ranker'].", ranker=slow), "recommender") is None
 
@@ -77,7 +79,8 @@ def test_an_app_that_is_not_there_has_not_failed() -> None:
             "b\n  Input should be a number",
             "pydantic_core.ValidationError: 1 error b Input should be a number",
         ),
-        ("Traceback:\n  File x\nKeyboardInterrupt", "Traceback: File x KeyboardInterrupt"),
+        ("Traceback:\n  File x\n    stop()\nSystemExit: 3", "SystemExit: 3"),
+        ("The target was\nnot there.", "The target was not there."),
         ("", "Serve gives no reason"),
     ],
 )

@@ -17,7 +17,7 @@ class Checkpoint(Protocol):
     """Where the newest state of one training is kept."""
 
     def load(self) -> State | None:
-        """The state that was saved last; None if there is none."""
+        """The state that was saved last, its tensors on the CPU; None if there is none."""
 
     def save(self, state: State) -> None:
         """Keep this state in place of the one before, and be done when this returns: its tensors are the training's."""

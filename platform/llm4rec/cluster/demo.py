@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import psutil
 import yaml
 
 from llm4rec.artifacts import RunStore
-from llm4rec.cluster.event_log import LOG_URL
 from llm4rec.cluster.local import DIRECT, LocalCluster, require_free
 from llm4rec.cluster.run_config import RunConfig, load_run
+from llm4rec.cluster.session import LOG_URL
 from llm4rec.errors import Llm4RecError
 
 SHOWN_USERS = 3
@@ -111,10 +112,10 @@ class Client:
                 if status == 200:
                     return
                 last = f"{status} {answer}"
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 last = str(error)
             if (why := failure()) is not None:
-                raise Llm4RecError(f"the app could not be deployed: {why}; see `serve status`")
+                raise Llm4RecError(f"the app could not be deployed: {why}")
             time.sleep(1)
         raise Llm4RecError(f"the app at {self.url} is not ready after {seconds:.0f} s: {last}; see `serve status`")
 

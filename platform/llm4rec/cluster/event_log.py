@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.session import LOG_URL
 from llm4rec.errors import ConfigError
 from llm4rec.online.log import EventLog
 from llm4rec.schema import user_hash
-
-LOG_URL = "LLM4REC_LOG_URL"
-"""Environment variable with the address of the log where none is configured; it may hold a password."""
 
 
 def open_log(config: RunConfig) -> EventLog:

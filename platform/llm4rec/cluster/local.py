@@ -19,9 +19,8 @@ from typing import Self
 import psutil
 
 from llm4rec.artifacts import git_revision
-from llm4rec.cluster.event_log import LOG_URL
 from llm4rec.cluster.serve_status import failure_of
-from llm4rec.cluster.session import LOOPBACK, LOOPBACK_ONLY, OBJECT_STORE_BYTES
+from llm4rec.cluster.session import LOG_URL, LOOPBACK, LOOPBACK_ONLY, OBJECT_STORE_BYTES
 from llm4rec.errors import Llm4RecError
 
 MARK = "LLM4REC_CLUSTER"
@@ -131,10 +130,10 @@ class LocalCluster:
     def deploy_failure(self, app: str) -> str | None:
         """Why Serve has given up deploying an app; None if it has not, or gives no answer that can be read."""
         try:
-            applications = json.loads(self._ask("/api/serve/applications/")[1]).get("applications", {})
+            answer = json.loads(self._ask("/api/serve/applications/")[1])
         except (OSError, HTTPException, ValueError):
             return None
-        return failure_of(applications, app)
+        return failure_of(answer.get("applications", {}), app) if isinstance(answer, dict) else None
 
     def processes(self) -> list[psutil.Process]:
         """All running processes of this cluster: those with its mark, and what its head has started.

@@ -5,6 +5,8 @@ import os
 import secrets
 from types import ModuleType
 
+LOG_URL = "LLM4REC_LOG_URL"
+"""Environment variable with the address of the event log where none is configured; it may hold a password."""
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Makes Ray use 127.0.0.1 as a node's address, as it does by default on other systems; otherwise it replaces a
