@@ -16,7 +16,7 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class KeptState:
-    """Where one training's newest state is kept; of two processes at the same training, the last to save is right.
+    """Where one training's newest state is kept; of two processes at the same training, what the last one saved.
 
     A file is the SHA-256 of what follows and what torch writes. Files that nobody will come back for may be deleted at
     any time.

