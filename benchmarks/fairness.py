@@ -37,7 +37,6 @@ from llm4rec.evaluate.groups import user_groups
 from llm4rec.evaluate.metrics import Labels, ndcg, parity_gap, popular_exposure, popular_items
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
-from llm4rec.evaluate.result import train_popularity
 from llm4rec.recommend.repairs import learn_repair
 from llm4rec.recommend.scorers import OfStates
 from llm4rec.schema import TEST, VALID
@@ -84,7 +83,7 @@ def repaired(job: Job) -> Measured:
     shape, config = scorer.model.shape, EvaluateConfig()
     scorer.repaired = shape.attributes.places(PROTECTED, "PROTECTED")
     repair = learn_repair(scorer, corpus, 1.0)
-    popular = popular_items(train_popularity(corpus), config.popular_share)
+    popular = popular_items(corpus.train_popularity(), config.popular_share)
     measured: Measured = {}
     for part, split in (("valid", VALID), ("test", TEST)):
         rows = EvaluationSet.build(corpus, split)

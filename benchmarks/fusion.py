@@ -38,7 +38,6 @@ from llm4rec.evaluate.fusion_weights import ALL_ITEMS, summarise
 from llm4rec.evaluate.metrics import hit_rate, ndcg
 from llm4rec.evaluate.protocol import HISTORY_SPLITS, EvaluationSet
 from llm4rec.evaluate.ranking import rank
-from llm4rec.evaluate.result import train_popularity
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import TEST, VALID, Corpus
 
@@ -117,7 +116,7 @@ def every_pair(corpus: Corpus, split: int) -> EvaluationSet:
 def weights(scorer: ModelScorer, corpus: Corpus) -> dict[str, float]:
     """The mean weight of each modality over the items that have it."""
     alpha, present = (tensor.detach().cpu().numpy() for tensor in scorer.model.modality_weights())
-    found = summarise(alpha, present, sorted(scorer.model.shape.widths), train_popularity(corpus))
+    found = summarise(alpha, present, sorted(scorer.model.shape.widths), corpus.train_popularity())
     return found[ALL_ITEMS][ALL_ITEMS]["weights"] if found else {}
 
 

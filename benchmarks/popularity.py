@@ -35,7 +35,6 @@ from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import average_popularity, coverage, mean_by_user, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
-from llm4rec.evaluate.result import train_popularity
 from llm4rec.recommend.prices import learn_prices
 from llm4rec.recommend.scorers import Debiased
 from llm4rec.schema import TEST
@@ -66,7 +65,7 @@ def priced(job: Job) -> Measured:
     settings = job.config.debias.model_copy(update={"effect_on": "choice"})
     effects = estimate(corpus, features, settings, job.seed)
     prices = learn_prices(scorer, corpus, effects.user_weight, job.config.index.debias_loss)
-    rows, popularity = EvaluationSet.successive(corpus, TEST), train_popularity(corpus)
+    rows, popularity = EvaluationSet.successive(corpus, TEST), corpus.train_popularity()
     effect = effects.summary["popularity_effect"]
     measured: Measured = {
         "user": rows.users,

@@ -180,6 +180,10 @@ class Corpus:
         """The interactions of the named splits (TRAIN, VALID, TEST)."""
         return self.interactions.where(np.isin(self.interactions.split, splits))
 
+    def train_popularity(self) -> IntVector:
+        """Training interactions of each warm item, shape (warm items,)."""
+        return np.bincount(self.part(TRAIN).item, minlength=self.num_warm_items).astype(np.int32)
+
     def histories(self, *splits: int) -> list[History]:
         """Every user's history within the named splits, by user code; users without any get an empty one."""
         part = self.part(*splits)

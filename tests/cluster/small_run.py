@@ -8,7 +8,7 @@ import torch
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.index import user_states
-from llm4rec.debias.estimate import Effects, write_effects
+from llm4rec.debias.result import Effects, write_effects
 from llm4rec.encode.config import EncodeConfig
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.passages import Passage

@@ -7,7 +7,8 @@ import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.debias.config import DebiasConfig
-from llm4rec.debias.estimate import Effects, estimate, read_effects, write_effects
+from llm4rec.debias.estimate import estimate
+from llm4rec.debias.result import Effects, read_effects, write_effects
 from llm4rec.errors import ArtifactError, DataError
 from llm4rec.schema import TRAIN
 from tests.debias.synthetic_log import World, build_world, make_corpus

@@ -9,8 +9,9 @@ from scipy.special import expit
 from llm4rec.artifacts import RunStore
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates, build_covariates
-from llm4rec.debias.estimate import estimate, read_effects, write_effects
-from llm4rec.debias.outcome import OutcomeModel, fit_outcome
+from llm4rec.debias.estimate import estimate
+from llm4rec.debias.outcome import fit_outcome
+from llm4rec.debias.result import OutcomeModel, read_effects, write_effects
 from llm4rec.schema import TRAIN, FloatVector, Modality
 from tests.debias.synthetic_log import make_corpus
 

@@ -24,7 +24,8 @@ from llm4rec.cluster.reasons import LanguageModelWriter
 from llm4rec.cluster.run_config import load_run
 from llm4rec.cluster.serve import vocabulary_of
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.debias.estimate import estimate, read_effects
+from llm4rec.debias.estimate import estimate
+from llm4rec.debias.result import read_effects
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -161,9 +162,9 @@ def test_relative_paths_are_refused_inside_a_job(cluster: LocalCluster) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ("truncate", "corpus: interactions/part-00000.parquet has"),
         ("flip", "corpus: interactions/part-00000.parquet has sha256"),
-        ("remove", "corpus: interactions/part-00000.parquet is missing"),
+        pytest.param("truncate", "corpus: interactions/part-00000.parquet has", marks=pytest.mark.slow),
+        pytest.param("remove", "corpus: interactions/part-00000.parquet is missing", marks=pytest.mark.slow),
     ],
 )
 def test_damaged_corpus_is_named_and_refused(run_copy: Path, jobs: Jobs, damage: str, told: str) -> None:
@@ -297,11 +298,15 @@ def test_unknown_users_get_a_line_each_and_stop_nobody(finished_run: Path, jobs:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda folder: None, "source.path"),
-        (lambda folder: folder.mkdir(), "ratings.csv"),
-        (lambda folder: (folder.mkdir(), (folder / "ratings.csv").write_text("")), "ratings.csv"),
+        pytest.param(lambda folder: None, "source.path", id="no folder"),
+        pytest.param(lambda folder: folder.mkdir(), "ratings.csv", id="empty folder", marks=pytest.mark.slow),
+        pytest.param(
+            lambda folder: (folder.mkdir(), (folder / "ratings.csv").write_text("")),
+            "ratings.csv",
+            id="empty file",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["no folder", "empty folder", "empty file"],
 )
 def test_unusable_source_is_one_clear_line(jobs: Jobs, tmp_path: Path, make, told: str) -> None:
     source = tmp_path / "source"
@@ -335,8 +340,7 @@ def test_unparsable_rows_go_to_quarantine(jobs: Jobs, tmp_path: Path) -> None:
     "stage",
     [
         "preprocess",
-        "encode",
-        *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("debias", "index", "evaluate")),
+        *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("encode", "debias", "index", "evaluate")),
     ],
 )
 def test_driver_killed_then_run_again(
@@ -363,6 +367,7 @@ def test_driver_killed_then_run_again(
         assert written == expected
 
 
+@pytest.mark.slow
 def test_encoder_killed_at_work_is_replaced(
     finished_run: Path, run_copy: Path, jobs: Jobs, cluster: LocalCluster
 ) -> None:

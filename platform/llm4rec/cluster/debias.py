@@ -8,7 +8,8 @@ import ray
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.stage import run_stage
-from llm4rec.debias.estimate import estimate, write_effects
+from llm4rec.debias.estimate import estimate
+from llm4rec.debias.result import write_effects
 from llm4rec.schema import Corpus, read_features
 
 

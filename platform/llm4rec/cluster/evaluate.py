@@ -26,7 +26,7 @@ from llm4rec.evaluate.metrics import popular_items
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import RankedLists, rank
 from llm4rec.evaluate.report import OURS, build_metrics, render_html, slice_results
-from llm4rec.evaluate.result import ModelResult, measure, train_popularity
+from llm4rec.evaluate.result import ModelResult, measure
 from llm4rec.explain.template import template_reason
 from llm4rec.recommend.gate import Gated
 from llm4rec.recommend.scorers import OfStates
@@ -147,7 +147,7 @@ def _extras(
     groups: dict[str, np.ndarray],
     states: FloatMatrix,
 ) -> ReportExtras:
-    popularity, metric = train_popularity(snapshot.corpus), f"ndcg@{config.evaluate.top_n}"
+    popularity, metric = snapshot.corpus.train_popularity(), f"ndcg@{config.evaluate.top_n}"
     popular = popular_items(popularity, config.evaluate.popular_share)
     slices = target_popularity(popular, popularity, evaluation_set.targets)
     by_popularity = {
@@ -183,7 +183,7 @@ def _fusion(snapshot: Snapshot) -> dict[str, Any]:
     model = snapshot.scorer.model
     with torch.no_grad():
         alpha, present = model.modality_weights()
-    popularity = train_popularity(snapshot.corpus)
+    popularity = snapshot.corpus.train_popularity()
     return summarise(alpha.float().numpy(), present.numpy(), sorted(model.shape.widths), popularity)
 
 

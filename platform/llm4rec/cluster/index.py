@@ -14,7 +14,7 @@ from llm4rec.cluster.grounding import Described, Grounding
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.stage import run_stage
-from llm4rec.debias.estimate import read_effects
+from llm4rec.debias.result import read_effects
 from llm4rec.errors import ConfigError
 from llm4rec.explain.config import ExplainConfig
 from llm4rec.explain.tune import Adapter

@@ -7,7 +7,7 @@ import numpy as np
 
 from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.debias.estimate import Effects, read_effects
+from llm4rec.debias.result import Effects, read_effects
 from llm4rec.index.approximate import ApproximateIndex, read_near
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.user_states import read_states

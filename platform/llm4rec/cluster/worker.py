@@ -20,7 +20,7 @@ from llm4rec.cluster import checkpoint
 from llm4rec.cluster.deepspeed import DeepSpeedEngine, build_engine
 from llm4rec.cluster.elastic import whole
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.debias.estimate import Effects, read_effects
+from llm4rec.debias.result import Effects, read_effects
 from llm4rec.errors import ConfigError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet

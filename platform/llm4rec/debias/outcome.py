@@ -10,44 +10,19 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from llm4rec.debias.config import DebiasConfig
 from llm4rec.debias.covariates import Covariates
+from llm4rec.debias.result import OutcomeModel
 from llm4rec.schema import BoolVector, FloatMatrix, FloatVector, IntVector
 
 MAX_ROWS = 50_000
 INVERSE_PENALTIES = (0.3, 1.0, 3.0)
 FEATURE_SCALES = (0.1, 0.2, 0.5, 1.0)
 """Of known features beside the indicators of users and items: the smaller, the stronger their penalty."""
-
-
-@dataclass(frozen=True)
-class OutcomeModel:
-    """Log odds of a good outcome as inner products.
-
-    Attributes:
-        users: shape (U, K).
-        items: shape (I, K).
-        threshold: values above it are good.
-        loss: log loss of held-out interactions, in nats.
-    """
-
-    users: FloatMatrix
-    items: FloatMatrix
-    threshold: float
-    loss: float
-
-    def is_good(self, value: FloatVector) -> BoolVector:
-        """Which outcomes are good."""
-        return value > self.threshold
-
-    def predict(self, user: IntVector, item: IntVector) -> FloatVector:
-        """P(good outcome) of pairs, shape (pairs,)."""
-        return expit((self.users[user] * self.items[item]).sum(axis=1)).astype(np.float32)
 
 
 def fit_outcome(covariates: Covariates, weight: FloatVector, config: DebiasConfig, seed: int) -> OutcomeModel | str:

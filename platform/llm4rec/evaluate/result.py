@@ -3,14 +3,12 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from llm4rec.evaluate import metrics
 from llm4rec.evaluate.attacker import attacker_auc
 from llm4rec.evaluate.config import EvaluateConfig
 from llm4rec.evaluate.metrics import Labels
 from llm4rec.evaluate.ranking import RankedLists
-from llm4rec.schema import TRAIN, Corpus, FloatMatrix, FloatVector, IntVector
+from llm4rec.schema import Corpus, FloatMatrix, FloatVector
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,6 @@ class ModelResult:
     per_user: Mapping[str, FloatVector]
     overall: Mapping[str, float]
     seconds: float
-
-
-def train_popularity(corpus: Corpus) -> IntVector:
-    """Training interactions of each warm item, shape (warm items,)."""
-    return np.bincount(corpus.part(TRAIN).item, minlength=corpus.num_warm_items).astype(np.int32)
 
 
 def measure(
@@ -60,7 +53,7 @@ def measure(
         states: user states, shape (E, D), for attackers who read those attributes from them; the better one counts.
         attacked: the attributes that they try to read; None: all.
     """
-    n, slates, popularity = config.top_n, ranked.items, train_popularity(corpus)
+    n, slates, popularity = config.top_n, ranked.items, corpus.train_popularity()
     per_user = {
         f"ndcg@{n}": metrics.ndcg(ranked.target_rank, n),
         f"hr@{n}": metrics.hit_rate(ranked.target_rank, n),

@@ -13,7 +13,6 @@ from llm4rec.artifacts import Artifact, ArtifactWriter
 from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer
-from llm4rec.evaluate.result import train_popularity
 from llm4rec.history_matrix import binary_matrix, newest_places
 from llm4rec.linear import item_item_weights
 from llm4rec.model.scorer import ModelScorer
@@ -155,7 +154,7 @@ class Gated:
 
 def linear_items(corpus: Corpus) -> IntVector:
     """Codes of the items of the linear model, the most popular of the train split, in order."""
-    return np.sort(np.argsort(-train_popularity(corpus), kind="stable")[:MAX_ITEMS]).astype(np.int32)
+    return np.sort(np.argsort(-corpus.train_popularity(), kind="stable")[:MAX_ITEMS]).astype(np.int32)
 
 
 def learn_gate(scorer: Scorer, corpus: Corpus) -> Gate:

@@ -14,7 +14,6 @@ from llm4rec.errors import ArtifactError
 from llm4rec.evaluate.metrics import average_popularity, coverage, mean_by_user, ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import Scorer, remove_seen
-from llm4rec.evaluate.result import train_popularity
 from llm4rec.recommend.rerank import chances
 from llm4rec.schema import TRAIN, VALID, Corpus, FloatMatrix, FloatVector, History, IntVector, evenly
 
@@ -144,7 +143,7 @@ def learn_prices(scorer: Scorer, corpus: Corpus, weight: FloatVector, max_loss: 
     past, targets = [known.histories[row] for row in rows], known.targets[rows]
     choices = Chosen(_shown(scorer, known.users[rows], past, weight, targets), targets, known.users[rows])
     now = _shown(scorer, users, [histories[user] for user in users], weight)
-    found = fit_prices(now, choices, train_popularity(corpus), max_loss)
+    found = fit_prices(now, choices, corpus.train_popularity(), max_loss)
     cold = np.full(corpus.num_items - corpus.num_warm_items, found.price.min(initial=0), np.float32)
     return replace(found, price=np.concatenate([found.price, cold]))
 

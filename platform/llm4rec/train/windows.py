@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llm4rec.evaluate.metrics import Labels, popular_items
-from llm4rec.evaluate.result import train_popularity
 from llm4rec.model.inputs import PADDING, HistoryBatch, HistoryCodec, IntMatrix
 from llm4rec.schema import TRAIN, BoolVector, Corpus, FloatMatrix, FloatVector, History
 
@@ -216,7 +215,7 @@ def build_windows(
         attributes[owners],
         _pad(targets, length + 1, PADDING).astype(np.int64),
         weights,
-        popular_items(train_popularity(corpus), POPULAR_SHARE),
+        popular_items(corpus.train_popularity(), POPULAR_SHARE),
         np.array(corpus.user_ids)[owners],
         corpus.item_ids,
         _outcomes(good[0], outcomes, owners, histories, corpus) if outcomes is not None else None,
