@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 CONFIG ?= configs/demo.yaml
 SETTINGS ?=
 # Processes that the tests are spread over; those on Ray stay in one.
-JOBS ?= 1
+JOBS ?= 2
 SPREAD := $(if $(filter 1,$(JOBS)),,-n $(JOBS) --no-loadscope-reorder)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -1,11 +1,16 @@
 """How tests are dealt out to processes: those on the session's Ray stay together, others file by file."""
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+# OpenMP's threads wait by spinning, and those of processes that share cores keep each other from work: beside two
+# trainings the fits of the debias stage took more than thirty times as long. Ray gives its own tasks a thread a CPU.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes is the machine's matter.
 hypothesis.settings.register_profile("untimed", deadline=None)

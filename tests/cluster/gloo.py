@@ -12,6 +12,8 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 
 SECONDS = 240
+IMPORTED = ["llm4rec.cluster.elastic", "llm4rec.cluster.worker", "deepspeed"]
+"""Once, by the process that all workers are forked from: it would take each of them ten seconds."""
 
 
 def on_workers(world_size: int, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -19,7 +21,10 @@ def on_workers(world_size: int, work: Callable[..., Any], *arguments: Any) -> An
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    context = processes.get_context("spawn")
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"  # read when DeepSpeed is imported
+    context = processes.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
     here, there = context.Pipe()
     started = [
         context.Process(target=_run, args=(there, rank, world_size, port, work, arguments))
