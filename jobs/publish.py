@@ -12,7 +12,6 @@ take a release over within seconds, without a restart; GET /v1/models tells how 
 
 from llm4rec.cluster.command import job_parser, show_progress
 from llm4rec.cluster.event_log import open_log
-from llm4rec.cluster.publish import current, publish
 from llm4rec.cluster.run_config import load_run
 from llm4rec.errors import ConfigError, told_in_one_line
 
@@ -31,6 +30,8 @@ def main() -> None:
         config = load_run(options.config, options.set, options.home)
         if not 0 < options.share <= 1:
             raise ConfigError(f"--share is {options.share:g}, it must be above 0 and at most 1")
+        from llm4rec.cluster.publish import current, publish  # takes ten seconds, which no mistake is to wait for
+
         events = open_log(config)
         if options.run:
             other = load_run(options.config, [*options.set, f"run.path={options.run}"], options.home)

@@ -11,14 +11,9 @@ policy never did, of which the log tells nothing. Few effective slates say that 
 anything; jobs/publish.py --share tries a model on a part of the users.
 """
 
-from llm4rec.artifacts import RunStore
 from llm4rec.cluster.command import job_parser, show_progress
-from llm4rec.cluster.engine import Engine
 from llm4rec.cluster.event_log import open_log
 from llm4rec.cluster.run_config import load_run
-from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.cluster.value import logged_value
-from llm4rec.encode.text import TextEncoder
 from llm4rec.errors import told_in_one_line
 
 
@@ -33,6 +28,13 @@ def main() -> None:
         service = load_run(options.config, options.set, options.home)
         other = [f"run.path={options.run}"] if options.run else []
         config = load_run(options.config, [*options.set, *other], options.home)
+        # These take ten seconds, which no mistake is to wait for.
+        from llm4rec.artifacts import RunStore
+        from llm4rec.cluster.engine import Engine
+        from llm4rec.cluster.snapshot import Snapshot
+        from llm4rec.cluster.value import logged_value
+        from llm4rec.encode.text import TextEncoder
+
         log = open_log(service)
         snapshot = Snapshot.open(RunStore(config.run.path), config)
         found = logged_value(Engine(snapshot, config, log, TextEncoder(config.encode)), log, options.slates)

@@ -21,6 +21,7 @@ from llm4rec.online.feedback import Appended, Exposure, Feedback, ItemOverlay, L
 from llm4rec.online.group import COLUMNS, VALUES_PER_STATEMENT
 from llm4rec.online.log import EventLog
 from llm4rec.online.tables import BY_KEY, BY_USER, FEEDBACK, NEWEST_OF_USER, OLDER_INDEXES, PLAIN, STATES
+from tests.ports import free_port
 from tests.postgres import Postgres
 
 SLATE = Slate("s1", "u1", "v1", 100, (Exposure("b", 2.0, 0.5), Exposure("a", 1.0, 0.25)))
@@ -247,6 +248,13 @@ def test_remains_are_erased_once(log: EventLog, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(online_log, "erase_remains", erased.append)
     log.delete_user("u1")
     assert len(erased) == 3
+
+
+def test_of_a_server_that_does_not_answer_not_the_disk_is_blamed_first() -> None:
+    with pytest.raises(UnavailableError, match="Check that the server runs") as told:
+        EventLog(f"postgresql://me:secret@127.0.0.1:{free_port()}/events")
+    assert "the log events could not be" in str(told.value) and "refused" in str(told.value)
+    assert "secret" not in str(told.value)
 
 
 def test_a_server_that_a_network_has_lost_is_given_up(postgres: Postgres) -> None:

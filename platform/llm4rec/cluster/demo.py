@@ -117,7 +117,10 @@ class Client:
             if (why := failure()) is not None:
                 raise Llm4RecError(f"the app could not be deployed: {why}")
             time.sleep(1)
-        raise Llm4RecError(f"the app at {self.url} is not ready after {seconds:.0f} s: {last}; see `serve status`")
+        raise Llm4RecError(
+            f"the app at {self.url} is not ready after {seconds:.0f} s: {last}; Ray Serve's logs say more: "
+            "logs/serve in the session's folder, by default /tmp/ray/session_latest"
+        )
 
 
 def check(client: Client, cluster: LocalCluster) -> None:

@@ -253,10 +253,12 @@ def _explained(engine: Engine, done: str) -> Iterator[None]:
 
 
 def _unavailable(engine: Engine, done: str, cause: BaseException) -> UnavailableError:
-    return UnavailableError(
-        f"the log {_name(engine)} could not be {done}: {cause}; nothing was acknowledged. Check its disk (space, "
-        "permissions, other processes); if the file is damaged, restore it from a backup"
+    advice = (
+        "Check its disk (space, permissions, other processes); if the file is damaged, restore it from a backup"
+        if engine.dialect.name == "sqlite"
+        else "Check that the server runs, can be reached from here and lets this user in, and its disk"
     )
+    return UnavailableError(f"the log {_name(engine)} could not be {done}: {cause}; nothing was acknowledged. {advice}")
 
 
 def _name(engine: Engine) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import betaincinv, stdtrit
 
 TINY = 1e-15
 """Variances below are of sums that are not exact."""
@@ -72,10 +72,10 @@ def difference(new: Sequence[OfUser], old: Sequence[OfUser]) -> tuple[float, flo
 
 def _clopper_pearson(successes: float, trials: float) -> tuple[float, float]:
     """The 95 % interval of a share; numbers need not be whole."""
-    low = stats.beta.ppf(0.025, successes, trials - successes + 1) if successes > 0 else 0.0
-    high = stats.beta.ppf(0.975, successes + 1, trials - successes) if successes < trials else 1.0
+    low = betaincinv(successes, trials - successes + 1, 0.025) if successes > 0 else 0.0
+    high = betaincinv(successes + 1, trials - successes, 0.975) if successes < trials else 1.0
     return float(low), float(high)
 
 
 def _quantile(degrees: float) -> float:
-    return float(stats.t.ppf(0.975, degrees))
+    return float(stdtrit(degrees, 0.975))
