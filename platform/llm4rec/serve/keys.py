@@ -33,7 +33,8 @@ class Key(BaseModel):
     Attributes:
         name: for people and logs; says nothing of the key.
         sha256: of the key.
-        scopes: what it may do: read slates and the catalogue, write feedback and the catalogue, admin models.
+        scopes: what it may do: read slates, items and users with their histories; write feedback, items and users; see
+            models (admin).
         expires: seconds since 1970 after which it counts no more, None for never.
     """
 
