@@ -17,7 +17,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt weights.txt services.txt
+$(STAMP): pyproject.toml constraints.txt weights.txt services.txt platform/llm4rec/cluster/communication.py
 	@command -v g++ >/dev/null || { echo "error: g++ is needed (DeepSpeed compiles one operator): apt-get install g++"; exit 2; }
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is needed; or say which: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -30,11 +30,14 @@ def main() -> None:
         config = load_run(options.config, options.set, options.home)
         if not 0 < options.share <= 1:
             raise ConfigError(f"--share is {options.share:g}, it must be above 0 and at most 1")
-        from llm4rec.cluster.publish import current, publish  # takes ten seconds, which no mistake is to wait for
-
+        other = load_run(options.config, [*options.set, f"run.path={options.run}"], options.home)
         events = open_log(config)
+        from llm4rec.cluster.publish import (
+            current,
+            publish,
+        )  # takes ten seconds, which these mistakes need not wait for
+
         if options.run:
-            other = load_run(options.config, [*options.set, f"run.path={options.run}"], options.home)
             publish(config, events, other.run.path, options.share)
         elif options.roll_back:
             events.roll_back(current(config, events)[0])

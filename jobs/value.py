@@ -28,14 +28,14 @@ def main() -> None:
         service = load_run(options.config, options.set, options.home)
         other = [f"run.path={options.run}"] if options.run else []
         config = load_run(options.config, [*options.set, *other], options.home)
-        # These take ten seconds, which no mistake is to wait for.
+        log = open_log(service)
+        # These take ten seconds, which mistakes of before need not wait for.
         from llm4rec.artifacts import RunStore
         from llm4rec.cluster.engine import Engine
         from llm4rec.cluster.snapshot import Snapshot
         from llm4rec.cluster.value import logged_value
         from llm4rec.encode.text import TextEncoder
 
-        log = open_log(service)
         snapshot = Snapshot.open(RunStore(config.run.path), config)
         found = logged_value(Engine(snapshot, config, log, TextEncoder(config.encode)), log, options.slates)
         low, high = found.value.ci95

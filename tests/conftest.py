@@ -9,7 +9,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 # OpenMP's threads wait by spinning, and those of processes that share cores keep each other from work: beside two
-# trainings the fits of the debias stage took more than thirty times as long. Ray gives its own tasks a thread a CPU.
+# trainings the fits of the debias stage took more than thirty times as long. The Ray of tests/ray does without.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes is the machine's matter.

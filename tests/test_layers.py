@@ -157,12 +157,24 @@ def test_the_checker_lets_good_imports_pass(tmp_path: Path, name: str, source: s
     assert violations(tmp_path) == []
 
 
-def test_a_configuration_is_read_without_what_takes_seconds_to_import() -> None:
-    """Every command reads one, also to say no more than what is wrong with it."""
-    heavy = ("torch", "transformers", "sklearn", "scipy.stats", "pandas", "implicit", "ray", "deepspeed", "econml")
+SLOW = ("torch", "transformers", "sklearn", "scipy.stats", "pandas", "implicit", "ray", "deepspeed", "econml")
+OF_THE_LOG = ("jobs.publish", "jobs.value")
+JOBS = {f"jobs.{path.stem}" for path in ROOT.glob("jobs/*.py")} - set(OF_THE_LOG)
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        pytest.param(["llm4rec.cluster.command", *sorted(JOBS)], ("scipy", *SLOW), id="jobs"),
+        pytest.param(OF_THE_LOG, SLOW, id="jobs on the log"),
+        pytest.param(["llm4rec.cluster.worker"], ("sklearn", "scipy.stats", "econml"), id="a training worker"),
+    ],
+)
+def test_nothing_is_imported_that_takes_seconds_and_is_not_needed(modules: list[str], heavy: tuple[str, ...]) -> None:
+    """Every command reads a configuration, also to say no more than what is wrong with it."""
     code = (
         "import sys; sys.path[:0] = ['platform', '.'];"
-        f"import llm4rec.cluster.command, {', '.join(f'jobs.{path.stem}' for path in ROOT.glob('jobs/*.py'))};"
+        f"import {', '.join(modules)};"
         f"print(*(name for name in {heavy} if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -6,32 +6,36 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
 SECONDS = 240
-IMPORTED = ["llm4rec.cluster.elastic", "llm4rec.cluster.worker", "deepspeed"]
-"""Once, by the process that all workers are forked from: it would take each of them ten seconds."""
+IMPORTED = ["transformers.models.llama.modeling_llama", "peft", "ray.train", "deepspeed"]
+"""Once, by the process that all workers are forked from: it would take each of them ten seconds. None of our modules,
+which that process would take from where they are installed, not from this checkout."""
 
 
 def on_workers(world_size: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """What `work(rank, world_size, *arguments)` returns on rank 0."""
+    """What `work(rank, world_size, *arguments)` returns on rank 0; the environment is that of the first call."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"  # read when DeepSpeed is imported
-    context = processes.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
+    # DeepSpeed looks for GPUs when it is imported, after which no fork of the process can use them.
+    gpus = torch.cuda.is_available()
+    context = processes.get_context("spawn" if gpus else "forkserver")
+    if not gpus:
+        context.set_forkserver_preload(IMPORTED)
     here, there = context.Pipe()
     started = [
         context.Process(target=_run, args=(there, rank, world_size, port, work, arguments))
         for rank in range(world_size)
     ]
-    for process in started:
-        process.start()
+    with patch.dict(os.environ, {} if gpus else {"DS_ACCELERATOR": "cpu"}):
+        for process in started:
+            process.start()
     there.close()
     try:
         result = here.recv() if here.poll(SECONDS) else f"Traceback: nothing heard within {SECONDS} seconds"

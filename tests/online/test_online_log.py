@@ -250,11 +250,13 @@ def test_remains_are_erased_once(log: EventLog, monkeypatch: pytest.MonkeyPatch)
     assert len(erased) == 3
 
 
-def test_of_a_server_that_does_not_answer_not_the_disk_is_blamed_first() -> None:
-    with pytest.raises(UnavailableError, match="Check that the server runs") as told:
-        EventLog(f"postgresql://me:secret@127.0.0.1:{free_port()}/events")
-    assert "the log events could not be" in str(told.value) and "refused" in str(told.value)
-    assert "secret" not in str(told.value)
+def test_an_unreachable_server_is_not_blamed_on_the_disk() -> None:
+    port = free_port()
+    with pytest.raises(
+        UnavailableError, match=rf"the log events .*refused.*server at 127\.0\.0\.1:{port} runs"
+    ) as told:
+        EventLog(f"postgresql://me:secret@127.0.0.1:{port}/events")
+    assert "Check its disk" not in str(told.value) and "secret" not in str(told.value)
 
 
 def test_a_server_that_a_network_has_lost_is_given_up(postgres: Postgres) -> None:
@@ -510,7 +512,7 @@ def test_a_locked_database_is_unavailable_and_writes_nothing(tmp_path: Path) -> 
     log = EventLog(f"sqlite:///{tmp_path}/log.db", busy_timeout_s=0.05)
     other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(UnavailableError, match=r"log\.db could not be written: database is locked"):
+    with pytest.raises(UnavailableError, match=r"log\.db could not be written: database is locked.* Check its disk"):
         log.append_feedback([like("e1")])
     other.execute("ROLLBACK")
     other.close()

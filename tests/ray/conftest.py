@@ -76,6 +76,7 @@ class Jobs:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     folder = tmp_path_factory.mktemp("cluster")
+    os.environ.pop("OMP_NUM_THREADS", None)  # set for the tests alone: Ray says how many threads its processes have
     with LocalCluster(HOME, folder, gcs_port=free_port(), dashboard_port=free_port()) as running:
         yield running
 

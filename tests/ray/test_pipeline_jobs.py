@@ -367,7 +367,6 @@ def test_driver_killed_then_run_again(
         assert written == expected
 
 
-@pytest.mark.slow
 def test_encoder_killed_at_work_is_replaced(
     finished_run: Path, run_copy: Path, jobs: Jobs, cluster: LocalCluster
 ) -> None:

@@ -118,8 +118,8 @@ class Client:
                 raise Llm4RecError(f"the app could not be deployed: {why}")
             time.sleep(1)
         raise Llm4RecError(
-            f"the app at {self.url} is not ready after {seconds:.0f} s: {last}; Ray Serve's logs say more: "
-            "logs/serve in the session's folder, by default /tmp/ray/session_latest"
+            f"the app at {self.url} is not ready after {seconds:.0f} s: {last}; its logs say more, in "
+            "/tmp/ray/session_latest/logs/serve until another Ray is started here"
         )
 
 

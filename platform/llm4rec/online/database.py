@@ -256,9 +256,11 @@ def _unavailable(engine: Engine, done: str, cause: BaseException) -> Unavailable
     advice = (
         "Check its disk (space, permissions, other processes); if the file is damaged, restore it from a backup"
         if engine.dialect.name == "sqlite"
-        else "Check that the server runs, can be reached from here and lets this user in, and its disk"
+        else f"Check that the server at {engine.url.host}:{engine.url.port or 5432} runs, can be reached from here and "
+        "accepts this user, and that its disk is not full"
     )
-    return UnavailableError(f"the log {_name(engine)} could not be {done}: {cause}; nothing was acknowledged. {advice}")
+    told = " ".join(str(cause).split())
+    return UnavailableError(f"the log {_name(engine)} could not be {done}: {told}; nothing was acknowledged. {advice}")
 
 
 def _name(engine: Engine) -> str:
