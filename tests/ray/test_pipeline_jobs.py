@@ -382,9 +382,10 @@ def test_training_survives_a_killed_worker_and_a_killed_driver(
     run_copy: Path, jobs: Jobs, cluster: LocalCluster
 ) -> None:
     (run_copy / "model" / "manifest.json").unlink()
-    settings = ("train.epochs=3", "train.patience=3")
+    settings = ("train.epochs=2", "train.patience=2", "train.num_workers=1")
     process = jobs.start("train", run_copy, *settings)
-    _wait_for(process, "train: epoch 2/3, loss")  # the first epoch's checkpoint is complete by then
+    _wait_for(process, "train: epoch 1/2, loss")
+    _wait_for_checkpoint(run_copy)
     _worker(cluster, "RayTrainWorker").send_signal(signal.SIGKILL)
     _wait_for(process, "train: resumed after epoch")
     process.send_signal(signal.SIGKILL)
@@ -393,7 +394,7 @@ def test_training_survives_a_killed_worker_and_a_killed_driver(
     assert done.returncode == 0, done.stderr
     assert "train: resumed after epoch" in done.stdout + done.stderr
     curve = RunStore(str(run_copy)).open("model").read_json("model.json")["curve"]
-    assert [point["epoch"] for point in curve] == [0, 1, 2]
+    assert [point["epoch"] for point in curve] == [0, 1]
 
 
 @pytest.mark.slow
