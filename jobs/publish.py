@@ -30,12 +30,11 @@ def main() -> None:
         config = load_run(options.config, options.set, options.home)
         if not 0 < options.share <= 1:
             raise ConfigError(f"--share is {options.share:g}, it must be above 0 and at most 1")
-        other = load_run(options.config, [*options.set, f"run.path={options.run}"], options.home)
+        released = [f"run.path={options.run}"] if options.run else []
+        other = load_run(options.config, [*options.set, *released], options.home)
         events = open_log(config)
-        from llm4rec.cluster.publish import (
-            current,
-            publish,
-        )  # takes ten seconds, which these mistakes need not wait for
+        # This takes ten seconds, which the mistakes above need not wait for.
+        from llm4rec.cluster.publish import current, publish
 
         if options.run:
             publish(config, events, other.run.path, options.share)
