@@ -66,7 +66,7 @@ def main() -> None:
 def settings_of(options: argparse.Namespace) -> list[str]:
     """What the app of the benchmark is made with."""
     folder = finished_run(TABLE, options)
-    return [f"run.path={folder}", f"source.path={options.data / TABLE}"]
+    return [f"run.path={folder}", f"source.path={options.data / TABLE}", "run.refit=false"]
 
 
 def held(app: Served, rate: float, seconds: float) -> dict[str, Any]:

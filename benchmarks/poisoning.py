@@ -56,6 +56,7 @@ def main() -> None:
     settings = [
         f"run.path={finished_run(TABLE, options)}",
         f"source.path={options.data / TABLE}",
+        "run.refit=false",
         "recommend.temperature=0",
     ]
     config = load_run(HOME / CONFIG, settings, HOME)

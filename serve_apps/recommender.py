@@ -32,7 +32,7 @@ def build(args: RecommenderArgs) -> Application:
     """The application of a finished run; refuses at once what a replica could not open."""
     from llm4rec.cluster.run_config import load_run
     from llm4rec.cluster.serve import application
-    from llm4rec.cluster.snapshot import REQUIRED
+    from llm4rec.cluster.snapshot import REQUIRED, answering_index
     from llm4rec.cluster.stage import open_store
 
     home = args.home or os.environ.get("LLM4REC_HOME")
@@ -44,4 +44,5 @@ def build(args: RecommenderArgs) -> Application:
     store = open_store(config)
     for name in REQUIRED:
         store.open(name)
+    answering_index(store, config)
     return application(config)

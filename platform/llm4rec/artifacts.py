@@ -369,4 +369,4 @@ _JOBS = {"corpus": "preprocess", "features": "encode", "effects": "debias", "mod
 
 def _job(stage: str) -> str:
     """The job that writes an artifact of this name."""
-    return _JOBS.get(stage, stage)
+    return _JOBS.get(stage, stage.partition("/")[0])

@@ -6,7 +6,7 @@ inside; a code is the row of the item (or user) in the corpus's `items` (or `use
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -179,6 +179,11 @@ class Corpus:
     def part(self, *splits: int) -> Interactions:
         """The interactions of the named splits (TRAIN, VALID, TEST)."""
         return self.interactions.where(np.isin(self.interactions.split, splits))
+
+    def as_train(self) -> "Corpus":
+        """The same with every interaction in the train split, which nothing can be measured on any more."""
+        split = np.full(len(self.interactions), TRAIN, np.int32)
+        return replace(self, interactions=replace(self.interactions, split=split))
 
     def train_popularity(self) -> IntVector:
         """Training interactions of each warm item, shape (warm items,)."""

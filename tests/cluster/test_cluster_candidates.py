@@ -161,7 +161,7 @@ def test_what_goes_with_the_last_items_is_found_whatever_its_vector(snapshot: Sn
 
 def test_a_larger_catalogue_than_is_scored_needs_the_index_that_was_learnt_for_it(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", 0)
-    small = CONFIG.model_copy(update={"run": CONFIG.run.model_copy(update={"path": run})})
+    small = CONFIG.model_copy(update={"run": CONFIG.run.model_copy(update={"path": run, "refit": False})})
     assert Snapshot.open(RunStore(run), small).near is None
     large = small.model_copy(update={"index": small.index.model_copy(update={"exact_up_to": 0})})
     assert Snapshot.open(RunStore(run), large).near is None, "too few to learn an index from"

@@ -25,7 +25,8 @@ REQUEST = RecommendRequest(user_id="u0", k=2)
 def engines(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Engines:
     monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
     source = {"format": "movielens", "path": "unused"}
-    return Engines(RunConfig.model_validate({"source": source, "run": {"path": write_run(tmp_path, 0)}}), log)
+    run = {"path": write_run(tmp_path, 0), "refit": False}
+    return Engines(RunConfig.model_validate({"source": source, "run": run}), log)
 
 
 @pytest.mark.parametrize(("replicas", "each"), [((1, 1), 10), ((2, 2), 5), ((3, 3), 4)])

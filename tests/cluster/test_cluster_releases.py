@@ -28,7 +28,7 @@ def settings(run: str, **serve: object) -> RunConfig:
     return RunConfig.model_validate(
         {
             "source": {"format": "movielens", "path": "unused"},
-            "run": {"path": run},
+            "run": {"path": run, "refit": False},
             "serve": {"canary_loss": 0.99, **serve},
         }
     )

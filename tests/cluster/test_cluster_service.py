@@ -26,7 +26,7 @@ from tests.cluster.small_run import WordsAsNumbers, write_run
 def engines(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Engines:
     monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
     run = write_run(tmp_path / "run", 0)
-    config = {"source": {"format": "movielens", "path": "unused"}, "run": {"path": run}}
+    config = {"source": {"format": "movielens", "path": "unused"}, "run": {"path": run, "refit": False}}
     return Engines(RunConfig.model_validate(config), log)
 
 

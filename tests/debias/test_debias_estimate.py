@@ -7,8 +7,8 @@ import pytest
 
 from llm4rec.artifacts import RunStore
 from llm4rec.debias.config import DebiasConfig
-from llm4rec.debias.estimate import estimate
-from llm4rec.debias.result import Effects, read_effects, write_effects
+from llm4rec.debias.estimate import estimate, estimate_weights
+from llm4rec.debias.result import Effects, read_effects, read_weights, write_effects, write_weights
 from llm4rec.errors import ArtifactError, DataError
 from llm4rec.schema import TRAIN
 from tests.debias.synthetic_log import World, build_world, make_corpus
@@ -38,6 +38,20 @@ def test_weights_belong_to_train_rows_and_average_one(world, effects):
     assert not effects.weight[~train].any()
     assert np.isnan(effects.propensity[~train]).all()
     assert ((effects.propensity[train] > 0) & (effects.propensity[train] < 1)).all()
+
+
+def test_weights_alone_are_those_of_the_whole_estimate(world, effects):
+    np.testing.assert_array_equal(estimate_weights(world.corpus, world.features, CONFIG, seed=4), effects.weight)
+
+
+def test_weights_of_all_interactions_where_none_is_held_out(world, tmp_path):
+    weight = estimate_weights(world.corpus.as_train(), world.features, CONFIG, seed=4)
+    assert weight.shape == (len(world.corpus.interactions),)
+    assert (weight > 0).all() and weight.mean() == pytest.approx(1, abs=1e-5)
+    store = RunStore(str(tmp_path))
+    with store.write("refit/weights", {}) as writer:
+        write_weights(writer, weight)
+    np.testing.assert_array_equal(read_weights(store.open("refit/weights")), weight)
 
 
 def test_weights_are_the_clipped_inverse_of_the_propensities(world, effects):

@@ -46,6 +46,15 @@ def test_parts_and_histories_by_hand(store: RunStore) -> None:
     assert [len(h) for h in corpus.histories(TEST)] == [1, 1, 0]
 
 
+def test_as_train_nothing_is_held_out(store: RunStore) -> None:
+    corpus = Corpus.read(store.open("corpus"))
+    everything = corpus.as_train()
+    assert [len(everything.part(split)) for split in (TRAIN, VALID, TEST)] == [6, 0, 0]
+    np.testing.assert_array_equal(everything.part(TRAIN).item, corpus.interactions.item)
+    assert everything.train_popularity().tolist() == [2, 1, 1, 2]
+    assert len(corpus.part(TRAIN)) == 3
+
+
 def test_the_dtypes_are_those_of_the_contract(store: RunStore) -> None:
     log = Corpus.read(store.open("corpus")).interactions
     assert [a.dtype for a in (log.user, log.item, log.event, log.split)] == [np.int32] * 4

@@ -37,7 +37,7 @@ from tests.ray.conftest import HOME, SMOKE, Jobs, wait_for_tasks
 
 pytestmark = pytest.mark.ray
 
-ARTIFACTS = ("corpus", "features", "effects", "model", "index", "report")
+ARTIFACTS = ("corpus", "features", "effects", "model", "index", "report", "refit/weights", "refit/model", "refit/index")
 
 
 @pytest.mark.smoke
@@ -77,12 +77,24 @@ def test_effects_do_not_depend_on_where_their_fits_ran(finished_run: Path) -> No
     assert here.summary["warnings"] == there.summary["warnings"]
 
 
+def test_the_refit_learns_of_what_was_held_out(finished_run: Path) -> None:
+    store = RunStore(str(finished_run))
+    (point,) = store.open("refit/model").read_json("model.json")["curve"]
+    assert "valid_ndcg@10" not in point and 0 < point["loss"] < 8
+    weights = store.open("refit/weights").read_table("weights")["weight"].to_numpy()
+    assert len(weights) == store.open("corpus").manifest["rows"]["interactions"] and (weights > 0).all()
+    assert store.open("refit/model").manifest["inputs"]["refit/weights"] == store.open("refit/weights").hash
+    found = store.open("refit/index").read_json("refit.json")
+    assert found["ndcg@10"]["refit"] > 0 and found["choices"] > 50
+    assert any((finished_run / "logs" / "refit").glob("events.out.tfevents.*"))
+
+
 @pytest.mark.slow
 def test_outcomes_and_protected_attributes_train_under_deepspeed(run_copy: Path, jobs: Jobs) -> None:
     settings = ["debias.outcome_model=true", "train.model.outcome=true", "train.model.protected=[gender]"]
     settings += ["train.adversary_weight=1", "train.parity_weight=1", "train.epochs=1"]
     settings += ["index.repaired=[gender]", "index.repair=0.5"]
-    for stage in ("debias", "train", "index", "evaluate"):
+    for stage in ("debias", "train", "index", "evaluate", "refit"):
         done = jobs.run(stage, run_copy, *settings)
         assert done.returncode == 0, done.stderr
     store = RunStore(str(run_copy))
@@ -263,9 +275,10 @@ def test_slates_are_the_same_where_a_worker_is_killed(
 @pytest.mark.slow
 def test_slates_of_items_whose_ids_the_generative_head_writes(run_copy: Path, jobs: Jobs, tmp_path: Path) -> None:
     output, head = tmp_path / "slates.parquet", "index.generative={steps: 50, codebook_size: 8}"
-    done = jobs.run("index", run_copy, head)
-    assert done.returncode == 0, done.stderr
-    assert "semantic ids: step 50/50" in done.stdout
+    for stage in ("index", "refit"):
+        done = jobs.run(stage, run_copy, head)
+        assert done.returncode == 0, done.stderr
+        assert "semantic ids: step 50/50" in done.stdout
     ways = (head, "recommend.candidates_from=semantic_ids", "recommend.beams=1", f"recommend.output={output}")
     done = jobs.run("recommend", run_copy, *ways)
     assert done.returncode == 0, done.stderr
@@ -566,7 +579,7 @@ def test_the_language_model_is_fine_tuned_and_writes_reasons_that_pass(run_copy:
     assert "explainer: step 12/12" in done.stdout + done.stderr
     overrides = [f"run.path={run_copy}", *settings]
     config = load_run(HOME / SMOKE, overrides, HOME)
-    snapshot = Snapshot.open(RunStore(str(run_copy)), config)
+    snapshot = Snapshot.open(RunStore(str(run_copy)), config, measured=True)
     items = LiveCatalogue.of(snapshot).described
     grounding = Grounding(snapshot.evidence, items, config.explain)
     histories = snapshot.corpus.histories(TRAIN, VALID)[:10]

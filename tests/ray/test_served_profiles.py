@@ -113,8 +113,9 @@ def test_a_large_catalogue_is_searched_in_parts_and_one_that_is_lost_comes_back(
     settings = [f"run.path={run_copy}", f"serve.port={free_port()}", "recommend.temperature=0", "index.exact_up_to=0"]
     settings += [*SPREAD, "cluster.index_parts=2"]
     with LocalCluster(HOME, tmp_path, gcs_port=free_port(), dashboard_port=free_port()) as cluster:
-        make = ["python", "jobs/index.py", "--config", SMOKE, "--home", str(HOME)]
-        cluster.submit([*make, *(part for setting in settings for part in ("--set", setting))])
+        for stage in ("index", "refit"):
+            make = ["python", f"jobs/{stage}.py", "--config", SMOKE, "--home", str(HOME)]
+            cluster.submit([*make, *(part for setting in settings for part in ("--set", setting))])
         app = deploy(cluster, load_run(HOME / SMOKE, settings, HOME), SMOKE, settings)
         wait_for(lambda: {"index-0-of-2", "index-1-of-2", "retriever"} <= deployments(cluster))
         users = [user["user_id"] for user in app.call("/v1/users?limit=5")[1]["users"]]

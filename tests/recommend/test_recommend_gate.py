@@ -177,6 +177,17 @@ def test_new_items_behind_those_of_the_log_keep_the_networks_logits() -> None:
     assert Gate.shut(3)(logits, [history(0)]).tolist() == [[1] * 5]
 
 
+def test_of_another_corpus_it_is_as_loud_and_counts_anew(corpus: Corpus) -> None:
+    gate = Gate(0.5, 2.0, replace(Linear.of(corpus), decay=0.9), 0.1)
+    everything = gate.of(corpus.as_train())
+    assert (everything.scale, everything.weight, everything.linear.decay) == (0.5, 2.0, 0.9)
+    expected = Linear.of(corpus.as_train()).weights.toarray()
+    np.testing.assert_array_equal(everything.linear.weights.toarray(), expected)
+    assert not np.array_equal(expected, gate.linear.weights.toarray())
+    shut = Gate.shut(corpus.num_warm_items)
+    assert shut.of(corpus.as_train()) is shut
+
+
 def test_reads_back_what_was_written(tmp_path: Path) -> None:
     store, gate = RunStore(str(tmp_path)), Gate(0.5, 2.0, Linear(WEIGHTS, 0.9), 0.25)
     with store.write("index", {}) as writer:

@@ -19,7 +19,7 @@ from llm4rec.model.recommender import Recommender
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import VALID, Corpus
 from llm4rec.train.config import TrainConfig
-from llm4rec.train.loop import Progress, TorchEngine, fit, parameter_groups, train_epoch, warmup_then_decay
+from llm4rec.train.loop import Progress, TorchEngine, fit, in_words, parameter_groups, train_epoch, warmup_then_decay
 from llm4rec.train.windows import Windows, build_windows
 from tests.baselines.loops import loops_corpus
 from tests.corpora import random_features, tiny_recommender
@@ -188,6 +188,17 @@ def test_early_stopping_by_hand() -> None:
     assert better == [True, True, False, False]
     assert progress.finished(config) and (progress.epoch, progress.best_epoch, progress.best_ndcg) == (4, 1, 0.3)
     assert [entry["epoch"] for entry in progress.curve] == [0, 1, 2, 3]
+
+
+def test_where_nothing_is_validated_the_last_epoch_is_the_best_and_patience_is_not_asked() -> None:
+    config, progress = TrainConfig(epochs=3, patience=1), Progress()
+    for _ in range(3):
+        assert not progress.finished(config)
+        progress.advance(1.0)
+        assert progress.record(None, 2.0)
+    assert progress.finished(config) and progress.best_epoch == 2
+    assert progress.curve[-1] == {"epoch": 2, "loss": 1.0, "seconds": 2.0}
+    assert in_words(progress.curve[-1]) == "loss 1.0000"
 
 
 def test_training_ends_with_the_epochs() -> None:

@@ -46,7 +46,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     inputs = {name: store.open(name) for name in REQUIRED}
 
     def build(writer: ArtifactWriter) -> None:
-        _report(writer, Snapshot.open(store, config), config, inputs["model"].manifest["seconds"])
+        _report(writer, Snapshot.open(store, config, measured=True), config, inputs["model"].manifest["seconds"])
 
     return run_stage(
         store,

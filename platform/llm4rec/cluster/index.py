@@ -72,16 +72,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         features = read_features(inputs["features"], corpus.item_ids)
         model = read_model(inputs["model"], features)
         scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
-        _use_free_cpus()
-        vectors = scorer.item_vectors.float().numpy()
-        ItemIndex.build(vectors).write(writer)
-        if is_large(len(vectors), config.index.exact_up_to):
-            log.info("index: %d items, more than are scored one by one; learning an approximate index", len(vectors))
-            ApproximateIndex.build(vectors, config.run.seed).write(writer)
-        if config.index.repaired:
-            scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
-            scorer.repair = learn_repair(scorer, corpus, config.index.repair)
-            scorer.repair.write(writer)
+        write_items(writer, scorer, corpus, config)
         # Histories tell what a repair or an adversary takes out of states.
         hidden = bool(config.index.repaired or model.config.protected)
         gate = Gate.shut(corpus.num_warm_items) if hidden else learn_gate(scorer, corpus)
@@ -96,9 +87,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         prices = learn_prices(Gated(scorer, gate), corpus, weight, config.index.debias_loss)
         log.info("index: prices of places, on the validation split: %s", _in_words(prices.changes))
         prices.write(writer)
-        if config.index.generative is not None:
-            _learn_ids(scorer, corpus, config.index.generative, config.run.seed).write(writer)
-        write_states(writer, user_states(scorer, corpus) if config.index.user_states else scorer.no_states)
+        write_users(writer, scorer, corpus, config)
         passages = build_passages(corpus, config.index, _reviews(inputs["corpus"], corpus, config))
         evidence = EvidenceStore.build(passages, embed([passage.text for passage in passages], config.encode))
         evidence.write(writer)
@@ -119,6 +108,27 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
         seed=config.run.seed,
         build=build,
     )
+
+
+def write_items(writer: ArtifactWriter, scorer: ModelScorer, corpus: Corpus, config: RunConfig) -> None:
+    """Item vectors, an approximate index of many, and the repair of states, which the scorer has from then on."""
+    _use_free_cpus()
+    vectors = scorer.item_vectors.float().numpy()
+    ItemIndex.build(vectors).write(writer)
+    if is_large(len(vectors), config.index.exact_up_to):
+        log.info("index: %d items, more than are scored one by one; learning an approximate index", len(vectors))
+        ApproximateIndex.build(vectors, config.run.seed).write(writer)
+    if config.index.repaired:
+        scorer.repaired = scorer.model.shape.attributes.places(config.index.repaired, "index.repaired")
+        scorer.repair = learn_repair(scorer, corpus, config.index.repair)
+        scorer.repair.write(writer)
+
+
+def write_users(writer: ArtifactWriter, scorer: ModelScorer, corpus: Corpus, config: RunConfig) -> None:
+    """What is learnt from states of users: semantic ids, where they are asked for; and their states now."""
+    if config.index.generative is not None:
+        _learn_ids(scorer, corpus, config.index.generative, config.run.seed).write(writer)
+    write_states(writer, user_states(scorer, corpus) if config.index.user_states else scorer.no_states)
 
 
 def user_states(scorer: ModelScorer, corpus: Corpus) -> FloatMatrix:

@@ -8,7 +8,7 @@ import numpy as np
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import Snapshot, version_of
+from llm4rec.cluster.snapshot import Snapshot, answering_index, version_of
 from llm4rec.errors import ArtifactError, Llm4RecError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -62,9 +62,10 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
         )
     old = Snapshot.open(RunStore(routing.main.path), _at(config, routing.main.path))
     _require_alike(new, old, path)
-    found = canary(new, old, config.serve.canary_users)
+    found = canary(_measured(config, new, path), _measured(config, old, routing.main.path), config.serve.canary_users)
     log.info(
-        "publish: NDCG@10 %.4f of %d known choices, %.4f of the model before", found.ndcg, found.users, found.before
+        "publish: NDCG@10 %.4f of %d known choices, %.4f of the model before%s",
+        *(found.ndcg, found.users, found.before, ", each before its refit" if config.run.refit else ""),
     )
     if found.ndcg < (1 - config.serve.canary_loss) * found.before:
         raise ArtifactError(
@@ -93,13 +94,18 @@ def _opened(config: RunConfig, path: str) -> Snapshot:
         ) from error
 
 
+def _measured(config: RunConfig, answers: Snapshot, path: str) -> Snapshot:
+    """The model of a run before its refit, which has learnt the choices that the canary asks for."""
+    return Snapshot.open(RunStore(path), _at(config, path), measured=True) if config.run.refit else answers
+
+
 def current(config: RunConfig, events: EventLog) -> tuple[Release, Routing]:
     """The model that a service starts with, and who gets which model now.
 
     Raises:
         ArtifactError: the service's own run has no index.
     """
-    own = version_of(RunStore(config.run.path).open("index"))
+    own = version_of(answering_index(RunStore(config.run.path), config))
     first = Release(0, "publish", own, config.run.path, 1.0, 0)
     return first, routing_after(first, events.releases())
 

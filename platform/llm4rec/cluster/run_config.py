@@ -45,6 +45,8 @@ class RunSection(StrictModel):
     """Seed of everything random."""
     split: SplitName = "leave_one_out"
     """Which split to train and evaluate on."""
+    refit: bool = True
+    """Whether the model that answers makes one more pass, over the held-out parts too, once it was measured."""
 
 
 class BaselinesSection(StrictModel):

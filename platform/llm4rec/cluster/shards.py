@@ -12,7 +12,7 @@ from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.releases import AGAIN_S, keep_up
 from llm4rec.cluster.resume import LOSSES
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import version_of
+from llm4rec.cluster.snapshot import answering_index, version_of
 from llm4rec.errors import ArtifactError
 from llm4rec.index.approximate import read_near
 from llm4rec.index.parts import Part, cut, merge
@@ -141,7 +141,7 @@ class ModelParts:
         """
         self._config, self._log, self._part = config, log, part
         # Replicas open their run's own model first when they start, whatever was published since.
-        own = RunStore(config.run.path).open("index")
+        own = answering_index(RunStore(config.run.path), config)
         self._first = Release(0, "publish", version_of(own), config.run.path, 1.0, 0)
         self._models: dict[str, Part | None] = {self._first.version: self._part_of(own)}
         self._steps: list[Release] | None = None
@@ -197,7 +197,7 @@ class ModelParts:
             logger.error("the part of model %s is not taken: %s: %s", release.version, type(error).__name__, error)
 
     def _open(self, release: Release) -> Part | None:
-        artifact = RunStore(release.path).open("index")
+        artifact = answering_index(RunStore(release.path), self._config)
         if version_of(artifact) != release.version:
             raise ArtifactError(
                 f"{release.path} holds model {version_of(artifact)}, not {release.version} as published; publish it"

@@ -7,7 +7,9 @@ import numpy as np
 
 from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.stage import INDEX, MODEL, REFIT_FOUND, REFIT_INDEX, REFIT_MODEL
 from llm4rec.debias.result import Effects, read_effects
+from llm4rec.errors import ArtifactError
 from llm4rec.index.approximate import ApproximateIndex, read_near
 from llm4rec.index.evidence import EvidenceStore
 from llm4rec.index.user_states import read_states
@@ -23,8 +25,8 @@ from llm4rec.recommend.slate import Narrow
 from llm4rec.schema import Corpus, Features, FloatMatrix, FloatVector, History, read_features
 from llm4rec.train.state import DESCRIPTION, read_model
 
-REQUIRED = ("corpus", "features", "effects", "model", "index")
-"""The artifacts a snapshot is made of."""
+REQUIRED = ("corpus", "features", "effects", MODEL, INDEX)
+"""The artifacts a snapshot is made of; one that answers after a refit, of those of the refit too."""
 
 
 @dataclass(frozen=True)
@@ -62,44 +64,47 @@ class Snapshot:
     version: str
 
     @classmethod
-    def open(cls, store: RunStore, config: RunConfig, *, with_near: bool = True) -> "Snapshot":
+    def open(cls, store: RunStore, config: RunConfig, *, measured: bool = False, with_near: bool = True) -> "Snapshot":
         """Open all artifacts of a run.
 
         Args:
             store: of the run.
             config: as it was made with.
+            measured: the model that figures are of, in the place of the refit that answers.
             with_near: whether to hold the approximate index of a large catalogue, if there is one.
 
         Raises:
             ArtifactError: one is missing, damaged, or does not fit the others.
         """
         artifacts = {name: store.open(name) for name in REQUIRED}
+        answers = artifacts[INDEX] if measured else answering_index(store, config)
+        trained = artifacts[MODEL] if measured or not config.run.refit else store.open(REFIT_MODEL)
         corpus = Corpus.read(artifacts["corpus"], config.run.split)
         features = read_features(artifacts["features"], corpus.item_ids)
-        model = read_model(artifacts["model"], features)
+        model = read_model(trained, features)
         scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
         if config.index.repaired:
             scorer.repaired = model.shape.attributes.places(config.index.repaired, "index.repaired")
-            scorer.repair = Repair.read(artifacts["index"], config.index.repair)
-        index = ItemIndex.read(artifacts["index"], num_items=corpus.num_items, width=model.config.embedding_size)
-        near = read_near(artifacts["index"], index, config.index.exact_up_to) if with_near else None
+            scorer.repair = Repair.read(answers, config.index.repair)
+        index = ItemIndex.read(answers, num_items=corpus.num_items, width=model.config.embedding_size)
+        near = read_near(answers, index, config.index.exact_up_to) if with_near else None
         id_generator = None
         if config.index.generative is not None:
-            id_generator = IdGenerator.read(artifacts["index"], index.vectors, model.config.temperature)
+            id_generator = IdGenerator.read(answers, index.vectors, model.config.temperature)
         return cls(
             corpus=corpus,
             features=features,
             effects=read_effects(artifacts["effects"]),
             scorer=scorer,
-            gate=Gate.read(artifacts["index"], corpus.num_warm_items),
+            gate=Gate.read(answers, corpus.num_warm_items),
             index=index,
             near=near,
             id_generator=id_generator,
-            evidence=EvidenceStore.read(artifacts["index"]),
-            prices=Prices.read(artifacts["index"], corpus.num_items),
-            states=read_states(artifacts["index"], corpus.num_users),
-            curve=artifacts["model"].read_json(DESCRIPTION)["curve"],
-            version=version_of(artifacts["index"]),
+            evidence=EvidenceStore.read(artifacts[INDEX]),
+            prices=Prices.read(artifacts[INDEX], corpus.num_items),
+            states=read_states(answers, corpus.num_users),
+            curve=artifacts[MODEL].read_json(DESCRIPTION)["curve"],
+            version=version_of(answers),
         )
 
     def logits(self, states: FloatMatrix, vectors: FloatMatrix, histories: Sequence[History]) -> FloatMatrix:
@@ -120,6 +125,21 @@ class Snapshot:
     def frozen(self) -> Frozen:
         """What learning online starts from: the corpus's item vectors and how sharply logits tell them apart."""
         return Frozen(self.index.vectors, self.gate.scale / self.scorer.model.config.temperature)
+
+
+def answering_index(store: RunStore, config: RunConfig) -> Artifact:
+    """The index of the model that answers: of the refit where there is to be one.
+
+    Raises:
+        ArtifactError: it is missing or damaged, or the refit is of another index than the run has now.
+    """
+    index = store.open(INDEX)
+    if not config.run.refit:
+        return index
+    refit = store.open(REFIT_INDEX)
+    if refit.read_json(REFIT_FOUND)["index"] != index.hash:
+        raise ArtifactError(f"{refit.path} is the refit of another index; run jobs/refit.py again")
+    return refit
 
 
 def version_of(index: Artifact) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ray.train.v2.api.config import ScalingConfig
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
 from llm4rec.cluster.checkpoint import PROGRESS, leave_newest, newest
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.stage import run_stage
+from llm4rec.cluster.stage import MODEL, run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
 from llm4rec.config import content_hash
 from llm4rec.device import best_device
@@ -37,18 +38,30 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
             "train.rank_weight is 0, which leaves the ranking untrained that all later stages use; "
             "give it a weight above 0, the outcome head then learns beside it"
         )
-    inputs = {name: store.open(name).hash for name in ("corpus", "features", "effects")}
+    return train(store, config, MODEL, ("corpus", "features", "effects"))
+
+
+def train(store: RunStore, config: RunConfig, stage: str, made_from: Sequence[str]) -> Artifact:
+    """A training, of the model that is measured or of a refit.
+
+    Args:
+        store: of the run.
+        config: of this training.
+        stage: MODEL or REFIT_MODEL.
+        made_from: names of the artifacts that it reads.
+    """
+    inputs = {name: store.open(name).hash for name in made_from}
     name = _name(config, inputs)
 
     def build(writer: ArtifactWriter) -> None:
         if config.train.num_workers == 0:
-            _train_here(writer, store, config)
+            _train_here(writer, store, config, stage)
         else:
-            _train(writer, store, config, name)
+            _train(writer, store, config, stage, name)
 
     artifact = run_stage(
         store,
-        "model",
+        stage,
         config=_decisive(config),
         inputs=inputs,
         seed=config.run.seed,
@@ -58,11 +71,11 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     return artifact
 
 
-def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, name: str) -> None:
+def _train(writer: ArtifactWriter, store: RunStore, config: RunConfig, stage: str, name: str) -> None:
     """Train on workers, from the last checkpoint after a failure here or in an earlier, killed, run."""
-    settings = {"run": config.model_dump(mode="json")}
+    settings = {"run": config.model_dump(mode="json"), "stage": stage}
     result = _fit(settings, location_inside(store.location, CHECKPOINTS), name, config)
-    _, shape = corpus_and_shape(store, config)
+    _, shape = corpus_and_shape(store, config, stage)
     assert result.checkpoint is not None, "every epoch reports a checkpoint"
     with result.checkpoint.as_directory() as folder:
         noted = json.loads(Path(folder, PROGRESS).read_text(encoding="utf-8"))
@@ -159,9 +172,9 @@ def _decisive(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _train_here(writer: ArtifactWriter, store: RunStore, config: RunConfig) -> None:
+def _train_here(writer: ArtifactWriter, store: RunStore, config: RunConfig, stage: str) -> None:
     """Train in this process with plain PyTorch."""
-    parts = read_parts(store, config)
+    parts = read_parts(store, config, stage)
     parts.model.to(best_device())
     engine = TorchEngine(parts.model, config.train, parts.total_steps(config))
     with tempfile.TemporaryDirectory() as folder:
@@ -173,6 +186,6 @@ def _train_here(writer: ArtifactWriter, store: RunStore, config: RunConfig) -> N
             seed=config.run.seed,
             validate=lambda: validate(parts.model, parts, config, Worker(0, 1)),
             on_best=lambda: save_weights(parts.model, best),
-            log=lambda line: log.info("train: %s", line),
+            log=lambda line: log.info("%s: %s", parts.label, line),
         )
         write_model(writer, best, config.train.model, parts.model.shape, progress.curve)

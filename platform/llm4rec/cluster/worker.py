@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from llm4rec.cluster import checkpoint
 from llm4rec.cluster.deepspeed import DeepSpeedEngine, build_engine
 from llm4rec.cluster.elastic import whole
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.debias.result import Effects, read_effects
+from llm4rec.cluster.stage import MODEL, REFIT_MODEL, REFIT_WEIGHTS
+from llm4rec.debias.result import Effects, read_effects, read_weights
 from llm4rec.errors import ConfigError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -30,14 +31,14 @@ from llm4rec.model.recommender import Recommender, Shape
 from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import VALID, Corpus, read_features
 from llm4rec.train.config import TrainConfig
-from llm4rec.train.loop import Engine, NotFiniteGradientError, Progress, train_epoch
-from llm4rec.train.state import WEIGHTS, save_weights
+from llm4rec.train.loop import Engine, NotFiniteGradientError, Progress, in_words, train_epoch
+from llm4rec.train.state import WEIGHTS, read_model, save_weights
 from llm4rec.train.windows import KnownOutcomes, Windows, build_windows
 
 log = logging.getLogger("llm4rec")
 
-CURVES = "logs/train"
-"""TensorBoard reads the run's training here."""
+CURVES = "logs"
+"""TensorBoard reads the run's trainings here, each in a folder of its own."""
 SECONDS_BETWEEN_REPORTS = 10
 VALIDATION_ROWS = 20_000
 """At most so many choices are ranked after each epoch."""
@@ -49,11 +50,17 @@ class Parts:
 
     model: Recommender
     windows: Windows
-    validation: EvaluationSet
+    validation: EvaluationSet | None
+    """None in a refit, which has seen all there is."""
     attributes: IntMatrix
     num_users: int
     plain: Recommender | None
     """A copy to validate and save, where ZeRO 3 takes the weights of the model itself apart at every use."""
+
+    @property
+    def label(self) -> str:
+        """What lines and curves say is under way."""
+        return "refit" if self.validation is None else "train"
 
     def total_steps(self, config: RunConfig) -> int:
         """Steps of all epochs."""
@@ -75,38 +82,53 @@ def train_worker(settings: dict[str, Any]) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before CUDA starts: Ray hides none from those who reserve none
     config = RunConfig.model_validate(settings["run"])
     worker = Worker(ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size())
-    parts = read_parts(RunStore(config.run.path), config)
+    parts = read_parts(RunStore(config.run.path), config, settings["stage"])
     if worker.size > 1:
-        log.info("train: worker %d of %d is process %d", worker.rank, worker.size, os.getpid())
+        log.info("%s: worker %d of %d is process %d", parts.label, worker.rank, worker.size, os.getpid())
     engine = build_engine(parts.model, config.train, world_size=worker.size, total_steps=parts.total_steps(config))
     if worker.rank == 0:
-        log.info("train: weights and activations are %s", next(engine.module.parameters()).dtype)
+        log.info("%s: weights and activations are %s", parts.label, next(engine.module.parameters()).dtype)
     _run_epochs(engine, parts, config, worker, settings["checkpoint"])
 
 
-def read_parts(store: RunStore, config: RunConfig) -> Parts:
-    """Everything that training needs, from the artifacts of a run."""
-    corpus, shape = corpus_and_shape(store, config)
+def read_parts(store: RunStore, config: RunConfig, stage: str) -> Parts:
+    """Everything that a training needs, from the artifacts of a run; a refit begins with the model that was measured.
+
+    Args:
+        store: of the run.
+        config: of the training.
+        stage: MODEL or REFIT_MODEL.
+    """
+    corpus, shape = corpus_and_shape(store, config, stage)
+    refit = stage == REFIT_MODEL
     features = read_features(store.open("features"), corpus.item_ids)
     attributes = shape.attributes.encode_table(corpus.users)
     effects = read_effects(store.open("effects"))
     outcomes = known_outcomes(corpus, effects) if config.train.model.outcome else None
-    windows = build_windows(corpus, shape.history, attributes, effects.weight, outcomes)
+    weight = read_weights(store.open(REFIT_WEIGHTS)) if refit else effects.weight
+    windows = build_windows(corpus, shape.history, attributes, weight, outcomes)
     torch.manual_seed(config.run.seed)
     model = Recommender(config.train.model, shape, features)
     if config.train.gradient_checkpointing:
         model.users.backbone.gradient_checkpointing_enable({"use_reentrant": False})
-    validation = EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
+    if refit:
+        model.load_state_dict(read_model(store.open(MODEL), features).state_dict())
+    validation = None if refit else EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
     dealt_out = config.train.num_workers != 0 and config.train.zero_stage == 3
     plain = Recommender(config.train.model, shape, features, with_weights=False) if dealt_out else None
     return Parts(model, windows, validation, attributes, corpus.num_users, plain)
 
 
-def corpus_and_shape(store: RunStore, config: RunConfig) -> tuple[Corpus, Shape]:
-    """The corpus of a run, and the shape of a network over it."""
+def corpus_and_shape(store: RunStore, config: RunConfig, stage: str) -> tuple[Corpus, Shape]:
+    """What a training learns from, and the shape of its network; a refit keeps the codes of what is read."""
     corpus = Corpus.read(store.open("corpus"), config.run.split)
     features = read_features(store.open("features"), corpus.item_ids)
-    return corpus, Shape.of(corpus, features, config.train.model)
+    shape = Shape.of(corpus, features, config.train.model)
+    if stage != REFIT_MODEL:
+        return corpus, shape
+    corpus = corpus.as_train()
+    learnt = Shape.of(corpus, features, config.train.model).by_content_alone
+    return corpus, replace(shape, by_content_alone=learnt)
 
 
 def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:
@@ -124,8 +146,10 @@ def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:
     return KnownOutcomes(good, effects.outcome.users, effects.outcome.items)
 
 
-def validate(model: Recommender, parts: Parts, config: RunConfig, worker: Worker) -> float:
-    """NDCG@10 on the validation split, one vote a user; each worker ranks its share of the rows."""
+def validate(model: Recommender, parts: Parts, config: RunConfig, worker: Worker) -> float | None:
+    """NDCG@10 on the validation split, one vote a user, if any is held out; each worker ranks its share of the rows."""
+    if parts.validation is None:
+        return None
     scorer, own = ModelScorer(model, parts.attributes), _share(parts.validation, worker)
     gains = ndcg(rank(scorer, own, config.evaluate).target_rank, 10)
     by_user = np.stack([np.bincount(own.users, values, parts.num_users) for values in (gains, np.ones(len(gains)))])
@@ -148,8 +172,8 @@ def _run_epochs(engine: DeepSpeedEngine, parts: Parts, config: RunConfig, worker
         best = Path(kept, WEIGHTS)
         progress = checkpoint.restore(engine, best, found)
         if progress != Progress() and worker.rank == 0:
-            log.info("train: resumed after epoch %d, step %d of the next", progress.epoch, progress.step)
-        report = _Reporter(engine, progress, steps_an_epoch, config, worker)
+            log.info("%s: resumed after epoch %d, step %d of the next", parts.label, progress.epoch, progress.step)
+        report = _Reporter(engine, progress, parts, config, worker)
         started = time.monotonic()
         if progress.finished(settings):  # killed before Ray had noted the last checkpoint, and it has to be told again
             checkpoint.save(engine, progress, report.steps, best, worker.rank)
@@ -225,19 +249,19 @@ class _Reporter:
     """
 
     def __init__(
-        self, engine: DeepSpeedEngine, progress: Progress, steps_an_epoch: int, config: RunConfig, worker: Worker
+        self, engine: DeepSpeedEngine, progress: Progress, parts: Parts, config: RunConfig, worker: Worker
     ) -> None:
-        self._engine = engine
-        self._progress, self._steps_an_epoch, self._epochs = progress, steps_an_epoch, config.train.epochs
+        self._engine, self._progress, self._label = engine, progress, parts.label
+        self._steps_an_epoch, self._epochs = parts.windows.num_steps(config.train.batch_size), config.train.epochs
         self._speaks = worker.rank == 0
         self._began, self._first, self._last = time.monotonic(), progress.step, time.monotonic()
         self._curves: SummaryWriter | None = None
         if self._speaks and "://" in config.run.path:
-            log.info("train: no curves for TensorBoard, which are written to local folders only")
+            log.info("%s: no curves for TensorBoard, which are written to local folders only", self._label)
         elif self._speaks:
             # what an earlier training in this folder, or this one before it was killed, wrote of later steps goes
             self._curves = SummaryWriter(
-                str(Path(config.run.path, CURVES)), purge_step=self.steps + 1 if self.steps else 0
+                str(Path(config.run.path, CURVES, self._label)), purge_step=self.steps + 1 if self.steps else 0
             )
 
     @property
@@ -261,21 +285,22 @@ class _Reporter:
         in_all = left + an_epoch * (self._epochs - self._progress.epoch - 1)
         place = (self._progress.epoch + 1, self._epochs, done, self._steps_an_epoch)
         log.info(
-            "train: epoch %d/%d, step %d/%d, loss %.4f, %.0f s left in this epoch and at most %.0f s in all",
-            *(*place, loss, left, in_all),
+            "%s: epoch %d/%d, step %d/%d, loss %.4f, %.0f s left in this epoch and at most %.0f s in all",
+            *(self._label, *place, loss, left, in_all),
         )
 
     def epoch(self) -> None:
         """Note the end of an epoch."""
         last = self._progress.curve[-1]
         if self._curves is not None:
-            for name in ("valid_ndcg@10", "seconds"):
+            for name in last.keys() & {"valid_ndcg@10", "seconds"}:
                 self._curves.add_scalar(name, last[name], self.steps)
             self._curves.flush()
         if self._speaks:
-            best = " (best)" if self._progress.best_epoch == self._progress.epoch - 1 else ""
+            is_best = "valid_ndcg@10" in last and self._progress.best_epoch == self._progress.epoch - 1
+            best = " (best)" if is_best else ""
             log.info(
-                "train: epoch %d/%d, loss %.4f, validation NDCG@10 %.4f%s, %.0f s",
-                *(self._progress.epoch, self._epochs, last["loss"], last["valid_ndcg@10"], best, last["seconds"]),
+                "%s: epoch %d/%d, %s%s, %.0f s",
+                *(self._label, self._progress.epoch, self._epochs, in_words(last), best, last["seconds"]),
             )
         self._began, self._first, self._last = time.monotonic(), 0, time.monotonic()

@@ -1,5 +1,6 @@
 """The debias stage: corpus and features in, propensities, weights and effects out."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,8 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
             corpus, or `config.groups` names a column that cannot be used.
     """
     covariates = build_covariates(corpus, features, config)
-    propensities = fit_propensities(covariates, config, seed)
-    quantile = propensities.clip_quantile if config.clip_quantile is None else config.clip_quantile
-    threshold = clip_threshold(propensities.train, quantile, config.clip_floor)
-    density = float(propensities.diagnostics["density"])
-    train_weight = training_weights(clip(propensities.train, threshold), density, config)
+    weighing = _weigh(covariates, config, seed)
+    propensities, train_weight = weighing.propensities, weighing.weight
     outcome = fit_outcome(covariates, train_weight, config, seed) if config.outcome_model else None
     if isinstance(outcome, str):
         propensities.warnings.append(outcome)
@@ -70,18 +68,51 @@ def estimate(corpus: Corpus, features: Features, config: DebiasConfig, seed: int
         "popularity_unit": {"log_mean": covariates.scale.mean, "log_deviation": covariates.scale.deviation},
         "propensity": {
             "weights": config.weights,
-            "clip_quantile": quantile,
-            **_propensity_summary(propensities, train_weight, threshold),
+            "clip_quantile": weighing.clip_quantile,
+            **_propensity_summary(weighing),
         },
         "outcome_model": None if outcome is None else {"threshold": outcome.threshold, "held_out_loss": outcome.loss},
         "popularity_effect": popularity,
         "exposure_effect": exposure,
         "warnings": [*propensities.warnings, *_group_warnings(covariates.attributes), *notes, *warnings, *more],
     }
-    in_train = corpus.interactions.split == TRAIN
-    propensity, weight = np.full(len(in_train), np.nan, np.float32), np.zeros(len(in_train), np.float32)
-    propensity[in_train], weight[in_train] = propensities.train, train_weight
+    propensity, weight = _of_all(corpus, propensities.train, np.nan), _of_all(corpus, train_weight, 0)
     return Effects(propensity, weight, user_effect, covariates.popularity, summary, outcome)
+
+
+def estimate_weights(corpus: Corpus, features: Features, config: DebiasConfig, seed: int) -> FloatVector:
+    """The training weights that `estimate` finds, shape (N,), and nothing else.
+
+    Raises:
+        DataError: as `estimate` does.
+    """
+    return _of_all(corpus, _weigh(build_covariates(corpus, features, config), config, seed).weight, 0)
+
+
+@dataclass(frozen=True)
+class _Weighing:
+    """Propensities, where they are clipped, and the weights that come of it, shape (train interactions,)."""
+
+    propensities: Propensities
+    clip_quantile: float
+    threshold: float
+    weight: FloatVector
+
+
+def _weigh(covariates: Covariates, config: DebiasConfig, seed: int) -> _Weighing:
+    found = fit_propensities(covariates, config, seed)
+    quantile = found.clip_quantile if config.clip_quantile is None else config.clip_quantile
+    threshold = clip_threshold(found.train, quantile, config.clip_floor)
+    weight = training_weights(clip(found.train, threshold), float(found.diagnostics["density"]), config)
+    return _Weighing(found, quantile, threshold, weight)
+
+
+def _of_all(corpus: Corpus, of_train: FloatVector, elsewhere: float) -> FloatVector:
+    """Values of the train interactions, in the order of all."""
+    in_train = corpus.interactions.split == TRAIN
+    values = np.full(len(in_train), elsewhere, np.float32)
+    values[in_train] = of_train
+    return values
 
 
 def _asked(
@@ -186,12 +217,13 @@ def _group_warnings(attributes: list[Attribute]) -> list[str]:
     ]
 
 
-def _propensity_summary(propensities: Propensities, weight: FloatVector, threshold: float) -> dict[str, Any]:
+def _propensity_summary(weighing: _Weighing) -> dict[str, Any]:
+    weight, threshold = weighing.weight, weighing.threshold
     size = effective_sample_size(weight)
     return {
-        **propensities.diagnostics,
+        **weighing.propensities.diagnostics,
         "clip_threshold": threshold,
-        "clipped_share": float((propensities.train < threshold).mean()),
+        "clipped_share": float((weighing.propensities.train < threshold).mean()),
         "max_weight": float(weight.max()),
         "effective_sample_size": size,
         "effective_share": size / len(weight),

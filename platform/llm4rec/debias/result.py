@@ -12,6 +12,8 @@ from llm4rec.errors import ArtifactError
 from llm4rec.schema import ITEM_ID, USER_ID, BoolVector, Corpus, FloatMatrix, FloatVector, IntVector
 
 MAX_WEIGHT = 3.0
+WEIGHTS, WEIGHT = "weights", "weight"
+"""A table, and its column."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def write_effects(writer: ArtifactWriter, corpus: Corpus, effects: Effects) -> N
         USER_ID: user_ids.take(pa.array(corpus.interactions.user)),
         ITEM_ID: item_ids.take(pa.array(corpus.interactions.item)),
         "propensity": pa.array(effects.propensity, from_pandas=True),
-        "weight": effects.weight,
+        WEIGHT: effects.weight,
     }
-    writer.write_table("weights", pa.table(weights))
+    writer.write_table(WEIGHTS, pa.table(weights))
     users = {USER_ID: user_ids, "popularity_effect": effects.user_effect}
     items = {ITEM_ID: item_ids, "popularity": effects.popularity}
     if effects.outcome is not None:
@@ -93,7 +95,7 @@ def read_effects(artifact: Artifact) -> Effects:
     Raises:
         ArtifactError: an older version wrote it.
     """
-    weights, users, items = (artifact.read_table(name) for name in ("weights", "users", "items"))
+    weights, users, items = (artifact.read_table(name) for name in (WEIGHTS, "users", "items"))
     summary = artifact.read_json("effects.json")
     if "outcome_model" not in summary:
         raise ArtifactError(f"{artifact.path} was made by an older version; run jobs/debias.py again")
@@ -101,12 +103,22 @@ def read_effects(artifact: Artifact) -> Effects:
     tables = (_matrix(users, "outcome"), _matrix(items, "outcome")) if known else None
     return Effects(
         propensity=_floats(weights, "propensity"),
-        weight=_floats(weights, "weight"),
+        weight=_floats(weights, WEIGHT),
         user_effect=_floats(users, "popularity_effect"),
         popularity=_floats(items, "popularity"),
         summary=summary,
         outcome=OutcomeModel(*tables, known["threshold"], known["held_out_loss"]) if tables else None,
     )
+
+
+def write_weights(writer: ArtifactWriter, weight: FloatVector) -> None:
+    """Write the training weight of every corpus interaction, in order."""
+    writer.write_table(WEIGHTS, pa.table({WEIGHT: weight}))
+
+
+def read_weights(artifact: Artifact) -> FloatVector:
+    """Read what `write_weights` wrote."""
+    return _floats(artifact.read_table(WEIGHTS), WEIGHT)
 
 
 def _floats(table: pa.Table, name: str) -> FloatVector:

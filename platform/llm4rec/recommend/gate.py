@@ -1,7 +1,7 @@
 """The gate between the network and a linear item-item model. Shapes: B users, N choices, I warm items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -104,6 +104,12 @@ class Gate:
         if self.weight:
             mixed[:, : self.linear.weights.shape[0]] += np.float32(self.weight) * self.linear.score(histories)
         return mixed
+
+    def of(self, corpus: Corpus) -> Self:
+        """As loud as before, with the linear model of another corpus's train split; shut if it was."""
+        if not self.weight:
+            return self
+        return replace(self, linear=replace(Linear.of(corpus), decay=self.linear.decay))
 
     def favourites(self, history: History) -> IntVector:
         """Codes of the items that the linear model knows to go with a history; none where it is not heard."""

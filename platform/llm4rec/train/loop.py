@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -88,14 +88,17 @@ class Progress:
         self.step += 1
         self.total_loss += loss
 
-    def record(self, ndcg: float, seconds: float) -> bool:
-        """Note that the epoch has ended; True if it is the best so far."""
-        loss = self.total_loss / self.step
+    def record(self, ndcg: float | None, seconds: float) -> bool:
+        """Note that the epoch has ended; True if it is the best so far, as the last is where nothing is validated."""
+        point = {"epoch": self.epoch, "loss": self.total_loss / self.step}
         self.step, self.total_loss, self.seconds = 0, 0.0, 0.0
-        better = ndcg > self.best_ndcg
+        better = ndcg is None or ndcg > self.best_ndcg
         if better:
-            self.best_epoch, self.best_ndcg = self.epoch, ndcg
-        self.curve.append({"epoch": self.epoch, "loss": loss, "valid_ndcg@10": ndcg, "seconds": seconds})
+            self.best_epoch = self.epoch
+        if ndcg is not None:
+            point["valid_ndcg@10"] = ndcg
+            self.best_ndcg = max(ndcg, self.best_ndcg)
+        self.curve.append({**point, "seconds": seconds})
         self.epoch += 1
         return better
 
@@ -220,11 +223,14 @@ def fit(
     config: TrainConfig,
     *,
     seed: int,
-    validate: Callable[[], float],
+    validate: Callable[[], float | None],
     on_best: Callable[[], None],
     log: Callable[[str], None] = print,
 ) -> Progress:
-    """Train in this process with early stopping on validation NDCG@10; `on_best` is called to keep the weights."""
+    """Train in this process with early stopping on validation NDCG@10; `on_best` is called to keep the weights.
+
+    Where `validate` answers None the last epoch is the best one.
+    """
     progress = Progress()
     while not progress.finished(config):
         started = time.monotonic()
@@ -232,7 +238,11 @@ def fit(
         train_epoch(engine, batches, config, progress.advance)
         if progress.record(validate(), time.monotonic() - started):
             on_best()
-        last = progress.curve[-1]
-        gain = last["valid_ndcg@10"]
-        log(f"epoch {progress.epoch}/{config.epochs}: loss {last['loss']:.4f}, validation NDCG@10 {gain:.4f}")
+        log(f"epoch {progress.epoch}/{config.epochs}: {in_words(progress.curve[-1])}")
     return progress
+
+
+def in_words(point: Mapping[str, float]) -> str:
+    """A point of a learning curve."""
+    gain = f", validation NDCG@10 {point['valid_ndcg@10']:.4f}" if "valid_ndcg@10" in point else ""
+    return f"loss {point['loss']:.4f}{gain}"

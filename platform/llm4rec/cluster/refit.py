@@ -1,0 +1,119 @@
+"""The refit stage: the model that was measured goes on learning, from all that was held out, and then answers.
+
+What a split holds out is the newest that is known of users and items. Figures need it; whoever is served gains nothing
+by its being left out. The refit is of the same network and makes one more pass over all interactions, so that it is as
+good as what was measured and knows the rest; nothing can be measured on it any more.
+"""
+
+import logging
+from typing import Any
+
+import ray
+
+from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
+from llm4rec.cluster.index import write_items, write_users
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.stage import INDEX, MODEL, REFIT_FOUND, REFIT_INDEX, REFIT_MODEL, REFIT_WEIGHTS, run_stage
+from llm4rec.cluster.train import train
+from llm4rec.debias.estimate import estimate_weights
+from llm4rec.debias.result import write_weights
+from llm4rec.errors import ArtifactError
+from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import rank
+from llm4rec.model.scorer import ModelScorer
+from llm4rec.recommend.gate import Gate, Gated
+from llm4rec.schema import TEST, Corpus, read_features
+from llm4rec.train.refit import refit_config
+from llm4rec.train.state import read_model
+
+log = logging.getLogger("llm4rec")
+
+TOP_N = 10
+
+
+def run(store: RunStore, config: RunConfig) -> Artifact | None:
+    """Corpus + features + effects + model + index -> refit/weights, refit/model, refit/index; None where not asked for.
+
+    Raises:
+        ArtifactError: what has been learnt now is foreseen worse than before, by more than `serve.canary_loss`.
+    """
+    if not config.run.refit:
+        log.info("refit: run.refit is false: the model that was measured answers")
+        return None
+    _weigh(store, config)
+    learn(store, config)
+    return index(store, config)
+
+
+def learn(store: RunStore, config: RunConfig) -> Artifact:
+    """Train refit/model."""
+    own = config.model_copy(update={"train": refit_config(config.train)})
+    return train(store, own, REFIT_MODEL, ("corpus", "features", "effects", MODEL, REFIT_WEIGHTS))
+
+
+def _weigh(store: RunStore, config: RunConfig) -> Artifact:
+    """Training weights of all interactions."""
+    inputs = {name: store.open(name) for name in ("corpus", "features")}
+
+    def build(writer: ArtifactWriter) -> None:
+        corpus = Corpus.read(inputs["corpus"], config.run.split).as_train()
+        features = read_features(inputs["features"], corpus.item_ids)
+        remote: Any = ray.remote(estimate_weights).options(num_cpus=1)
+        write_weights(writer, ray.get(remote.remote(corpus, features, config.debias, config.run.seed)))
+
+    return run_stage(
+        store,
+        REFIT_WEIGHTS,
+        config={"debias": config.debias},
+        inputs={name: artifact.hash for name, artifact in inputs.items()},
+        seed=config.run.seed,
+        build=build,
+    )
+
+
+def index(store: RunStore, config: RunConfig) -> Artifact:
+    """What differs from the index of the measured model: prices, evidence and explainer are that one's."""
+    inputs = {name: store.open(name) for name in ("corpus", "features", MODEL, INDEX, REFIT_MODEL)}
+
+    def build(writer: ArtifactWriter) -> None:
+        measured = Corpus.read(inputs["corpus"], config.run.split)
+        corpus = measured.as_train()
+        features = read_features(inputs["features"], corpus.item_ids)
+        model = read_model(inputs[REFIT_MODEL], features)
+        scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
+        write_items(writer, scorer, corpus, config)
+        known = Gate.read(inputs[INDEX], corpus.num_warm_items)
+        gate = known.of(corpus)
+        gate.write(writer)
+        write_users(writer, scorer, corpus, config)
+        before = ModelScorer(read_model(inputs[MODEL], features), scorer.attributes)
+        rows = EvaluationSet.build(measured, TEST).at_most(config.serve.canary_users)
+        found = {
+            name: float(ndcg(rank(Gated(*pair), rows, config.evaluate).target_rank, TOP_N).mean())
+            for name, pair in {"refit": (scorer, gate), "measured": (before, known)}.items()
+        }
+        _require_better(found, len(rows), config.serve.canary_loss)
+        writer.write_json(REFIT_FOUND, {"index": inputs[INDEX].hash, "choices": len(rows), f"ndcg@{TOP_N}": found})
+
+    return run_stage(
+        store,
+        REFIT_INDEX,
+        config={"index": config.index},
+        inputs={name: artifact.hash for name, artifact in inputs.items()},
+        seed=config.run.seed,
+        build=build,
+    )
+
+
+def _require_better(found: dict[str, float], choices: int, max_loss: float) -> None:
+    log.info(
+        "refit: NDCG@%d %.4f on %d choices that it has learnt of now, %.4f before",
+        *(TOP_N, found["refit"], choices, found["measured"]),
+    )
+    if found["refit"] < (1 - max_loss) * found["measured"]:
+        raise ArtifactError(
+            f"the refit foresees {choices} choices that it has learnt of worse than the model that had not: "
+            f"NDCG@{TOP_N} {found['refit']:.4f}, not {found['measured']:.4f}; lower train.learning_rate, or set "
+            "run.refit to false to serve the model that was measured"
+        )

@@ -1,0 +1,159 @@
+"""The refit: what it learns of, what it begins with, and which model answers; real trainings of a small network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llm4rec.artifacts import RunStore
+from llm4rec.cluster import refit, releases
+from llm4rec.cluster.publish import current, publish
+from llm4rec.cluster.releases import Engines
+from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.shards import ModelParts
+from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.cluster.stage import INDEX, MODEL, REFIT_FOUND, REFIT_INDEX, REFIT_MODEL, REFIT_WEIGHTS
+from llm4rec.cluster.train import train
+from llm4rec.cluster.worker import read_parts
+from llm4rec.debias.result import write_weights
+from llm4rec.errors import ArtifactError
+from llm4rec.model.inputs import PADDING
+from llm4rec.online.log import EventLog
+from llm4rec.train.refit import EPOCHS
+from tests.cluster.small_run import WordsAsNumbers, write_run
+
+WEIGHT = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a cluster knows how many are free."""
+    monkeypatch.setattr("llm4rec.cluster.index.free_cpus", lambda: 1)
+
+
+def settings(run: str, **sections: dict[str, object]) -> RunConfig:
+    small = {"embedding_size": 16, "fusion_size": 8, "history_length": 8, "num_retrieved": 2, "dropout": 0.0}
+    model = {"backbone": str(Path(run, "llama")), "pretrained": False, "num_layers": 1, **small}
+    config = {
+        "source": {"format": "movielens", "path": "unused"},
+        "run": {"path": run},
+        "train": {"model": model, "num_workers": 0, "precision": "fp32", "learning_rate": 1e-2}
+        | sections.get("train", {}),
+        "serve": {"canary_loss": 0.99, **sections.get("serve", {})},
+    }
+    return RunConfig.model_validate(config)
+
+
+def with_refit(folder: Path, seed: int = 0) -> str:
+    """A run, its refit done as the stage does it; the weights of interactions are made up."""
+    run = write_run(folder, seed)
+    store = RunStore(run)
+    with store.write(REFIT_WEIGHTS, {}) as writer:
+        write_weights(writer, WEIGHT)
+    refit.learn(store, settings(run))
+    refit.index(store, settings(run))
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return with_refit(tmp_path / "run")
+
+
+def test_it_learns_of_every_interaction_with_its_weight_and_holds_nothing_out(run: str) -> None:
+    parts = read_parts(RunStore(run), settings(run), REFIT_MODEL)
+    targets = parts.windows.target != PADDING
+    assert targets.sum() == 6 and parts.validation is None and parts.label == "refit"
+    assert sorted(parts.windows.weight[targets].tolist()) == WEIGHT.tolist()
+    measured = read_parts(RunStore(run), settings(run), MODEL)
+    assert (measured.windows.target != PADDING).sum() == 3 and measured.validation is not None
+
+
+def test_it_begins_with_the_weights_that_were_measured(run: str) -> None:
+    before = Snapshot.open(RunStore(run), settings(run), measured=True).scorer.model
+    parts = read_parts(RunStore(run), settings(run), REFIT_MODEL)
+    for name, weight in before.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[name], weight)
+
+
+def test_items_that_only_held_out_interactions_name_get_vectors_of_their_own(run: str) -> None:
+    store = RunStore(run)
+    assert read_parts(store, settings(run), MODEL).model.shape.by_content_alone == (2,)
+    assert read_parts(store, settings(run), REFIT_MODEL).model.shape.by_content_alone == ()
+    before, after = (Snapshot.open(store, settings(run), measured=which).scorer.model for which in (True, False))
+    assert not before.items.id_emb.weight[2].any() and after.items.id_emb.weight[2].any()
+
+
+def test_one_pass_without_validation_is_what_its_curve_shows(run: str) -> None:
+    curve = RunStore(run).open(REFIT_MODEL).read_json("model.json")["curve"]
+    assert len(curve) == EPOCHS and set(curve[0]) == {"epoch", "loss", "seconds"}
+
+
+def test_the_refit_answers_and_figures_are_of_the_model_before_it(run: str) -> None:
+    store = RunStore(run)
+    answers, measured = (Snapshot.open(store, settings(run), measured=which) for which in (False, True))
+    assert answers.version == store.open(REFIT_INDEX).hash[:12] != store.open(INDEX).hash[:12] == measured.version
+    for one, other in ((answers.index.vectors, measured.index.vectors), (answers.states, measured.states)):
+        assert one.shape == other.shape and not np.allclose(one, other)
+    np.testing.assert_array_equal(answers.prices.price, measured.prices.price)
+    np.testing.assert_allclose(answers.scorer.item_vectors, answers.index.vectors, atol=1e-6)
+    without = settings(run).model_copy(update={"run": settings(run).run.model_copy(update={"refit": False})})
+    assert Snapshot.open(store, without).version == measured.version
+
+
+def test_what_was_held_out_is_foreseen_better_and_both_figures_are_kept(run: str) -> None:
+    found = RunStore(run).open(REFIT_INDEX).read_json(REFIT_FOUND)
+    assert found["index"] == RunStore(run).open(INDEX).hash and found["choices"] == 2
+    assert 0 < found["ndcg@10"]["measured"] <= found["ndcg@10"]["refit"] <= 1
+
+
+def test_a_refit_that_foresees_worse_what_it_has_learnt_is_refused(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path(run) / REFIT_INDEX / "manifest.json").unlink()
+    figures = iter([0.1, 0.2])
+    monkeypatch.setattr(refit, "ndcg", lambda *_: np.array([next(figures)]))
+    with pytest.raises(ArtifactError, match=r"NDCG@10 0\.1000, not 0\.2000; lower .* or set run\.refit to false"):
+        refit.index(RunStore(run), settings(run, serve={"canary_loss": 0.05}))
+    with pytest.raises(ArtifactError, match=r"jobs/refit\.py"):
+        Snapshot.open(RunStore(run), settings(run))
+
+
+def test_a_missing_refit_and_one_of_another_index_are_refused(run: str, tmp_path: Path) -> None:
+    bare = write_run(tmp_path / "bare", 1)
+    with pytest.raises(ArtifactError, match=r"no refit/index artifact at .*python jobs/refit\.py"):
+        Snapshot.open(RunStore(bare), settings(bare))
+    store = RunStore(run)
+    kept = {name: store.open(INDEX).read_bytes(name) for name in store.open(INDEX).manifest["files"]}
+    with store.write(INDEX, {}) as writer:
+        for name, data in kept.items():
+            writer.write_bytes(name, data + b"\n" if name == "gate.json" else data)
+    with pytest.raises(ArtifactError, match=r"is the refit of another index; run jobs/refit\.py again"):
+        Snapshot.open(store, settings(run))
+
+
+def test_a_second_look_finds_it_done_and_another_model_does_not(run: str) -> None:
+    store = RunStore(run)
+    before = store.open(REFIT_MODEL).hash, store.open(REFIT_INDEX).hash
+    refit.learn(store, settings(run))
+    refit.index(store, settings(run))
+    assert (store.open(REFIT_MODEL).hash, store.open(REFIT_INDEX).hash) == before
+    train(store, settings(run, train={"epochs": 1}), MODEL, ("corpus", "features", "effects"))
+    refit.learn(store, settings(run))
+    assert store.open(REFIT_MODEL).hash != before[0]
+
+
+def test_published_is_the_refit_and_the_canary_asks_the_models_before(
+    tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
+    runs = [with_refit(tmp_path / str(seed), seed) for seed in range(2)]
+    first, second = (RunStore(run).open(REFIT_INDEX).hash[:12] for run in runs)
+    engines = Engines(settings(runs[0]), log)
+    assert engines.main.version == first
+    asked: list[str] = []
+    monkeypatch.setattr("llm4rec.cluster.publish._ndcg", lambda snapshot, *_: asked.append(snapshot.version) or 0.5)
+    publish(settings(runs[0]), log, runs[1])
+    assert asked == [RunStore(run).open(INDEX).hash[:12] for run in (runs[1], runs[0])]
+    engines.look()
+    assert engines.main.version == second == current(settings(runs[0]), log)[1].main.version
+    assert ModelParts(settings(runs[0]), log, 0).ready(second) is False  # few enough items to score them all
