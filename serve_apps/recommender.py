@@ -33,7 +33,7 @@ def build(args: RecommenderArgs) -> Application:
     from llm4rec.cluster.run_config import load_run
     from llm4rec.cluster.serve import application
     from llm4rec.cluster.snapshot import REQUIRED, answering_index
-    from llm4rec.cluster.stage import open_store
+    from llm4rec.cluster.stage import REFIT_MODEL, open_store
 
     home = args.home or os.environ.get("LLM4REC_HOME")
     if not home:
@@ -42,7 +42,7 @@ def build(args: RecommenderArgs) -> Application:
         )
     config = load_run(Path(home, args.config), args.set, home)
     store = open_store(config)
-    for name in REQUIRED:
+    for name in (*REQUIRED, *([REFIT_MODEL] if config.run.refit else [])):
         store.open(name)
     answering_index(store, config)
     return application(config)

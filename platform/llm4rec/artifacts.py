@@ -45,6 +45,11 @@ class Artifact:
         """The hash of the artifact's contents: equal contents, equal hash, wherever and whenever written."""
         return str(self.manifest["hash"])
 
+    @property
+    def job(self) -> str:
+        """The script that makes it."""
+        return f"jobs/{_job(self.manifest['stage'])}.py"
+
     def read_bytes(self, name: str) -> bytes:
         """One file, whole.
 
@@ -237,6 +242,15 @@ class RunStore:
         for name, expected in manifest["files"].items():
             self._check(artifact, stage, name, expected)
         return artifact
+
+    def recorded_hash(self, stage: str) -> str | None:
+        """The hash that an artifact has by its manifest, None where there is no artifact; no file of it is read.
+
+        Raises:
+            ArtifactError: the manifest cannot be read.
+        """
+        manifest = self._manifest(f"{self.path}/{stage}")
+        return None if manifest is None else str(manifest["hash"])
 
     def find(self, stage: str, key: Mapping[str, Any]) -> Artifact | None:
         """The verified artifact of a stage if it was made with this key (config hash, inputs, seed), else None.

@@ -17,9 +17,16 @@ from llm4rec.cluster.stage import INDEX, MODEL, REFIT_FOUND, REFIT_INDEX, REFIT_
 from llm4rec.cluster.train import train
 from llm4rec.cluster.worker import read_parts
 from llm4rec.debias.result import write_weights
-from llm4rec.errors import ArtifactError
+from llm4rec.errors import ArtifactError, ConfigError
+from llm4rec.evaluate.metrics import ndcg
+from llm4rec.evaluate.protocol import EvaluationSet
+from llm4rec.evaluate.ranking import rank
+from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.inputs import PADDING
 from llm4rec.online.log import EventLog
+from llm4rec.recommend.gate import Gated
+from llm4rec.recommend.repairs import learn_repair
+from llm4rec.schema import TEST
 from llm4rec.train.refit import EPOCHS
 from tests.cluster.small_run import WordsAsNumbers, write_run
 
@@ -33,16 +40,24 @@ def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(run: str, **sections: dict[str, object]) -> RunConfig:
-    small = {"embedding_size": 16, "fusion_size": 8, "history_length": 8, "num_retrieved": 2, "dropout": 0.0}
-    model = {"backbone": str(Path(run, "llama")), "pretrained": False, "num_layers": 1, **small}
+    network = RunStore(run).open(MODEL).read_json("model.json")["config"]
     config = {
         "source": {"format": "movielens", "path": "unused"},
         "run": {"path": run},
-        "train": {"model": model, "num_workers": 0, "precision": "fp32", "learning_rate": 1e-2}
+        "train": {"model": network, "num_workers": 0, "precision": "fp32", "learning_rate": 1e-2}
         | sections.get("train", {}),
+        "index": sections.get("index", {}),
         "serve": {"canary_loss": 0.99, **sections.get("serve", {})},
     }
     return RunConfig.model_validate(config)
+
+
+def without_refit(config: RunConfig) -> RunConfig:
+    return config.model_copy(update={"run": config.run.model_copy(update={"refit": False})})
+
+
+def version(run: str, name: str) -> str:
+    return RunStore(run).open(name).hash[:12]
 
 
 def with_refit(folder: Path, seed: int = 0) -> str:
@@ -98,8 +113,7 @@ def test_the_refit_answers_and_figures_are_of_the_model_before_it(run: str) -> N
         assert one.shape == other.shape and not np.allclose(one, other)
     np.testing.assert_array_equal(answers.prices.price, measured.prices.price)
     np.testing.assert_allclose(answers.scorer.item_vectors, answers.index.vectors, atol=1e-6)
-    without = settings(run).model_copy(update={"run": settings(run).run.model_copy(update={"refit": False})})
-    assert Snapshot.open(store, without).version == measured.version
+    assert Snapshot.open(store, without_refit(settings(run))).version == measured.version
 
 
 def test_what_was_held_out_is_foreseen_better_and_both_figures_are_kept(run: str) -> None:
@@ -112,7 +126,7 @@ def test_a_refit_that_foresees_worse_what_it_has_learnt_is_refused(run: str, mon
     (Path(run) / REFIT_INDEX / "manifest.json").unlink()
     figures = iter([0.1, 0.2])
     monkeypatch.setattr(refit, "ndcg", lambda *_: np.array([next(figures)]))
-    with pytest.raises(ArtifactError, match=r"NDCG@10 0\.1000, not 0\.2000; lower .* or set run\.refit to false"):
+    with pytest.raises(ArtifactError, match=r"NDCG@10 0\.1000, not 0\.2000; set run\.refit to false"):
         refit.index(RunStore(run), settings(run, serve={"canary_loss": 0.05}))
     with pytest.raises(ArtifactError, match=r"jobs/refit\.py"):
         Snapshot.open(RunStore(run), settings(run))
@@ -142,18 +156,95 @@ def test_a_second_look_finds_it_done_and_another_model_does_not(run: str) -> Non
     assert store.open(REFIT_MODEL).hash != before[0]
 
 
-def test_published_is_the_refit_and_the_canary_asks_the_models_before(
+def test_published_is_the_refit_which_the_model_before_it_vouches_for(
     tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
     runs = [with_refit(tmp_path / str(seed), seed) for seed in range(2)]
-    first, second = (RunStore(run).open(REFIT_INDEX).hash[:12] for run in runs)
+    (first, second), measured = ([version(run, name) for run in runs] for name in (REFIT_INDEX, INDEX))
     engines = Engines(settings(runs[0]), log)
     assert engines.main.version == first
     asked: list[str] = []
     monkeypatch.setattr("llm4rec.cluster.publish._ndcg", lambda snapshot, *_: asked.append(snapshot.version) or 0.5)
     publish(settings(runs[0]), log, runs[1])
-    assert asked == [RunStore(run).open(INDEX).hash[:12] for run in (runs[1], runs[0])]
+    assert asked == [second, measured[1], measured[1], measured[0]]
     engines.look()
     assert engines.main.version == second == current(settings(runs[0]), log)[1].main.version
     assert ModelParts(settings(runs[0]), log, 0).ready(second) is False  # few enough items to score them all
+
+
+def test_a_refit_that_answers_nonsense_is_not_published(tmp_path: Path, log: EventLog) -> None:
+    runs = [with_refit(tmp_path / str(seed), seed) for seed in range(2)]
+    store = RunStore(runs[1])
+    sealed = store.open(REFIT_INDEX)
+    vectors = ItemIndex.read(sealed).vectors
+    kept = {name: sealed.read_bytes(name) for name in sealed.manifest["files"]}
+    with store.write(REFIT_INDEX, {"inputs": sealed.manifest["inputs"]}) as writer:
+        for name, data in kept.items():
+            writer.write_bytes(name, data)
+        ItemIndex.build(-vectors).write(writer)
+    with pytest.raises(ArtifactError, match=r"is worse than before its refit: NDCG@10"):
+        publish(settings(runs[0], serve={"canary_loss": 0.05}), log, runs[1])
+    assert log.releases() == []
+
+
+def test_what_was_released_before_there_were_refits_goes_on_answering(
+    tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
+    runs = [with_refit(tmp_path / str(seed), seed) for seed in range(2)]
+    publish(without_refit(settings(runs[0])), log, runs[1])
+    engines = Engines(settings(runs[0]), log)
+    assert engines.main.version == version(runs[1], INDEX)
+    assert ModelParts(settings(runs[0]), log, 0).ready("0123456789ab") is False
+    log.roll_back(engines.first)
+    engines.look()
+    assert engines.main.version == version(runs[0], REFIT_INDEX)
+
+
+def test_another_network_than_was_measured_is_refused(run: str) -> None:
+    other = settings(run)
+    model = other.train.model.model_copy(update={"temperature": 0.5})
+    other = other.model_copy(update={"train": other.train.model_copy(update={"model": model})})
+    with pytest.raises(ConfigError, match=r"is another network .* run jobs/train\.py before jobs/refit\.py"):
+        refit.learn(RunStore(run), other)
+
+
+def test_a_refit_whose_index_is_of_another_training_is_refused(run: str) -> None:
+    store = RunStore(run)
+    refit.learn(store, settings(run, train={"learning_rate": 0.05}))
+    with pytest.raises(ArtifactError, match=r"is of another model than .*refit/model; run jobs/refit\.py again"):
+        Snapshot.open(store, settings(run))
+    refit.index(store, settings(run))
+    assert Snapshot.open(store, settings(run)).version == version(run, REFIT_INDEX)
+
+
+def test_nothing_is_done_where_it_is_not_asked_for(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 0)
+    assert refit.run(RunStore(run), without_refit(settings(run))) is None
+    assert not Path(run, "refit").exists()
+    assert Snapshot.open(RunStore(run), without_refit(settings(run))).version == version(run, INDEX)
+
+
+@pytest.mark.parametrize("repair", [0.5, 1.0])
+def test_both_are_repaired_where_they_are_compared(tmp_path: Path, repair: float) -> None:
+    run = write_run(tmp_path / "run", 0)
+    store, asked = RunStore(run), {"repaired": ["gender"], "repair": repair}
+    config = settings(run, index=asked)
+    snapshot = Snapshot.open(store, without_refit(settings(run)))
+    snapshot.scorer.repaired = snapshot.scorer.model.shape.attributes.places(["gender"], "index.repaired")
+    kept = {name: store.open(INDEX).read_bytes(name) for name in store.open(INDEX).manifest["files"]}
+    with store.write(INDEX, {}) as writer:
+        for name, data in kept.items():
+            writer.write_bytes(name, data)
+        learn_repair(snapshot.scorer, snapshot.corpus, repair).write(writer)
+    with store.write(REFIT_WEIGHTS, {}) as writer:
+        write_weights(writer, WEIGHT)
+    refit.learn(store, config)
+    refit.index(store, config)
+    measured = Snapshot.open(store, config, measured=True)
+    rows = EvaluationSet.build(measured.corpus, TEST)
+    expected = ndcg(rank(Gated(measured.scorer, measured.gate), rows, config.evaluate).target_rank, 10).mean()
+    found = store.open(REFIT_INDEX).read_json(REFIT_FOUND)["ndcg@10"]
+    assert measured.scorer.repair is not None and found["measured"] == pytest.approx(expected)
+    assert Snapshot.open(store, config).scorer.repair is not None

@@ -353,7 +353,7 @@ def test_unparsable_rows_go_to_quarantine(jobs: Jobs, tmp_path: Path) -> None:
     "stage",
     [
         "preprocess",
-        *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("encode", "debias", "index", "evaluate")),
+        *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("encode", "debias", "index", "evaluate", "refit")),
     ],
 )
 def test_driver_killed_then_run_again(
@@ -365,6 +365,7 @@ def test_driver_killed_then_run_again(
         "debias": "effects",
         "index": "index",
         "evaluate": "report",
+        "refit": "refit/index",
     }[stage]
     expected = json.loads((finished_run / artifact / "manifest.json").read_text())["hash"]
     (run_copy / artifact / "manifest.json").unlink()
@@ -486,6 +487,24 @@ def test_weights_dealt_out_train_as_well(run_copy: Path, jobs: Jobs) -> None:
     scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
     ranked = rank(scorer, EvaluationSet.build(corpus, VALID), EvaluateConfig())
     assert ndcg(ranked.target_rank, 10).mean() == pytest.approx(point["valid_ndcg@10"], abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_a_refit_that_was_killed_goes_on_from_its_last_checkpoint(run_copy: Path, jobs: Jobs, zero_stage: int) -> None:
+    for name in ("model", "index"):
+        (run_copy / "refit" / name / "manifest.json").unlink()
+    settings = ("train.checkpoint_steps=5", f"train.zero_stage={zero_stage}")
+    process = jobs.start("refit", run_copy, *settings)
+    _wait_for_checkpoint(run_copy, after=(0, 4))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = jobs.run("refit", run_copy, *settings)
+    assert done.returncode == 0, done.stderr
+    (step,) = re.findall(r"refit: resumed after epoch 0, step (\d+)", done.stdout + done.stderr)
+    assert int(step) >= 5
+    (point,) = RunStore(str(run_copy)).open("refit/model").read_json("model.json")["curve"]
+    assert point["epoch"] == 0 and 0 < point["loss"] < 8
 
 
 @pytest.mark.slow

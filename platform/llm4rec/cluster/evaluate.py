@@ -18,7 +18,7 @@ from llm4rec.cluster.grounding import Grounding
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
 from llm4rec.cluster.snapshot import REQUIRED, Snapshot
-from llm4rec.cluster.stage import run_stage
+from llm4rec.cluster.stage import MODEL, run_stage
 from llm4rec.evaluate.extras import ExampleSlate, ReportExtras
 from llm4rec.evaluate.fusion_weights import summarise
 from llm4rec.evaluate.groups import TARGETS, target_popularity, user_groups
@@ -46,7 +46,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     inputs = {name: store.open(name) for name in REQUIRED}
 
     def build(writer: ArtifactWriter) -> None:
-        _report(writer, Snapshot.open(store, config, measured=True), config, inputs["model"].manifest["seconds"])
+        _report(writer, Snapshot.open(store, config, measured=True), config, inputs[MODEL].manifest["seconds"])
 
     return run_stage(
         store,

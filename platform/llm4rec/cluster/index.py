@@ -13,7 +13,7 @@ from llm4rec.cluster.explainer import learn_explainer
 from llm4rec.cluster.grounding import Described, Grounding
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.session import free_cpus
-from llm4rec.cluster.stage import run_stage
+from llm4rec.cluster.stage import INDEX, MODEL, run_stage
 from llm4rec.debias.result import read_effects
 from llm4rec.errors import ConfigError
 from llm4rec.explain.config import ExplainConfig
@@ -65,14 +65,14 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     """
     if config.encode.text_model is None:
         raise ConfigError("encode.text_model is null, but evidence is found by its text; name a model")
-    inputs = {name: store.open(name) for name in ("corpus", "features", "effects", "model")}
+    inputs = {name: store.open(name) for name in ("corpus", "features", "effects", MODEL)}
 
     def build(writer: ArtifactWriter) -> None:
         corpus = Corpus.read(inputs["corpus"], config.run.split)
         features = read_features(inputs["features"], corpus.item_ids)
-        model = read_model(inputs["model"], features)
+        model = read_model(inputs[MODEL], features)
         scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
-        write_items(writer, scorer, corpus, config)
+        write_scoring(writer, scorer, corpus, config)
         # Histories tell what a repair or an adversary takes out of states.
         hidden = bool(config.index.repaired or model.config.protected)
         gate = Gate.shut(corpus.num_warm_items) if hidden else learn_gate(scorer, corpus)
@@ -96,7 +96,7 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
 
     return run_stage(
         store,
-        "index",
+        INDEX,
         config={
             "index": config.index,
             "encode": config.encode,
@@ -110,8 +110,8 @@ def run(store: RunStore, config: RunConfig) -> Artifact:
     )
 
 
-def write_items(writer: ArtifactWriter, scorer: ModelScorer, corpus: Corpus, config: RunConfig) -> None:
-    """Item vectors, an approximate index of many, and the repair of states, which the scorer has from then on."""
+def write_scoring(writer: ArtifactWriter, scorer: ModelScorer, corpus: Corpus, config: RunConfig) -> None:
+    """Item vectors, an approximate index of many, and the repair of states, which the scorer learns and applies."""
     _use_free_cpus()
     vectors = scorer.item_vectors.float().numpy()
     ItemIndex.build(vectors).write(writer)

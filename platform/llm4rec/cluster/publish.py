@@ -8,7 +8,7 @@ import numpy as np
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import Snapshot, answering_index, version_of
+from llm4rec.cluster.snapshot import Snapshot, answering_version, for_version
 from llm4rec.errors import ArtifactError, Llm4RecError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -47,7 +47,7 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
 
     Raises:
         ArtifactError: a file is missing, damaged, of other dimensions or holds NaN, or the model foresees known choices
-            worse than `serve.canary_loss` allows. Nothing has changed.
+            worse than `serve.canary_loss` allows, or its refit does. Nothing has changed.
     """
     new = _opened(config, path)
     first, routing = current(config, events)
@@ -60,20 +60,32 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
             path,
             forgotten,
         )
-    old = Snapshot.open(RunStore(routing.main.path), _at(config, routing.main.path))
+    store = RunStore(routing.main.path)
+    answers = for_version(store, _at(config, routing.main.path), routing.main.version)
+    old = Snapshot.open(store, answers, with_near=False)
     _require_alike(new, old, path)
-    found = canary(_measured(config, new, path), _measured(config, old, routing.main.path), config.serve.canary_users)
+    # A refit has learnt the choices that the canary asks for: it has to foresee them no worse than the model before it
+    # had, and how good a run is those before the refits tell.
+    alone = _measured(config, new, path)
+    if alone is not new:
+        _require_no_worse(canary(new, alone, config.serve.canary_users), new.version, "before its refit", config)
+    old = _measured(answers, old, routing.main.path)
+    found = canary(alone, old, config.serve.canary_users)
     log.info(
         "publish: NDCG@10 %.4f of %d known choices, %.4f of the model before%s",
-        *(found.ndcg, found.users, found.before, ", each before its refit" if config.run.refit else ""),
+        *(found.ndcg, found.users, found.before, "" if alone is new else ", without their refits"),
     )
-    if found.ndcg < (1 - config.serve.canary_loss) * found.before:
-        raise ArtifactError(
-            f"model {new.version} is worse than {old.version}: NDCG@10 {found.ndcg:.4f}, not {found.before:.4f}, on "
-            f"{found.users} known choices; serve.canary_loss allows a loss of {100 * config.serve.canary_loss:g} %"
-        )
+    _require_no_worse(found, new.version, routing.main.version, config)
     events.publish(new.version, path, share)
     return found
+
+
+def _require_no_worse(found: Canary, version: str, before: str, config: RunConfig) -> None:
+    if found.ndcg < (1 - config.serve.canary_loss) * found.before:
+        raise ArtifactError(
+            f"model {version} is worse than {before}: NDCG@10 {found.ndcg:.4f}, not {found.before:.4f}, on "
+            f"{found.users} known choices; serve.canary_loss allows a loss of {100 * config.serve.canary_loss:g} %"
+        )
 
 
 def known_forgotten(user_ids: Sequence[str], events: EventLog) -> int:
@@ -95,8 +107,10 @@ def _opened(config: RunConfig, path: str) -> Snapshot:
 
 
 def _measured(config: RunConfig, answers: Snapshot, path: str) -> Snapshot:
-    """The model of a run before its refit, which has learnt the choices that the canary asks for."""
-    return Snapshot.open(RunStore(path), _at(config, path), measured=True) if config.run.refit else answers
+    """The model of a run before its refit; what answers, where that is none."""
+    if not config.run.refit:
+        return answers
+    return Snapshot.open(RunStore(path), _at(config, path), measured=True, with_near=False)
 
 
 def current(config: RunConfig, events: EventLog) -> tuple[Release, Routing]:
@@ -105,7 +119,7 @@ def current(config: RunConfig, events: EventLog) -> tuple[Release, Routing]:
     Raises:
         ArtifactError: the service's own run has no index.
     """
-    own = version_of(answering_index(RunStore(config.run.path), config))
+    own = answering_version(RunStore(config.run.path), config)
     first = Release(0, "publish", own, config.run.path, 1.0, 0)
     return first, routing_after(first, events.releases())
 

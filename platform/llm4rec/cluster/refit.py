@@ -11,8 +11,9 @@ from typing import Any
 import ray
 
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore
-from llm4rec.cluster.index import write_items, write_users
+from llm4rec.cluster.index import write_scoring, write_users
 from llm4rec.cluster.run_config import RunConfig
+from llm4rec.cluster.snapshot import Snapshot
 from llm4rec.cluster.stage import INDEX, MODEL, REFIT_FOUND, REFIT_INDEX, REFIT_MODEL, REFIT_WEIGHTS, run_stage
 from llm4rec.cluster.train import train
 from llm4rec.debias.estimate import estimate_weights
@@ -22,7 +23,7 @@ from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
 from llm4rec.evaluate.ranking import rank
 from llm4rec.model.scorer import ModelScorer
-from llm4rec.recommend.gate import Gate, Gated
+from llm4rec.recommend.gate import Gated
 from llm4rec.schema import TEST, Corpus, read_features
 from llm4rec.train.refit import refit_config
 from llm4rec.train.state import read_model
@@ -73,27 +74,28 @@ def _weigh(store: RunStore, config: RunConfig) -> Artifact:
 
 
 def index(store: RunStore, config: RunConfig) -> Artifact:
-    """What differs from the index of the measured model: prices, evidence and explainer are that one's."""
+    """Write refit/index, what differs from the index of the measured model: prices, evidence, explainer are that one's.
+
+    Raises:
+        ArtifactError: as `run` does.
+    """
     inputs = {name: store.open(name) for name in ("corpus", "features", MODEL, INDEX, REFIT_MODEL)}
 
     def build(writer: ArtifactWriter) -> None:
-        measured = Corpus.read(inputs["corpus"], config.run.split)
-        corpus = measured.as_train()
-        features = read_features(inputs["features"], corpus.item_ids)
-        model = read_model(inputs[REFIT_MODEL], features)
-        scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
-        write_items(writer, scorer, corpus, config)
-        known = Gate.read(inputs[INDEX], corpus.num_warm_items)
-        gate = known.of(corpus)
+        measured = Snapshot.open(store, config, measured=True, with_near=False)
+        corpus = measured.corpus.as_train()
+        scorer = ModelScorer(read_model(inputs[REFIT_MODEL], measured.features), measured.scorer.attributes)
+        write_scoring(writer, scorer, corpus, config)
+        gate = measured.gate.of(corpus)
         gate.write(writer)
-        write_users(writer, scorer, corpus, config)
-        before = ModelScorer(read_model(inputs[MODEL], features), scorer.attributes)
-        rows = EvaluationSet.build(measured, TEST).at_most(config.serve.canary_users)
+        rows = EvaluationSet.build(measured.corpus, TEST).at_most(config.serve.canary_users)
+        both = {"refit": Gated(scorer, gate), "measured": Gated(measured.scorer, measured.gate)}
         found = {
-            name: float(ndcg(rank(Gated(*pair), rows, config.evaluate).target_rank, TOP_N).mean())
-            for name, pair in {"refit": (scorer, gate), "measured": (before, known)}.items()
+            name: float(ndcg(rank(model, rows, config.evaluate).target_rank, TOP_N).mean())
+            for name, model in both.items()
         }
-        _require_better(found, len(rows), config.serve.canary_loss)
+        _require_no_worse(found, len(rows), config.serve.canary_loss)
+        write_users(writer, scorer, corpus, config)
         writer.write_json(REFIT_FOUND, {"index": inputs[INDEX].hash, "choices": len(rows), f"ndcg@{TOP_N}": found})
 
     return run_stage(
@@ -106,7 +108,7 @@ def index(store: RunStore, config: RunConfig) -> Artifact:
     )
 
 
-def _require_better(found: dict[str, float], choices: int, max_loss: float) -> None:
+def _require_no_worse(found: dict[str, float], choices: int, max_loss: float) -> None:
     log.info(
         "refit: NDCG@%d %.4f on %d choices that it has learnt of now, %.4f before",
         *(TOP_N, found["refit"], choices, found["measured"]),
@@ -114,6 +116,6 @@ def _require_better(found: dict[str, float], choices: int, max_loss: float) -> N
     if found["refit"] < (1 - max_loss) * found["measured"]:
         raise ArtifactError(
             f"the refit foresees {choices} choices that it has learnt of worse than the model that had not: "
-            f"NDCG@{TOP_N} {found['refit']:.4f}, not {found['measured']:.4f}; lower train.learning_rate, or set "
-            "run.refit to false to serve the model that was measured"
+            f"NDCG@{TOP_N} {found['refit']:.4f}, not {found['measured']:.4f}; set run.refit to false to "
+            "serve the model that was measured"
         )

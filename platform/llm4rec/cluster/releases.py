@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.engine import Engine
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import Snapshot
+from llm4rec.cluster.snapshot import Snapshot, for_version
 from llm4rec.encode.text import TextEncoder
 from llm4rec.errors import Llm4RecError
 from llm4rec.index.parts import SearchableIndex
@@ -153,6 +153,7 @@ class Engines:
 
     def _open(self, release: Release) -> Engine:
         config = self._config.model_copy(update={"run": self._config.run.model_copy(update={"path": release.path})})
+        config = for_version(RunStore(release.path), config, release.version)
         snapshot = self._read(config)
         if snapshot.version != release.version:
             raise NotReadyError(f"{release.path} holds model {snapshot.version}, not {release.version} as published")

@@ -12,7 +12,7 @@ from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.releases import AGAIN_S, keep_up
 from llm4rec.cluster.resume import LOSSES
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import answering_index, version_of
+from llm4rec.cluster.snapshot import answering_index, for_version, version_of
 from llm4rec.errors import ArtifactError
 from llm4rec.index.approximate import read_near
 from llm4rec.index.parts import Part, cut, merge
@@ -197,7 +197,8 @@ class ModelParts:
             logger.error("the part of model %s is not taken: %s: %s", release.version, type(error).__name__, error)
 
     def _open(self, release: Release) -> Part | None:
-        artifact = answering_index(RunStore(release.path), self._config)
+        store = RunStore(release.path)
+        artifact = answering_index(store, for_version(store, self._config, release.version))
         if version_of(artifact) != release.version:
             raise ArtifactError(
                 f"{release.path} holds model {version_of(artifact)}, not {release.version} as published; publish it"

@@ -28,6 +28,8 @@ from llm4rec.train.state import DESCRIPTION, read_model
 REQUIRED = ("corpus", "features", "effects", MODEL, INDEX)
 """The artifacts a snapshot is made of; one that answers after a refit, of those of the refit too."""
 
+VERSION_LENGTH = 12
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -77,8 +79,11 @@ class Snapshot:
             ArtifactError: one is missing, damaged, or does not fit the others.
         """
         artifacts = {name: store.open(name) for name in REQUIRED}
-        answers = artifacts[INDEX] if measured else answering_index(store, config)
-        trained = artifacts[MODEL] if measured or not config.run.refit else store.open(REFIT_MODEL)
+        answers, trained = artifacts[INDEX], artifacts[MODEL]
+        if config.run.refit and not measured:
+            answers, trained = answering_index(store, config), store.open(REFIT_MODEL)
+            if answers.manifest["inputs"][REFIT_MODEL] != trained.hash:
+                raise ArtifactError(f"{answers.path} is of another model than {trained.path}; run {answers.job} again")
         corpus = Corpus.read(artifacts["corpus"], config.run.split)
         features = read_features(artifacts["features"], corpus.item_ids)
         model = read_model(trained, features)
@@ -133,18 +138,35 @@ def answering_index(store: RunStore, config: RunConfig) -> Artifact:
     Raises:
         ArtifactError: it is missing or damaged, or the refit is of another index than the run has now.
     """
-    index = store.open(INDEX)
     if not config.run.refit:
-        return index
+        return store.open(INDEX)
     refit = store.open(REFIT_INDEX)
-    if refit.read_json(REFIT_FOUND)["index"] != index.hash:
-        raise ArtifactError(f"{refit.path} is the refit of another index; run jobs/refit.py again")
+    if refit.read_json(REFIT_FOUND)["index"] != store.recorded_hash(INDEX):
+        raise ArtifactError(f"{refit.path} is the refit of another index; run {refit.job} again")
     return refit
+
+
+def answering_version(store: RunStore, config: RunConfig) -> str:
+    """The version of the model that answers, by the manifest of its index.
+
+    Raises:
+        ArtifactError: it has no index.
+    """
+    name = REFIT_INDEX if config.run.refit else INDEX
+    recorded = store.recorded_hash(name)
+    return version_of(store.open(name)) if recorded is None else recorded[:VERSION_LENGTH]
+
+
+def for_version(store: RunStore, config: RunConfig, version: str) -> RunConfig:
+    """The configuration with which a run has a version: what was released before there were refits is none."""
+    if (store.recorded_hash(INDEX) or "").startswith(version):
+        return config.model_copy(update={"run": config.run.model_copy(update={"refit": False})})
+    return config
 
 
 def version_of(index: Artifact) -> str:
     """The name of the model that an index was made of, with all that is learnt from it."""
-    return str(index.hash[:12])
+    return index.hash[:VERSION_LENGTH]
 
 
 def narrow_by(generator: IdGenerator | None, state: FloatVector, config: RecommendConfig) -> Narrow | None:

@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from llm4rec.model.scorer import ModelScorer
 from llm4rec.schema import VALID, Corpus, read_features
 from llm4rec.train.config import TrainConfig
 from llm4rec.train.loop import Engine, NotFiniteGradientError, Progress, in_words, train_epoch
-from llm4rec.train.state import WEIGHTS, read_model, save_weights
+from llm4rec.train.refit import refit_shape
+from llm4rec.train.state import WEIGHTS, described, read_model, save_weights
 from llm4rec.train.windows import KnownOutcomes, Windows, build_windows
 
 log = logging.getLogger("llm4rec")
@@ -56,11 +57,8 @@ class Parts:
     num_users: int
     plain: Recommender | None
     """A copy to validate and save, where ZeRO 3 takes the weights of the model itself apart at every use."""
-
-    @property
-    def label(self) -> str:
-        """What lines and curves say is under way."""
-        return "refit" if self.validation is None else "train"
+    label: str = "train"
+    """What lines and curves say is under way."""
 
     def total_steps(self, config: RunConfig) -> int:
         """Steps of all epochs."""
@@ -98,9 +96,12 @@ def read_parts(store: RunStore, config: RunConfig, stage: str) -> Parts:
         store: of the run.
         config: of the training.
         stage: MODEL or REFIT_MODEL.
+
+    Raises:
+        ConfigError: a refit is to be of another network than was measured, or outcomes are asked for and not known.
     """
-    corpus, shape = corpus_and_shape(store, config, stage)
     refit = stage == REFIT_MODEL
+    corpus, shape = corpus_and_shape(store, config, stage)
     features = read_features(store.open("features"), corpus.item_ids)
     attributes = shape.attributes.encode_table(corpus.users)
     effects = read_effects(store.open("effects"))
@@ -108,27 +109,34 @@ def read_parts(store: RunStore, config: RunConfig, stage: str) -> Parts:
     weight = read_weights(store.open(REFIT_WEIGHTS)) if refit else effects.weight
     windows = build_windows(corpus, shape.history, attributes, weight, outcomes)
     torch.manual_seed(config.run.seed)
-    model = Recommender(config.train.model, shape, features)
+    if refit:
+        model = read_model(store.open(MODEL), features, to_learn=shape)
+    else:
+        model = Recommender(config.train.model, shape, features)
     if config.train.gradient_checkpointing:
         model.users.backbone.gradient_checkpointing_enable({"use_reentrant": False})
-    if refit:
-        model.load_state_dict(read_model(store.open(MODEL), features).state_dict())
     validation = None if refit else EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
     dealt_out = config.train.num_workers != 0 and config.train.zero_stage == 3
     plain = Recommender(config.train.model, shape, features, with_weights=False) if dealt_out else None
-    return Parts(model, windows, validation, attributes, corpus.num_users, plain)
+    label = "refit" if refit else "train"
+    return Parts(model, windows, validation, attributes, corpus.num_users, plain, label)
 
 
 def corpus_and_shape(store: RunStore, config: RunConfig, stage: str) -> tuple[Corpus, Shape]:
-    """What a training learns from, and the shape of its network; a refit keeps the codes of what is read."""
+    """What a training learns from, and the shape of its network; a refit has that of the model that was measured.
+
+    Raises:
+        ConfigError: a refit is to be of another network than was measured.
+    """
     corpus = Corpus.read(store.open("corpus"), config.run.split)
     features = read_features(store.open("features"), corpus.item_ids)
-    shape = Shape.of(corpus, features, config.train.model)
     if stage != REFIT_MODEL:
-        return corpus, shape
+        return corpus, Shape.of(corpus, features, config.train.model)
+    network, shape = described(store.open(MODEL))
+    if network != config.train.model:
+        raise ConfigError("train.model is another network than the run's model; run jobs/train.py before jobs/refit.py")
     corpus = corpus.as_train()
-    learnt = Shape.of(corpus, features, config.train.model).by_content_alone
-    return corpus, replace(shape, by_content_alone=learnt)
+    return corpus, refit_shape(shape, network, corpus, features)
 
 
 def known_outcomes(corpus: Corpus, effects: Effects) -> KnownOutcomes:

@@ -21,10 +21,10 @@ def read_states(artifact: Artifact, num_users: int) -> FloatMatrix:
         ArtifactError: an older version wrote the artifact, or it is of another corpus.
     """
     if FILE not in artifact.manifest["files"]:
-        raise ArtifactError(f"{artifact.path} was made by an older version; run jobs/index.py again")
+        raise ArtifactError(f"{artifact.path} was made by an older version; run {artifact.job} again")
     states: FloatMatrix = load(artifact.read_bytes(FILE))[NAME]
     if len(states) not in (0, num_users):
         raise ArtifactError(
-            f"{artifact.path} has states of {len(states)} users for {num_users}; run jobs/index.py again"
+            f"{artifact.path} has states of {len(states)} users for {num_users}; run {artifact.job} again"
         )
     return states

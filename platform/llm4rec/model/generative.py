@@ -194,12 +194,12 @@ class IdGenerator:
             ArtifactError: the artifact holds no head, or it is of another catalogue.
         """
         if FILE not in artifact.manifest["files"]:
-            raise ArtifactError(f"{artifact.path} holds no generative head; run jobs/index.py again")
+            raise ArtifactError(f"{artifact.path} holds no generative head; run {artifact.job} again")
         tensors = load(artifact.read_bytes(FILE))
         codes = tensors.pop("ids.codes").numpy()
         if len(codes) != len(vectors):
             raise ArtifactError(
-                f"{artifact.path} has {len(codes)} semantic ids for {len(vectors)} items; run jobs/index.py again"
+                f"{artifact.path} has {len(codes)} semantic ids for {len(vectors)} items; run {artifact.job} again"
             )
         centres = tuple(tensors.pop(f"ids.{level}").numpy() for level in range(codes.shape[1] - 1))
         head = GenerativeHead(centres, len(tensors["layers.0.0.bias"]), temperature)

@@ -116,7 +116,7 @@ class Repair:
             ArtifactError: the artifact holds no repair.
         """
         if FILE not in artifact.manifest["files"]:
-            raise ArtifactError(f"{artifact.path} holds no repair of user states; run jobs/index.py again")
+            raise ArtifactError(f"{artifact.path} holds no repair of user states; run {artifact.job} again")
         tensors = load(artifact.read_bytes(FILE))
         names = sorted({name.rpartition(".")[0] for name in tensors}, key=lambda name: int(name.partition(".")[0]))
         steps = (Step(int(n.partition(".")[2]), tensors[f"{n}.maps"], tensors[f"{n}.shifts"]) for n in names)

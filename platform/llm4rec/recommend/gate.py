@@ -133,12 +133,12 @@ class Gate:
             ArtifactError: an older version wrote the artifact, or it is of another catalogue.
         """
         if WEIGHTS not in artifact.manifest["files"]:
-            raise ArtifactError(f"{artifact.path} was made by an older version; run jobs/index.py again")
+            raise ArtifactError(f"{artifact.path} was made by an older version; run {artifact.job} again")
         parts, numbers = load(artifact.read_bytes(WEIGHTS)), artifact.read_json(NUMBERS)
         if len(parts["indptr"]) != num_items + 1:
             raise ArtifactError(
                 f"{artifact.path} has a linear model of {len(parts['indptr']) - 1} items for {num_items} warm items; "
-                "run jobs/index.py again"
+                f"run {artifact.job} again"
             )
         weights = csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=(num_items, num_items))
         linear = Linear(weights, numbers.pop("decay"))

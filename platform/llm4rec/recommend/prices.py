@@ -65,11 +65,11 @@ class Prices:
             ArtifactError: an older version wrote the artifact, or it is of another catalogue.
         """
         if f"{TABLE}.parquet" not in artifact.manifest["files"]:
-            raise ArtifactError(f"{artifact.path} was made by an older version; run jobs/index.py again")
+            raise ArtifactError(f"{artifact.path} was made by an older version; run {artifact.job} again")
         price = np.asarray(artifact.read_table(TABLE)["price"].to_numpy(zero_copy_only=False), np.float32)
         if len(price) != num_items:
             raise ArtifactError(
-                f"{artifact.path} has {len(price)} prices for {num_items} items; run jobs/index.py again"
+                f"{artifact.path} has {len(price)} prices for {num_items} items; run {artifact.job} again"
             )
         return cls(price, artifact.read_json(f"{TABLE}.json"))
 

@@ -31,14 +31,25 @@ def write_model(
     writer.write_json(DESCRIPTION, {"config": config.model_dump(mode="json"), "shape": shape.to_json(), "curve": curve})
 
 
-def read_model(artifact: Artifact, features: Features) -> Recommender:
+def described(artifact: Artifact) -> tuple[ModelConfig, Shape]:
+    """The network of a model artifact."""
+    description = json.loads(artifact.read_bytes(DESCRIPTION))
+    return ModelConfig(**description["config"]), Shape.from_json(description["shape"])
+
+
+def read_model(artifact: Artifact, features: Features, *, to_learn: Shape | None = None) -> Recommender:
     """Rebuild a trained recommender over the catalogue that `features` describe.
+
+    Args:
+        artifact: of the model.
+        features: of its catalogue.
+        to_learn: its shape where more items shall learn an id vector than did.
 
     Raises:
         ArtifactError: the weights do not fit the network their description asks for, or hold NaN.
     """
-    description = json.loads(artifact.read_bytes(DESCRIPTION))
-    config, shape = ModelConfig(**description["config"]), Shape.from_json(description["shape"])
+    config, shape = described(artifact)
+    shape = to_learn or shape
     widths = {name: modality.width for name, modality in chosen_features(features, config).items()}
     if widths != shape.widths:
         raise ArtifactError(f"{artifact.path} was trained on modalities {shape.widths}, the features hold {widths}")
