@@ -31,7 +31,7 @@ from offline_runs import (
     relative_interval,
     trained,
 )
-from quality_runs import TABLES, found_best, new_job
+from quality_runs import found_best, new_job
 from trials import OURS
 
 from llm4rec.debias.estimate import estimate_weights
@@ -53,11 +53,8 @@ WAYS = ("measured", "counted", "refit")
 
 def main() -> None:
     """Train, refit, rank and store the figures."""
-    options = arguments(__doc__, [OURS], list(TABLES))
-    tables = [table for table in options.tables if table in PUBLISHED]
-    jobs = [
-        replace(job, question="refit") for job in (new_job_of(t, s, options) for t in tables for s in options.seeds)
-    ]
+    options = arguments(__doc__, [OURS], PUBLISHED)
+    jobs = [new_refit(table, seed, options) for table in options.tables for seed in options.seeds]
     done: dict[str, dict[int, Measured]] = {}
     for job, measured in finished(jobs, ranked_each_way, options):
         done.setdefault(job.name.partition(":")[0], {})[job.seed] = measured
@@ -65,9 +62,9 @@ def main() -> None:
         report(done, options)
 
 
-def new_job_of(table: str, seed: int, options: argparse.Namespace) -> Job:
-    """The run of our model on a table with the settings that were found best."""
-    return new_job(table, OURS, found_best(table, OURS), seed, options)
+def new_refit(table: str, seed: int, options: argparse.Namespace) -> Job:
+    """The run of our model on a table with the settings that were found best, asked for its refit."""
+    return replace(new_job(table, OURS, found_best(table, OURS), seed, options), question="refit")
 
 
 def ranked_each_way(job: Job) -> Measured:
@@ -77,13 +74,8 @@ def ranked_each_way(job: Job) -> Measured:
     gate = learn_gate(before, corpus)
     known = replace(corpus, interactions=corpus.part(TRAIN, VALID)).as_train()
     counted = gate.of(known)
-    ways = dict(
-        zip(
-            WAYS,
-            (Gated(before, gate), Gated(before, counted), Gated(refitted(job, before, known, features), counted)),
-            strict=True,
-        )
-    )
+    after = refitted(job, before, known, features)
+    ways = dict(zip(WAYS, (Gated(before, gate), Gated(before, counted), Gated(after, counted)), strict=True))
     rows = EvaluationSet.successive(corpus, TEST)
     found: Measured = {"user": rows.users, "kept seconds": np.array(kept_seconds(job))}
     for way, scorer in ways.items():
