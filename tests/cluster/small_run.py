@@ -45,7 +45,7 @@ def write_run(folder: Path, seed: int, *, wrong_states: float | None = None) -> 
         write_effects(writer, corpus, effects())
     scorer = ModelScorer(model, model.shape.attributes.encode_table(corpus.users))
     states = user_states(scorer, corpus)
-    with store.write("index", {}) as writer:
+    with store.write("index", {"inputs": {"model": store.open("model").hash}}) as writer:
         ItemIndex.build(scorer.item_vectors.numpy()).write(writer)
         Gate.shut(corpus.num_warm_items).write(writer)
         Prices(np.array([0.3, -0.1, -0.1, 0.1, -0.2], np.float32), {}).write(writer)

@@ -13,7 +13,7 @@ from llm4rec.cluster.releases import Engines
 from llm4rec.cluster.run_config import RunConfig
 from llm4rec.cluster.shards import ModelParts
 from llm4rec.cluster.snapshot import Snapshot
-from llm4rec.cluster.stage import INDEX, MODEL, REFIT_FOUND, REFIT_INDEX, REFIT_MODEL, REFIT_WEIGHTS
+from llm4rec.cluster.stage import INDEX, MODEL, REFIT_INDEX, REFIT_MODEL, REFIT_WEIGHTS
 from llm4rec.cluster.train import train
 from llm4rec.cluster.worker import read_parts
 from llm4rec.debias.result import write_weights
@@ -117,19 +117,23 @@ def test_the_refit_answers_and_figures_are_of_the_model_before_it(run: str) -> N
 
 
 def test_what_was_held_out_is_foreseen_better_and_both_figures_are_kept(run: str) -> None:
-    found = RunStore(run).open(REFIT_INDEX).read_json(REFIT_FOUND)
+    found = RunStore(run).open(REFIT_INDEX).read_json(refit.FOUND)
     assert found["index"] == RunStore(run).open(INDEX).hash and found["choices"] == 2
     assert 0 < found["ndcg@10"]["measured"] <= found["ndcg@10"]["refit"] <= 1
 
 
 def test_a_refit_that_foresees_worse_what_it_has_learnt_is_refused(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (Path(run) / REFIT_INDEX / "manifest.json").unlink()
-    figures = iter([0.1, 0.2])
+    figures = iter([0.1, 0.2, 0.1, 0.2])
+    config = settings(run, serve={"canary_loss": 0.05})
+    monkeypatch.setattr(refit, "MIN_CHOICES", 2)
     monkeypatch.setattr(refit, "ndcg", lambda *_: np.array([next(figures)]))
     with pytest.raises(ArtifactError, match=r"NDCG@10 0\.1000, not 0\.2000; set run\.refit to false"):
-        refit.index(RunStore(run), settings(run, serve={"canary_loss": 0.05}))
+        refit.index(RunStore(run), config)
     with pytest.raises(ArtifactError, match=r"jobs/refit\.py"):
-        Snapshot.open(RunStore(run), settings(run))
+        Snapshot.open(RunStore(run), config)
+    monkeypatch.setattr(refit, "MIN_CHOICES", 3)
+    refit.index(RunStore(run), config)  # two choices tell nothing
 
 
 def test_a_missing_refit_and_one_of_another_index_are_refused(run: str, tmp_path: Path) -> None:
@@ -138,10 +142,10 @@ def test_a_missing_refit_and_one_of_another_index_are_refused(run: str, tmp_path
         Snapshot.open(RunStore(bare), settings(bare))
     store = RunStore(run)
     kept = {name: store.open(INDEX).read_bytes(name) for name in store.open(INDEX).manifest["files"]}
-    with store.write(INDEX, {}) as writer:
+    with store.write(INDEX, {"inputs": {"model": store.open(MODEL).hash}}) as writer:
         for name, data in kept.items():
             writer.write_bytes(name, data + b"\n" if name == "gate.json" else data)
-    with pytest.raises(ArtifactError, match=r"is the refit of another index; run jobs/refit\.py again"):
+    with pytest.raises(ArtifactError, match=r"made of another index than there is now; run jobs/refit\.py again"):
         Snapshot.open(store, settings(run))
 
 
@@ -170,7 +174,8 @@ def test_published_is_the_refit_which_the_model_before_it_vouches_for(
     assert asked == [second, measured[1], measured[1], measured[0]]
     engines.look()
     assert engines.main.version == second == current(settings(runs[0]), log)[1].main.version
-    assert ModelParts(settings(runs[0]), log, 0).ready(second) is False  # few enough items to score them all
+    parts = ModelParts(settings(runs[0]), log, 0)
+    assert {first, second} <= parts._models.keys() and not parts._failed
 
 
 def test_a_refit_that_answers_nonsense_is_not_published(tmp_path: Path, log: EventLog) -> None:
@@ -196,24 +201,69 @@ def test_what_was_released_before_there_were_refits_goes_on_answering(
     publish(without_refit(settings(runs[0])), log, runs[1])
     engines = Engines(settings(runs[0]), log)
     assert engines.main.version == version(runs[1], INDEX)
-    assert ModelParts(settings(runs[0]), log, 0).ready("0123456789ab") is False
+    parts = ModelParts(settings(runs[0]), log, 0)
+    assert {version(runs[0], REFIT_INDEX), version(runs[1], INDEX)} == parts._models.keys() and not parts._failed
     log.roll_back(engines.first)
     engines.look()
     assert engines.main.version == version(runs[0], REFIT_INDEX)
 
 
-def test_another_network_than_was_measured_is_refused(run: str) -> None:
-    other = settings(run)
-    model = other.train.model.model_copy(update={"temperature": 0.5})
-    other = other.model_copy(update={"train": other.train.model_copy(update={"model": model})})
-    with pytest.raises(ConfigError, match=r"is another network .* run jobs/train\.py before jobs/refit\.py"):
-        refit.learn(RunStore(run), other)
+def test_what_was_released_as_a_refit_goes_on_answering_where_refits_are_no_longer_made(
+    tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "TextEncoder", WordsAsNumbers)
+    runs = [with_refit(tmp_path / str(seed), seed) for seed in range(2)]
+    publish(settings(runs[0]), log, runs[1])
+    engines = Engines(without_refit(settings(runs[0])), log)
+    assert engines.main.version == version(runs[1], REFIT_INDEX)
+    parts = ModelParts(without_refit(settings(runs[0])), log, 0)
+    assert {version(runs[0], INDEX), version(runs[1], REFIT_INDEX)} == parts._models.keys() and not parts._failed
+
+
+@pytest.mark.parametrize("name", [INDEX, REFIT_INDEX])
+def test_files_of_another_kind_are_named_whichever_model_they_are_of(tmp_path: Path, log: EventLog, name: str) -> None:
+    runs = [with_refit(tmp_path / str(seed), seed) for seed in range(2)]
+    store = RunStore(runs[1])
+    sealed = store.open(name)
+    kept = {file: sealed.read_bytes(file) for file in sealed.manifest["files"]}
+    with store.write(name, {"inputs": sealed.manifest["inputs"]}) as writer:
+        for file, data in kept.items():
+            writer.write_bytes(file, b"nonsense" if file == "linear.safetensors" else data)
+    if name == INDEX:  # as whoever made it would have it
+        refit_index = store.open(REFIT_INDEX)
+        kept = {file: refit_index.read_bytes(file) for file in refit_index.manifest["files"]}
+        with store.write(
+            REFIT_INDEX, {"inputs": {**refit_index.manifest["inputs"], INDEX: store.open(INDEX).hash}}
+        ) as writer:
+            for file, data in kept.items():
+                writer.write_bytes(file, data)
+    with pytest.raises(ArtifactError, match=r"cannot be opened \(.*publish a run whose artifacts jobs/ have made"):
+        publish(settings(runs[0]), log, runs[1])
+    assert log.releases() == []
+
+
+def test_a_model_that_was_trained_with_other_settings_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 0)
+    with pytest.raises(
+        ConfigError, match=r"other settings; run jobs/train\.py and jobs/index\.py before jobs/refit\.py"
+    ):
+        refit.run(RunStore(run), settings(run))
+    assert not Path(run, "refit").exists()
+
+
+def test_an_index_of_another_model_is_refused(run: str) -> None:
+    train(RunStore(run), settings(run, train={"epochs": 1}), MODEL, ("corpus", "features", "effects"))
+    refit.learn(RunStore(run), settings(run))
+    with pytest.raises(
+        ArtifactError, match=r"index was made of another model than there is now; run jobs/train\.py and"
+    ):
+        refit.index(RunStore(run), settings(run))
 
 
 def test_a_refit_whose_index_is_of_another_training_is_refused(run: str) -> None:
     store = RunStore(run)
     refit.learn(store, settings(run, train={"learning_rate": 0.05}))
-    with pytest.raises(ArtifactError, match=r"is of another model than .*refit/model; run jobs/refit\.py again"):
+    with pytest.raises(ArtifactError, match=r"made of another refit/model than there is now; run jobs/refit\.py again"):
         Snapshot.open(store, settings(run))
     refit.index(store, settings(run))
     assert Snapshot.open(store, settings(run)).version == version(run, REFIT_INDEX)
@@ -234,7 +284,7 @@ def test_both_are_repaired_where_they_are_compared(tmp_path: Path, repair: float
     snapshot = Snapshot.open(store, without_refit(settings(run)))
     snapshot.scorer.repaired = snapshot.scorer.model.shape.attributes.places(["gender"], "index.repaired")
     kept = {name: store.open(INDEX).read_bytes(name) for name in store.open(INDEX).manifest["files"]}
-    with store.write(INDEX, {}) as writer:
+    with store.write(INDEX, {"inputs": {"model": store.open(MODEL).hash}}) as writer:
         for name, data in kept.items():
             writer.write_bytes(name, data)
         learn_repair(snapshot.scorer, snapshot.corpus, repair).write(writer)
@@ -245,6 +295,6 @@ def test_both_are_repaired_where_they_are_compared(tmp_path: Path, repair: float
     measured = Snapshot.open(store, config, measured=True)
     rows = EvaluationSet.build(measured.corpus, TEST)
     expected = ndcg(rank(Gated(measured.scorer, measured.gate), rows, config.evaluate).target_rank, 10).mean()
-    found = store.open(REFIT_INDEX).read_json(REFIT_FOUND)["ndcg@10"]
+    found = store.open(REFIT_INDEX).read_json(refit.FOUND)["ndcg@10"]
     assert measured.scorer.repair is not None and found["measured"] == pytest.approx(expected)
     assert Snapshot.open(store, config).scorer.repair is not None

@@ -8,7 +8,7 @@ import numpy as np
 
 from llm4rec.artifacts import RunStore
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.snapshot import Snapshot, answering_version, for_version
+from llm4rec.cluster.snapshot import Snapshot, answering_version
 from llm4rec.errors import ArtifactError, Llm4RecError
 from llm4rec.evaluate.metrics import ndcg
 from llm4rec.evaluate.protocol import EvaluationSet
@@ -23,12 +23,12 @@ TOP_N = 10
 
 @dataclass(frozen=True)
 class Canary:
-    """How a model and the one before it foresee choices that neither was trained on.
+    """How a model and another foresee choices that the other, at least, was not trained on.
 
     Attributes:
         users: how many choices, one of each user.
         ndcg: mean NDCG@10 of the new model.
-        before: of the one that answers.
+        before: of the other.
     """
 
     users: int
@@ -60,22 +60,20 @@ def publish(config: RunConfig, events: EventLog, path: str, share: float = 1.0) 
             path,
             forgotten,
         )
-    store = RunStore(routing.main.path)
-    answers = for_version(store, _at(config, routing.main.path), routing.main.version)
-    old = Snapshot.open(store, answers, with_near=False)
-    _require_alike(new, old, path)
     # A refit has learnt the choices that the canary asks for: it has to foresee them no worse than the model before it
     # had, and how good a run is those before the refits tell.
-    alone = _measured(config, new, path)
+    old = Snapshot.open(RunStore(routing.main.path), _at(config, routing.main.path), measured=True, with_near=False)
+    _require_alike(new, old, path)
+    alone = _opened(config, path, measured=True) if config.run.refit else new
     if alone is not new:
+        _require_alike(alone, old, path)
         _require_no_worse(canary(new, alone, config.serve.canary_users), new.version, "before its refit", config)
-    old = _measured(answers, old, routing.main.path)
     found = canary(alone, old, config.serve.canary_users)
     log.info(
-        "publish: NDCG@10 %.4f of %d known choices, %.4f of the model before%s",
-        *(found.ndcg, found.users, found.before, "" if alone is new else ", without their refits"),
+        "publish: NDCG@10 %.4f of %d known choices, %.4f of the model before, without refits",
+        *(found.ndcg, found.users, found.before),
     )
-    _require_no_worse(found, new.version, routing.main.version, config)
+    _require_no_worse(found, new.version, f"{routing.main.version}, both without refits", config)
     events.publish(new.version, path, share)
     return found
 
@@ -94,23 +92,16 @@ def known_forgotten(user_ids: Sequence[str], events: EventLog) -> int:
     return sum(user_hash(user_id) in forgotten for user_id in user_ids) if forgotten else 0
 
 
-def _opened(config: RunConfig, path: str) -> Snapshot:
+def _opened(config: RunConfig, path: str, *, measured: bool = False) -> Snapshot:
     """The new model, whatever whoever made its files had in mind."""
     try:
-        return Snapshot.open(RunStore(path), _at(config, path))
+        return Snapshot.open(RunStore(path), _at(config, path), measured=measured, with_near=not measured)
     except Llm4RecError:
         raise
     except Exception as error:
         raise ArtifactError(
             f"{path} cannot be opened ({type(error).__name__}: {error}); publish a run whose artifacts jobs/ have made"
         ) from error
-
-
-def _measured(config: RunConfig, answers: Snapshot, path: str) -> Snapshot:
-    """The model of a run before its refit; what answers, where that is none."""
-    if not config.run.refit:
-        return answers
-    return Snapshot.open(RunStore(path), _at(config, path), measured=True, with_near=False)
 
 
 def current(config: RunConfig, events: EventLog) -> tuple[Release, Routing]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from llm4rec.artifacts import Artifact, RunStore
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.stage import INDEX, MODEL, REFIT_FOUND, REFIT_INDEX, REFIT_MODEL
+from llm4rec.cluster.stage import INDEX, MODEL, REFIT_INDEX, REFIT_MODEL
 from llm4rec.debias.result import Effects, read_effects
 from llm4rec.errors import ArtifactError
 from llm4rec.index.approximate import ApproximateIndex, read_near
@@ -82,8 +82,6 @@ class Snapshot:
         answers, trained = artifacts[INDEX], artifacts[MODEL]
         if config.run.refit and not measured:
             answers, trained = answering_index(store, config), store.open(REFIT_MODEL)
-            if answers.manifest["inputs"][REFIT_MODEL] != trained.hash:
-                raise ArtifactError(f"{answers.path} is of another model than {trained.path}; run {answers.job} again")
         corpus = Corpus.read(artifacts["corpus"], config.run.split)
         features = read_features(artifacts["features"], corpus.item_ids)
         model = read_model(trained, features)
@@ -136,13 +134,14 @@ def answering_index(store: RunStore, config: RunConfig) -> Artifact:
     """The index of the model that answers: of the refit where there is to be one.
 
     Raises:
-        ArtifactError: it is missing or damaged, or the refit is of another index than the run has now.
+        ArtifactError: it is missing or damaged, or the refit is of another model or index than the run has now.
     """
     if not config.run.refit:
         return store.open(INDEX)
     refit = store.open(REFIT_INDEX)
-    if refit.read_json(REFIT_FOUND)["index"] != store.recorded_hash(INDEX):
-        raise ArtifactError(f"{refit.path} is the refit of another index; run {refit.job} again")
+    for name in (INDEX, REFIT_MODEL):
+        if refit.manifest["inputs"][name] != store.recorded_hash(name):
+            raise ArtifactError(f"{refit.path} was made of another {name} than there is now; run {refit.job} again")
     return refit
 
 
@@ -153,14 +152,14 @@ def answering_version(store: RunStore, config: RunConfig) -> str:
         ArtifactError: it has no index.
     """
     name = REFIT_INDEX if config.run.refit else INDEX
-    recorded = store.recorded_hash(name)
-    return version_of(store.open(name)) if recorded is None else recorded[:VERSION_LENGTH]
+    return (store.recorded_hash(name) or store.open(name).hash)[:VERSION_LENGTH]  # to open what is not there says so
 
 
 def for_version(store: RunStore, config: RunConfig, version: str) -> RunConfig:
-    """The configuration with which a run has a version: what was released before there were refits is none."""
-    if (store.recorded_hash(INDEX) or "").startswith(version):
-        return config.model_copy(update={"run": config.run.model_copy(update={"refit": False})})
+    """The configuration with which a run has a version, a refit's or a measured model's; as it was where it has not."""
+    for refit, name in ((True, REFIT_INDEX), (False, INDEX)):
+        if (store.recorded_hash(name) or "").startswith(version):
+            return config.model_copy(update={"run": config.run.model_copy(update={"refit": refit})})
     return config
 
 

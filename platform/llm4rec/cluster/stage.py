@@ -15,8 +15,6 @@ MODEL, REFIT_MODEL = "model", "refit/model"
 """The artifact of the model that is measured; that of the one that learnt of what was held out, too."""
 INDEX, REFIT_INDEX = "index", "refit/index"
 """What answers with the one, and with the other."""
-REFIT_FOUND = "refit.json"
-"""File of the latter: of which index it is a refit, and how well either model foresees what was held out."""
 REFIT_WEIGHTS = "refit/weights"
 """The training weight of every interaction."""
 

@@ -16,7 +16,7 @@ from ray.train.v2.api.config import ScalingConfig
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
 from llm4rec.cluster.checkpoint import PROGRESS, leave_newest, newest
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.stage import MODEL, run_stage
+from llm4rec.cluster.stage import MODEL, REFIT_MODEL, run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
 from llm4rec.config import content_hash
 from llm4rec.device import best_device
@@ -121,7 +121,8 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
             if failures > config.train.max_failures:
                 raise
             log.warning(
-                "train: a worker was lost (%d of %d times without a new checkpoint); going on from the last one: %s",
+                "%s: a worker was lost (%d of %d times without a new checkpoint); going on from the last one: %s",
+                "refit" if settings["stage"] == REFIT_MODEL else "train",
                 failures,
                 config.train.max_failures,
                 _cause(error),
@@ -160,6 +161,11 @@ def _told_by_a_worker(error: TrainingFailedError) -> Llm4RecError | None:
 def _name(config: RunConfig, inputs: dict[str, str]) -> str:
     """Equal for trainings that may go on from each other's checkpoints, whose number of workers may differ."""
     return content_hash({**_decisive(config), "seed": config.run.seed, "inputs": inputs})
+
+
+def settings_hash(config: RunConfig) -> str:
+    """What the manifest of a model says of the settings that it was trained with."""
+    return content_hash(_decisive(config))
 
 
 def _decisive(config: RunConfig) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def read_parts(store: RunStore, config: RunConfig, stage: str) -> Parts:
         stage: MODEL or REFIT_MODEL.
 
     Raises:
-        ConfigError: a refit is to be of another network than was measured, or outcomes are asked for and not known.
+        ConfigError: outcomes are asked for and not known.
     """
     refit = stage == REFIT_MODEL
     corpus, shape = corpus_and_shape(store, config, stage)
@@ -123,18 +123,12 @@ def read_parts(store: RunStore, config: RunConfig, stage: str) -> Parts:
 
 
 def corpus_and_shape(store: RunStore, config: RunConfig, stage: str) -> tuple[Corpus, Shape]:
-    """What a training learns from, and the shape of its network; a refit has that of the model that was measured.
-
-    Raises:
-        ConfigError: a refit is to be of another network than was measured.
-    """
+    """What a training learns from, and the shape of its network; a refit has that of the model that was measured."""
     corpus = Corpus.read(store.open("corpus"), config.run.split)
     features = read_features(store.open("features"), corpus.item_ids)
     if stage != REFIT_MODEL:
         return corpus, Shape.of(corpus, features, config.train.model)
     network, shape = described(store.open(MODEL))
-    if network != config.train.model:
-        raise ConfigError("train.model is another network than the run's model; run jobs/train.py before jobs/refit.py")
     corpus = corpus.as_train()
     return corpus, refit_shape(shape, network, corpus, features)
 
