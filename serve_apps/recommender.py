@@ -42,7 +42,9 @@ def build(args: RecommenderArgs) -> Application:
         )
     config = load_run(Path(home, args.config), args.set, home)
     store = open_store(config)
-    for name in (*REQUIRED, *([REFIT_MODEL] if config.run.refit else [])):
+    for name in REQUIRED:
         store.open(name)
-    answering_index(store, config)
+    if config.run.refit:
+        store.open(REFIT_MODEL)
+        answering_index(store, config)
     return application(config)

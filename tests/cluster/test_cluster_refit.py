@@ -18,15 +18,13 @@ from llm4rec.cluster.train import train
 from llm4rec.cluster.worker import read_parts
 from llm4rec.debias.result import write_weights
 from llm4rec.errors import ArtifactError, ConfigError
-from llm4rec.evaluate.metrics import ndcg
-from llm4rec.evaluate.protocol import EvaluationSet
-from llm4rec.evaluate.ranking import rank
+from llm4rec.evaluate.ranking import RankedLists, rank
 from llm4rec.index.vectors import ItemIndex
 from llm4rec.model.inputs import PADDING
+from llm4rec.model.scorer import ModelScorer
 from llm4rec.online.log import EventLog
 from llm4rec.recommend.gate import Gated
 from llm4rec.recommend.repairs import learn_repair
-from llm4rec.schema import TEST
 from llm4rec.train.refit import EPOCHS
 from tests.cluster.small_run import WordsAsNumbers, write_run
 
@@ -276,25 +274,26 @@ def test_nothing_is_done_where_it_is_not_asked_for(tmp_path: Path) -> None:
     assert Snapshot.open(RunStore(run), without_refit(settings(run))).version == version(run, INDEX)
 
 
-@pytest.mark.parametrize("repair", [0.5, 1.0])
-def test_both_are_repaired_where_they_are_compared(tmp_path: Path, repair: float) -> None:
+def test_both_are_repaired_where_they_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path / "run", 0)
-    store, asked = RunStore(run), {"repaired": ["gender"], "repair": repair}
-    config = settings(run, index=asked)
+    store, config = RunStore(run), settings(run, index={"repaired": ["gender"], "repair": 1.0})
     snapshot = Snapshot.open(store, without_refit(settings(run)))
     snapshot.scorer.repaired = snapshot.scorer.model.shape.attributes.places(["gender"], "index.repaired")
     kept = {name: store.open(INDEX).read_bytes(name) for name in store.open(INDEX).manifest["files"]}
     with store.write(INDEX, {"inputs": {"model": store.open(MODEL).hash}}) as writer:
         for name, data in kept.items():
             writer.write_bytes(name, data)
-        learn_repair(snapshot.scorer, snapshot.corpus, repair).write(writer)
+        learn_repair(snapshot.scorer, snapshot.corpus, 1.0).write(writer)
     with store.write(REFIT_WEIGHTS, {}) as writer:
         write_weights(writer, WEIGHT)
     refit.learn(store, config)
+    compared: list[ModelScorer] = []
+
+    def remember(model: Gated, *rest: object) -> RankedLists:
+        compared.append(model.scorer)
+        return rank(model, *rest)
+
+    monkeypatch.setattr(refit, "rank", remember)
     refit.index(store, config)
-    measured = Snapshot.open(store, config, measured=True)
-    rows = EvaluationSet.build(measured.corpus, TEST)
-    expected = ndcg(rank(Gated(measured.scorer, measured.gate), rows, config.evaluate).target_rank, 10).mean()
-    found = store.open(REFIT_INDEX).read_json(refit.FOUND)["ndcg@10"]
-    assert measured.scorer.repair is not None and found["measured"] == pytest.approx(expected)
+    assert [scorer.repair is None for scorer in compared] == [False, False]  # of so few users it changes no rank
     assert Snapshot.open(store, config).scorer.repair is not None

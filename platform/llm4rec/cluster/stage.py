@@ -13,6 +13,8 @@ log = logging.getLogger("llm4rec")
 
 MODEL, REFIT_MODEL = "model", "refit/model"
 """The artifact of the model that is measured; that of the one that learnt of what was held out, too."""
+TRAINING = {MODEL: "train", REFIT_MODEL: "refit"}
+"""What lines and curves call the training of either."""
 INDEX, REFIT_INDEX = "index", "refit/index"
 """What answers with the one, and with the other."""
 REFIT_WEIGHTS = "refit/weights"

@@ -16,7 +16,7 @@ from ray.train.v2.api.config import ScalingConfig
 from llm4rec.artifacts import Artifact, ArtifactWriter, RunStore, location_inside
 from llm4rec.cluster.checkpoint import PROGRESS, leave_newest, newest
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.stage import MODEL, REFIT_MODEL, run_stage
+from llm4rec.cluster.stage import MODEL, TRAINING, run_stage
 from llm4rec.cluster.worker import Worker, corpus_and_shape, read_parts, train_worker, validate
 from llm4rec.config import content_hash
 from llm4rec.device import best_device
@@ -122,7 +122,7 @@ def _fit(settings: dict[str, Any], storage: str, name: str, config: RunConfig) -
                 raise
             log.warning(
                 "%s: a worker was lost (%d of %d times without a new checkpoint); going on from the last one: %s",
-                "refit" if settings["stage"] == REFIT_MODEL else "train",
+                TRAINING[settings["stage"]],
                 failures,
                 config.train.max_failures,
                 _cause(error),

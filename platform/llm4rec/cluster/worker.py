@@ -20,7 +20,7 @@ from llm4rec.cluster import checkpoint
 from llm4rec.cluster.deepspeed import DeepSpeedEngine, build_engine
 from llm4rec.cluster.elastic import whole
 from llm4rec.cluster.run_config import RunConfig
-from llm4rec.cluster.stage import MODEL, REFIT_MODEL, REFIT_WEIGHTS
+from llm4rec.cluster.stage import MODEL, REFIT_MODEL, REFIT_WEIGHTS, TRAINING
 from llm4rec.debias.result import Effects, read_effects, read_weights
 from llm4rec.errors import ConfigError
 from llm4rec.evaluate.metrics import ndcg
@@ -57,7 +57,7 @@ class Parts:
     num_users: int
     plain: Recommender | None
     """A copy to validate and save, where ZeRO 3 takes the weights of the model itself apart at every use."""
-    label: str = "train"
+    label: str
     """What lines and curves say is under way."""
 
     def total_steps(self, config: RunConfig) -> int:
@@ -118,8 +118,7 @@ def read_parts(store: RunStore, config: RunConfig, stage: str) -> Parts:
     validation = None if refit else EvaluationSet.successive(corpus, VALID).at_most(VALIDATION_ROWS)
     dealt_out = config.train.num_workers != 0 and config.train.zero_stage == 3
     plain = Recommender(config.train.model, shape, features, with_weights=False) if dealt_out else None
-    label = "refit" if refit else "train"
-    return Parts(model, windows, validation, attributes, corpus.num_users, plain, label)
+    return Parts(model, windows, validation, attributes, corpus.num_users, plain, TRAINING[stage])
 
 
 def corpus_and_shape(store: RunStore, config: RunConfig, stage: str) -> tuple[Corpus, Shape]:
